@@ -1,0 +1,110 @@
+"""The driver's side of a run: follows the trials, delivers their metrics, shows their progress.
+
+Tune calls it at each of its steps. What a trial recorded is read from the point's directory, so
+that nothing depends on which messages arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from study import ledger
+from study.ledger import Record
+from study.plan import Point, Study
+from study.provenance import capture
+from study.status import Display, Outcome
+from study.tracking import Tracker
+from workloads.record import read_result
+
+DELIVERY_SECONDS = 1.0
+
+
+class Driver(Callback):
+    """Keeps MLflow and the display in step with the trials of one launch."""
+
+    def __init__(
+        self, study: Study, points: list[Point], records: dict[str, Record], display: Display
+    ) -> None:
+        uri = ledger.tracking_uri(study.runs_dir)
+        self._tracker = Tracker(uri, study.name, study.runs_dir, study.spec.text, capture())
+        self._study, self._records, self._display = study, records, display
+        self._points = {point.id: point for point in points}
+        self._running: dict[str, Point] = {}
+        self._next_delivery = 0.0
+        self.outcome = Outcome()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for `Tuner.restore`, which a study never calls."""
+        return {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        point = self._point(trial)
+        if point.id in self._running:
+            return
+        self._tracker.start_point(point, self._records.get(point.id))
+        self._running[point.id] = point
+        self._display.started(point)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        now = time.monotonic()
+        if now >= self._next_delivery:
+            self._next_delivery = now + DELIVERY_SECONDS
+            for point in self._running.values():
+                self._deliver(point)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._display.retrying(self._point(trial), _cause(trial))
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        point = self._point(trial)
+        result = read_result(self._study.run_dir(point), point.fingerprint)
+        if result is None:
+            self._fail(point, "the trial ended without a result")
+            return
+        self._deliver(point)
+        self._tracker.end_point(point, result)
+        self._running.pop(point.id)
+        self.outcome.results[point.id] = result
+        self._display.ended(point, result)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._fail(self._point(trial), _cause(trial))
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        self._tracker.close(complete=len(self.outcome.results) == len(self._points))
+
+    def _deliver(self, point: Point) -> None:
+        rows = self._tracker.deliver(point, self._study.run_dir(point))
+        if rows:
+            self._display.progressed(point, rows)
+
+    def _fail(self, point: Point, cause: str) -> None:
+        self._deliver(point)
+        self._tracker.fail_point(point, cause)
+        self._running.pop(point.id, None)
+        self.outcome.failures[point.id] = cause
+        self._display.failed(point, cause)
+
+    def _point(self, trial: Trial) -> Point:
+        return self._points[json.loads(trial.config["task"])["point_id"]]
+
+
+def _cause(trial: Trial) -> str:
+    """The trial's last error, as its innermost line."""
+    error = trial.get_error()
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else repr(error)

@@ -1,0 +1,175 @@
+"""spec -> points: what the study will run, each with an id, a fingerprint and its cost.
+
+Pure functions of the study file and the text it trains on; no torch and no Ray.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from study.spec import StudySpec
+from study.spec import load as load_spec
+from workloads import flops
+from workloads.config import RunConfig, fingerprint, identity
+from workloads.data import shards
+from workloads.presets import Recipe, Variant
+from workloads.strict_yaml import Loaded, Location, reason
+
+FLOP_CONVENTION: flops.FlopConvention = "paper"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One planned run: `variant` is how the study file names it, `config` is the run in full."""
+
+    variant: Variant
+    config: RunConfig
+    data_fingerprint: str
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that changes the result (see `workloads.config.identity`)."""
+        return identity(self.config, self.data_fingerprint)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.identity)
+
+    @cached_property
+    def id(self) -> str:
+        """Readable and unique in a study, such as `m-lowrank-r256-c1.01e19-seed0`."""
+        ffn, rate = self.config.model.ffn, self.variant.learning_rate
+        parts = [
+            self.variant.preset.removeprefix("transformer-"),
+            ffn.kind,
+            f"r{ffn.rank}" if ffn.rank else "",
+            f"b{ffn.nblocks}" if ffn.nblocks else "",
+            "" if ffn.keep_first_dense else "alllayers",
+            f"c{self.train_flops:.2e}".replace("e+", "e"),
+            f"lr{rate:g}" if rate else "",
+            f"seed{self.config.seed}",
+        ]
+        return "-".join(part for part in parts if part)
+
+    @cached_property
+    def params(self) -> flops.ParamCount:
+        return flops.count_params(self.config.model)
+
+    @cached_property
+    def train_flops(self) -> int:
+        return flops.train_flops(self.config, FLOP_CONVENTION)
+
+    def summary(self) -> dict[str, Any]:
+        """The planned quantities under the names they have from here to the plot."""
+        model = self.config.model
+        return {
+            "preset": self.variant.preset,
+            "arm": self.variant.ffn.arm_name(),
+            "ffn_kind": model.ffn.kind,
+            "ffn_rank": model.ffn.rank,
+            "ffn_nblocks": model.ffn.nblocks,
+            "ffn_fraction": flops.ffn_fraction(model),
+            "params": self.params.total,
+            "ffn_params": self.params.ffn,
+            "tokens": self.config.tokens,
+            "steps": self.config.steps,
+            "train_flops": self.train_flops,
+            "flop_convention": FLOP_CONVENTION,
+            "learning_rate": self.config.optimizer.learning_rate,
+            "seed": self.config.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A planned study and its places on disk."""
+
+    spec: Loaded[StudySpec]
+    points: list[Point]
+    runs_dir: Path
+
+    @property
+    def name(self) -> str:
+        return self.spec.value.study
+
+    @property
+    def directory(self) -> Path:
+        return (self.runs_dir / self.name).resolve()
+
+    @property
+    def data_root(self) -> Path:
+        return self.runs_dir / "data"
+
+    def run_dir(self, point: Point) -> Path:
+        return self.directory / "points" / point.id
+
+
+def load(path: Path, runs_dir: Path) -> Study:
+    """Read and plan a study file. Raises InputError for a mistake in it."""
+    spec = load_spec(path)
+    return Study(spec, points(spec), runs_dir)
+
+
+def points(spec: Loaded[StudySpec]) -> list[Point]:
+    """Every point of the study, in the order of the file.
+
+    Raises InputError when parts do not fit together, two points are the same, or the sum of
+    training FLOPs passes `max_total_flops`.
+    """
+    data_fingerprint = shards.fingerprint(spec.value.data)
+    planned: dict[str, Point] = {}
+    for location, variant in _variants(spec.value):
+        point = _point(spec, location, variant, data_fingerprint)
+        if point.id in planned:
+            raise spec.error(location, f"{point.id} is in the study already; remove one of the two")
+        planned[point.id] = point
+    _check_total(spec, list(planned.values()))
+    return list(planned.values())
+
+
+def _variants(spec: StudySpec) -> Iterator[tuple[Location, Variant]]:
+    """Grid points, then rows, each with the part of the file to blame for it."""
+    if grid := spec.grid:
+        for preset, (index, ffn), rate, seed in itertools.product(
+            grid.preset, enumerate(grid.ffn), grid.learning_rate or [None], grid.seed
+        ):
+            variant = Variant(preset=preset, ffn=ffn, learning_rate=rate, seed=seed)
+            yield ("grid", "ffn", index), variant
+    for index, row in enumerate(spec.points):
+        yield ("points", index), row
+
+
+def _point(
+    spec: Loaded[StudySpec], location: Location, variant: Variant, data_fingerprint: str
+) -> Point:
+    study = spec.value
+    recipe = Recipe(
+        preset=variant.preset,
+        ffn=variant.ffn,
+        budget=variant.budget or study.budget,
+        learning_rate=variant.learning_rate,
+        seed=variant.seed,
+        data=study.data,
+        eval_tokens=study.eval_tokens,
+        runtime=study.runtime,
+    )
+    try:
+        return Point(variant, recipe.resolve(), data_fingerprint)
+    except ValueError as error:
+        message = f"with preset {variant.preset}: {reason(error)}"
+        raise spec.error(location, message) from error
+
+
+def _check_total(spec: Loaded[StudySpec], planned: list[Point]) -> None:
+    total, cap = sum(point.train_flops for point in planned), spec.value.max_total_flops
+    if total > cap:
+        raise spec.error(
+            ("max_total_flops",),
+            f"the {len(planned)} points need {total:.4g} training FLOPs; raise it to that or "
+            "remove points",
+        )

@@ -1,0 +1,73 @@
+"""The glue: a Tune trial -> Ray Train workers -> `workloads.train`.
+
+A point with `num_workers: 0` trains in the trial's own process, which Tune reuses for the next
+point; with 1 or more, the trial starts a Ray Train `TorchTrainer`. Either way the same function
+trains behind the same report, resumes from the point's own directory, and leaves its result there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import train as ray_train
+from ray import tune
+
+from study.spec import Resources
+from workloads.config import Config, RunConfig
+from workloads.data.shards import open_dataset
+from workloads.record import Row
+from workloads.train import train
+
+
+class Task(Config):
+    """All that a trial needs to train one point; directories are absolute and shared by nodes."""
+
+    point_id: str
+    run: RunConfig
+    run_dir: Path
+    dataset_dir: Path
+    resources: Resources
+
+
+def run_point(config: dict[str, Any]) -> None:
+    """The Tune trainable; `config["task"]` is a Task as JSON."""
+    task = Task.model_validate_json(config["task"])
+    if task.resources.num_workers == 0:
+        _train(task, tune.report)
+    else:
+        _train_on_workers(task)
+
+
+def _train_on_workers(task: Task) -> None:
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    resources = task.resources
+    per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    TorchTrainer(
+        _train_worker,
+        train_loop_config={"task": task.model_dump_json()},
+        scaling_config=ray_train.ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker={name: count for name, count in per_worker.items() if count},
+        ),
+        run_config=ray_train.RunConfig(
+            name="train",
+            storage_path=str(task.run_dir / "ray"),
+            callbacks=[TuneReportCallback()],
+        ),
+    ).fit()
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    _train(Task.model_validate_json(config["task"]), ray_train.report)
+
+
+def _train(task: Task, report: Callable[[Row], None]) -> None:
+    # The sum over threads depends on their number: fix it, so that numbers repeat.
+    torch.set_num_threads(task.resources.cpus_per_worker)
+    train(task.run, open_dataset(task.dataset_dir), task.run_dir, report)

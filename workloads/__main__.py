@@ -1,0 +1,74 @@
+"""`python -m workloads train CONFIG.yaml`: one run, without Ray."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workloads import strict_yaml
+from workloads.errors import InputError
+from workloads.presets import Recipe
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def workloads() -> None:
+    """Train one language model with structured feedforward layers."""
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="The run: a preset and what differs from it.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoints, metrics and result go.")],
+    data_root: Annotated[Path, typer.Option(help="Where token shards are kept.")] = Path(
+        "runs/data"
+    ),
+) -> None:
+    """Train one run, or go on with it where it stopped.
+
+    A CONFIG.yaml that trains a low-rank model of preset nano:
+
+        preset: nano
+        ffn: {kind: lowrank, fraction: 0.625}
+        budget: {steps: 200}
+
+    Prints the result as JSON; the metrics are in OUT/metrics.jsonl. Exit code 0 when the run
+    finished, 1 when it diverged, 2 when the configuration is wrong.
+    """
+    recipe = strict_yaml.load(config, Recipe)
+    try:
+        run_config = recipe.value.resolve()
+    except ValueError as error:
+        raise recipe.error((), strict_yaml.reason(error)) from error
+    # Imported late so that --help and configuration errors do not wait for torch.
+    from workloads.data.shards import prepare
+    from workloads.record import RESULT_FILE, Row
+    from workloads.train import train
+
+    def show(row: Row) -> None:
+        typer.echo(
+            f"step {row['step']:>6.0f}/{run_config.steps}  val_loss {row['val_loss']:.4f}  "
+            f"train_loss {row['train_loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s",
+            err=True,
+        )
+
+    result = train(run_config, prepare(run_config.data, data_root), out, show)
+    typer.echo((out / RESULT_FILE).read_text(encoding="utf-8"))
+    raise typer.Exit(0 if result.status == "finished" else 1)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app(prog_name="python -m workloads")
+    except InputError as error:
+        typer.echo(error, err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The manifest of a token dataset: what was tokenized, how, and the SHA-256 of every shard.
+
+A dataset is a directory that holds `manifest.json` and the shards it lists. The manifest is
+written last, so a directory that has one is complete.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workloads.errors import InputError
+
+SplitName = Literal["train", "val"]
+
+# Raise it when the same documents would give other shards: it is part of the fingerprint.
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class DataError(InputError):
+    """Token data that cannot be used: one line with the file, what is wrong and the remedy."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Entry):
+    """One file of tokens without a header."""
+
+    file: str
+    tokens: int
+    sha256: str
+
+
+class SplitEntry(_Entry):
+    """One split. `bytes` counts UTF-8 bytes; `tokens` counts the ends of documents as well."""
+
+    documents: int
+    bytes: int
+    tokens: int
+    shards: tuple[ShardEntry, ...]
+
+
+class Manifest(_Entry):
+    """Everything a reader needs to know about the shards, and what they were built from."""
+
+    format: Literal[1]
+    source: str
+    tokenizer: str
+    vocab_size: int
+    dtype: Literal["<u2"]
+    val_fraction: float
+    fingerprint: str
+    train: SplitEntry
+    val: SplitEntry
+
+    def split(self, name: SplitName) -> SplitEntry:
+        return self.train if name == "train" else self.val
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads the manifest of the dataset in `directory`; DataError when it is missing or invalid."""
+    path = directory / MANIFEST_FILE
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise damaged(path, "missing") from None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise damaged(path, f"{where}: {first['msg']}") from error
+
+
+def damaged(file: Path, problem: str) -> DataError:
+    """The error for a file of a dataset that is not as it was written."""
+    return DataError(
+        f"{file}: {problem}; delete the directory {file.parent} and run again: it is built again"
+    )

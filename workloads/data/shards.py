@@ -1,0 +1,269 @@
+"""Token datasets on disk: built once from a source, found again by fingerprint, memory-mapped.
+
+A dataset lives in `<data root>/<source>-<tokenizer>-<fingerprint>/` as a manifest and shards of
+little-endian uint16 tokens. A document belongs to the validation split when the hash of its path
+falls below `val_fraction`, so that adding a document moves no other one, and each document is
+followed by an end of document. A split is one stream of tokens in the order of its source, cut
+into shards: a document may go on in the next shard, but a training window never does.
+
+This module imports no torch: planning takes a fingerprint, which a laptop does in an instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workloads.data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    DataError,
+    Manifest,
+    ShardEntry,
+    SplitEntry,
+    SplitName,
+    damaged,
+    read_manifest,
+)
+from workloads.data.sources import SOURCES
+from workloads.data.tokenizer import TOKENIZERS
+
+if TYPE_CHECKING:
+    from workloads.config import DataConfig
+
+TOKEN_DTYPE = np.dtype("<u2")
+MAX_SHARD_TOKENS = 2**27  # 256 MiB
+
+
+@dataclass(frozen=True)
+class TokenSplit:
+    """The memory-mapped shards of one split, each of shape (tokens,), in stream order."""
+
+    name: SplitName
+    directory: Path
+    shards: tuple[np.ndarray, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(shard.size for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class TokenDataset:
+    """A dataset that was opened: its manifest is valid and its shards have the right sizes."""
+
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    @property
+    def vocab_size(self) -> int:
+        return self.manifest.vocab_size
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes a token, ends of documents included, over the validation split.
+
+        A loss in nats per token is `loss / ln(2) / bytes_per_token` bits per byte.
+        """
+        return self.manifest.val.bytes / self.manifest.val.tokens
+
+    def split(self, name: SplitName) -> TokenSplit:
+        """Maps the shards of one split into memory, read-only."""
+        paths = [self.directory / entry.file for entry in self.manifest.split(name).shards]
+        shards = tuple(np.memmap(path, dtype=TOKEN_DTYPE, mode="r") for path in paths)
+        return TokenSplit(name, self.directory, shards)
+
+
+def fingerprint(config: DataConfig) -> str:
+    """16 hex characters over all that decides the tokens of `config`, its documents included."""
+    settings = {
+        "format": FORMAT_VERSION,
+        "source": config.source,
+        "tokenizer": config.tokenizer,
+        "val_fraction": config.val_fraction,
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for document in SOURCES[config.source]():
+        for part in (document.path.encode(), document.text.encode()):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
+    """Opens the dataset of `config` below `data_root`, which is built first when it is absent.
+
+    The SHA-256 of every shard is checked. Builders may run at the same time: the first to finish
+    wins, and the others use its dataset. Raises DataError when a shard is missing, truncated or
+    corrupt, or when a split would have no document.
+    """
+    digest = fingerprint(config)
+    directory = data_root / f"{config.source}-{config.tokenizer}-{digest}"
+    if not directory.exists():
+        build_dataset(config, digest, directory)
+    dataset = open_dataset(directory)
+    _check_hashes(dataset)
+    return dataset
+
+
+def open_dataset(directory: Path) -> TokenDataset:
+    """Opens a dataset that was built before, in any place, without reading its tokens.
+
+    Raises DataError when the manifest is missing or invalid, or a shard has the wrong size.
+    """
+    dataset = TokenDataset(directory, read_manifest(directory))
+    for path, entry in _shard_files(dataset):
+        expected = entry.tokens * TOKEN_DTYPE.itemsize
+        if not path.is_file():
+            raise damaged(path, "missing")
+        size = path.stat().st_size
+        if size != expected:
+            problem = "truncated" if size < expected else "too long"
+            raise damaged(path, f"{problem}: {size} bytes, manifest says {expected}")
+    return dataset
+
+
+def build_dataset(
+    config: DataConfig, digest: str, directory: Path, *, shard_tokens: int = MAX_SHARD_TOKENS
+) -> None:
+    """Writes the dataset of `config`, whose fingerprint is `digest`, as `directory`.
+
+    It is written beside `directory` and moved into place whole. When another builder was faster,
+    its dataset stays and this one is dropped.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        _write_dataset(config, digest, temporary, shard_tokens)
+        temporary.rename(directory)
+        _sync_directory(directory.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def split_of(path: str, val_fraction: float) -> SplitName:
+    """The split of the document at `path`: a function of its path alone."""
+    position = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
+    return "val" if position < val_fraction else "train"
+
+
+def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_tokens: int) -> None:
+    tokenizer = TOKENIZERS[config.tokenizer]
+    writers = {
+        "train": _SplitWriter(directory, "train", shard_tokens),
+        "val": _SplitWriter(directory, "val", shard_tokens),
+    }
+    for document in SOURCES[config.source]():
+        tokens = np.append(
+            tokenizer.encode(document.text), TOKEN_DTYPE.type(tokenizer.end_of_document)
+        )
+        writers[split_of(document.path, config.val_fraction)].add(document.text, tokens)
+    for name, writer in writers.items():
+        if not writer.documents:
+            raise DataError(
+                f"source {config.source} has no document for the {name} split with "
+                f"val_fraction {config.val_fraction}; change val_fraction"
+            )
+    manifest = Manifest(
+        format=FORMAT_VERSION,
+        source=config.source,
+        tokenizer=config.tokenizer,
+        vocab_size=tokenizer.vocab_size,
+        dtype="<u2",
+        val_fraction=config.val_fraction,
+        fingerprint=digest,
+        train=writers["train"].finish(),
+        val=writers["val"].finish(),
+    )
+    _write_synced(directory / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+    _sync_directory(directory)
+
+
+class _SplitWriter:
+    """Cuts the tokens of one split into files of `shard_tokens` tokens; the last may be smaller."""
+
+    def __init__(self, directory: Path, name: SplitName, shard_tokens: int) -> None:
+        self.documents = 0
+        self._directory = directory
+        self._name = name
+        self._shard_tokens = shard_tokens
+        self._bytes = 0
+        self._shards: list[ShardEntry] = []
+        self._pending: list[np.ndarray] = []
+        self._room = shard_tokens
+
+    def add(self, text: str, tokens: np.ndarray) -> None:
+        """Appends one document."""
+        self.documents += 1
+        self._bytes += len(text.encode())
+        while tokens.size:
+            part, tokens = tokens[: self._room], tokens[self._room :]
+            self._pending.append(part)
+            self._room -= part.size
+            if not self._room:
+                self._write_shard()
+
+    def finish(self) -> SplitEntry:
+        """Writes what is pending and returns the split's entry in the manifest."""
+        if self._pending:
+            self._write_shard()
+        return SplitEntry(
+            documents=self.documents,
+            bytes=self._bytes,
+            tokens=sum(shard.tokens for shard in self._shards),
+            shards=tuple(self._shards),
+        )
+
+    def _write_shard(self) -> None:
+        file = f"{self._name}-{len(self._shards):05d}.bin"
+        tokens = np.concatenate(self._pending).astype(TOKEN_DTYPE, copy=False)
+        _write_synced(self._directory / file, tokens.data)
+        sha256 = hashlib.sha256(tokens.data).hexdigest()
+        self._shards.append(ShardEntry(file=file, tokens=tokens.size, sha256=sha256))
+        self._pending = []
+        self._room = self._shard_tokens
+
+
+def _check_hashes(dataset: TokenDataset) -> None:
+    for path, entry in _shard_files(dataset):
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != entry.sha256:
+            raise damaged(path, f"SHA-256 differs: {found}, manifest says {entry.sha256}")
+
+
+def _shard_files(dataset: TokenDataset) -> list[tuple[Path, ShardEntry]]:
+    entries = dataset.manifest.train.shards + dataset.manifest.val.shards
+    return [(dataset.directory / entry.file, entry) for entry in entries]
+
+
+def _write_synced(path: Path, content: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,5 @@
+"""The one error for a user's mistake: printed as one line, exit code 2, never a traceback."""
+
+
+class InputError(ValueError):
+    """What a person wrote is wrong; the message names the place, the value and the remedy."""

@@ -1,0 +1,119 @@
+"""What a run leaves in its directory: `metrics.jsonl` while it trains, `result.json` at the end.
+
+The metrics log is append-only and keyed by step: a resumed run repeats the steps after its
+checkpoint, and what was already recorded of them is not recorded again. Timestamps are stored
+with the rows, so that delivering a row twice to a metrics store changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Row = dict[str, float]
+EndStatus = Literal["finished", "diverged"]
+METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. Losses in nats per token.
+
+    `train_seconds` is the training loop's own time over all its lives, `resumed_seconds` the part
+    of it before the last resume.
+    """
+
+    status: EndStatus
+    fingerprint: str
+    step: int
+    tokens: int
+    train_flops: int
+    train_seconds: float
+    resumed_seconds: float
+    val_loss: float | None = None
+    bits_per_byte: float | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, run_dir: Path) -> None:
+        """Write `result.json`, whole or not at all."""
+        path = run_dir / RESULT_FILE
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def read_result(run_dir: Path, fingerprint: str) -> Result | None:
+    """The result of the run with this fingerprint, if it has ended."""
+    path = run_dir / RESULT_FILE
+    if not path.exists():
+        return None
+    result = Result(**json.loads(path.read_text(encoding="utf-8")))
+    return result if result.fingerprint == fingerprint else None
+
+
+@contextmanager
+def exclusive(run_dir: Path, patience_seconds: float = 60.0) -> Iterator[None]:
+    """Hold the run's directory alone; a process that dies lets go of it.
+
+    A process whose driver was killed may live some seconds beside its successor: the successor
+    waits for it here. Raises TimeoutError when the other does not go away.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience_seconds
+    with (run_dir / ".lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{run_dir} is held by another live process") from None
+                time.sleep(0.2)
+        yield
+
+
+class MetricsLog:
+    """Append-only `metrics.jsonl` of one run; each step is recorded once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / METRICS_FILE
+        _drop_torn_line(self._path)
+        rows, _ = read_rows(self._path)
+        self._last_step = rows[-1]["step"] if rows else 0
+
+    def append(self, row: Row) -> bool:
+        """Record a row that has `step`; False if that step stands already."""
+        if row["step"] <= self._last_step:
+            return False
+        self._last_step = row["step"]
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | {"timestamp_ms": int(time.time() * 1000)}) + "\n")
+        return True
+
+
+def read_rows(path: Path, offset: int = 0) -> tuple[list[Row], int]:
+    """The complete rows from byte `offset` on, and the offset after them."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    complete = data[: data.rfind(b"\n") + 1]
+    return [json.loads(line) for line in complete.splitlines()], offset + len(complete)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut the half-written last line that a killed process may leave."""
+    if path.exists():
+        _, complete = read_rows(path)
+        os.truncate(path, complete)

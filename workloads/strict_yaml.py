@@ -1,0 +1,142 @@
+"""YAML files checked against a model: a mistake is one line with file, line, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from workloads.errors import InputError
+
+T = TypeVar("T", bound=BaseModel)
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[T]):
+    """A validated file: the value, its source text, and where each part of it stands."""
+
+    value: T
+    path: Path
+    text: str
+    tree: Any
+
+    def error(self, location: Location, message: str) -> InputError:
+        """An error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
+        line, given = _find(self.tree, location)
+        return _error(self.path, line, location, given, message)
+
+
+def load(path: Path, model: type[T]) -> Loaded[T]:
+    """Read `path` as `model`. Raises InputError for an unreadable, malformed or invalid file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = YAML(typ="rt").load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; check the path") from error
+    except YAMLError as error:
+        raise _malformed(path, error) from error
+    try:
+        return Loaded(model.model_validate(_plain(tree)), path, text, tree)
+    except ValidationError as error:
+        raise _invalid(path, tree, model, error) from error
+
+
+def _malformed(path: Path, error: YAMLError) -> InputError:
+    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+    problem = error.problem if isinstance(error, MarkedYAMLError) else str(error)
+    line = mark.line + 1 if mark else 1
+    return InputError(f"{path}:{line}: not valid YAML: {problem}; correct the line")
+
+
+def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationError) -> InputError:
+    details = error.errors()
+    first = details[0]
+    line, given = _find(tree, first["loc"])
+    message = _message(first, model)
+    if len(details) > 1:
+        message += f" (and {len(details) - 1} more in this file)"
+    return _error(path, line, first["loc"], given, message)
+
+
+def _error(path: Path, line: int, location: Location, given: Any, message: str) -> InputError:
+    field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
+    value = "" if isinstance(given, dict | list) or given is None else f" = {given!r}"
+    return InputError(f"{path}:{line}: {field or 'file'}{value}: {message}")
+
+
+def reason(error: ValueError) -> str:
+    """The first thing that is wrong, as part of one line."""
+    if isinstance(error, ValidationError):
+        return _message(error.errors()[0])
+    return str(error)
+
+
+def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
+    """What is wrong and what to write instead, from one pydantic error."""
+    name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
+    context = detail.get("ctx", {})
+    if kind == "extra_forbidden" and model:
+        return f"no such key; {_nearest(name, _fields_at(model, detail['loc'][:-1]))}"
+    if kind == "missing":
+        return "this key is required; add it"
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        return f"not a known value; {_nearest(str(detail['input']), allowed)}"
+    if kind == "value_error":
+        return reason(context["error"])
+    if kind == "greater_than":
+        return f"must be greater than {context['gt']}; raise it"
+    return detail["msg"].replace("Input should", "this should", 1) + "; change it"
+
+
+def _nearest(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    known = ", ".join(allowed)
+    return f"did you mean {close[0]}? (known: {known})" if close else f"known: {known}"
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
+    """The field names of the model that a location leads to."""
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        nested = _nested_model(field.annotation) if field else None
+        model = nested or model
+    return list(model.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_nested_model, get_args(annotation))), None)
+
+
+def _find(tree: Any, location: Location) -> tuple[int, Any]:
+    """(1-based line, value) of the deepest part of `location` that the file contains."""
+    line, node = 1, tree
+    for part in location:
+        if isinstance(node, CommentedMap) and part in node:
+            line = node.lc.key(part)[0] + 1
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            line = node.lc.item(part)[0] + 1
+        else:
+            return line, None
+        node = node[part]
+    return line, node
+
+
+def _plain(node: Any) -> Any:
+    """Round-trip YAML nodes as built-in types."""
+    if isinstance(node, CommentedMap):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    return node
