@@ -40,7 +40,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),
     "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),
     "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
-    "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's; empty for dense"),
+    "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's"),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),

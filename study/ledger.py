@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from study.plan import Point
+from study.plan import Point, Study
 from workloads.config import flatten
 from workloads.errors import InputError
+from workloads.record import exclusive
 
 Status = Literal["running", "finished", "diverged", "failed"]
 ENDED: frozenset[str] = frozenset({"finished", "diverged"})
@@ -55,6 +56,32 @@ def read(uri: str, study: str) -> dict[str, Record]:
     else:
         runs = _read_client(uri, study)
     return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
+
+
+def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
+    """The state of every planned point by id: its record's status, `missing` or `interrupted`.
+
+    A record says `running` until its driver says otherwise; without a live driver on the study's
+    directory the point is `interrupted`, and the next run goes on with it.
+    """
+    alive = _has_driver(study.directory)
+    return {point.id: _state(records.get(point.id), alive) for point in study.points}
+
+
+def _state(record: Record | None, driver_alive: bool) -> str:
+    if record is None:
+        return "missing"
+    return "interrupted" if record.status == "running" and not driver_alive else record.status
+
+
+def _has_driver(directory: Path) -> bool:
+    if not directory.exists():
+        return False
+    try:
+        with exclusive(directory, patience_seconds=0):
+            return False
+    except TimeoutError:
+        return True
 
 
 def check_identities(points: list[Point], records: dict[str, Record]) -> None:

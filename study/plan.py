@@ -6,7 +6,7 @@ Pure functions of the study file and the text it trains on; no torch and no Ray.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,35 @@ def points(spec: Loaded[StudySpec]) -> list[Point]:
         planned[point.id] = point
     _check_total(spec, list(planned.values()))
     return list(planned.values())
+
+
+def as_json(
+    study: Study, states: Mapping[str, str], seconds: Mapping[str, float], basis: str
+) -> dict[str, Any]:
+    """The plan for machines: exact numbers, estimated seconds on this machine, ledger states."""
+    return {
+        "study": study.name,
+        "flop_convention": FLOP_CONVENTION,
+        "estimate_basis": basis,
+        "points": [
+            {
+                "id": point.id,
+                "fingerprint": point.fingerprint,
+                "preset": point.variant.preset,
+                "ffn": point.config.model.ffn.model_dump(),
+                **point.summary(),
+                "estimated_seconds": seconds[point.id],
+                "state": states[point.id],
+            }
+            for point in study.points
+        ],
+        "totals": {
+            "points": len(study.points),
+            "tokens": sum(point.config.tokens for point in study.points),
+            "train_flops": sum(point.train_flops for point in study.points),
+            "max_total_flops": study.spec.value.max_total_flops,
+        },
+    }
 
 
 def _variants(spec: StudySpec) -> Iterator[tuple[Location, Variant]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from study import ledger
@@ -17,8 +16,10 @@ from study.spec import Resources
 from study.status import Display, Outcome
 from workloads.data import shards
 from workloads.errors import InputError
+from workloads.record import exclusive
 
 MAX_RETRIES = 3
+DRIVER_PATIENCE_SECONDS = 1.0
 # Ray reads these when it starts. Train's controller polls its workers, and a report waits for the
 # poll: at the default of 2 s that would be most of a small run's time. The others switch off
 # files, processes and scheduling penalties that a study has no use for.
@@ -143,13 +144,11 @@ def _concurrency(resources: Resources) -> int:
 @contextmanager
 def _only_driver(study: Study) -> Iterator[None]:
     """Refuse a second driver of the same study; the lock goes with the process."""
-    study.directory.mkdir(parents=True, exist_ok=True)
-    with (study.directory / ".driver.lock").open("a") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(exclusive(study.directory, DRIVER_PATIENCE_SECONDS))
+        except TimeoutError as error:
             raise InputError(
-                f"study {study.name} is being run by another process on {study.directory}; "
-                "wait for it, or stop it first"
+                f"study {study.name} is being run already: {error}; wait for it, or stop it first"
             ) from None
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -14,8 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.ledger import Record
-from study.plan import Point, Study
+from study import estimate, ledger
+from study.ledger import ENDED, Record
+from study.plan import FLOP_CONVENTION, Point, Study
 from workloads.record import Result, Row
 
 STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
@@ -84,8 +86,8 @@ class Display:
             text = f"val_loss {result.val_loss:.4f} nats/token, {result.bits_per_byte:.4f} bits/byte"
         else:
             text = f"non-finite loss at step {result.step + 1}"
-        self._say(result.status, point, f"{text}, {_duration(result.train_seconds)}")
-        self._console.print(self._summary(), highlight=False)
+        seconds = duration(result.train_seconds)
+        self._say(result.status, point, f"{text}, {seconds}; {self._summary()}")
 
     def failed(self, point: Point, cause: str) -> None:
         self._running.pop(point.id, None)
@@ -103,7 +105,7 @@ class Display:
                 f"{share:.0%}",
                 ProgressBar(total=1.0, completed=share, width=24),
             )
-        return Group(table, self._summary())
+        return Group(table, Text(self._summary(), style="dim"))
 
     def _say(self, state: str, point: Point, text: str) -> None:
         line = Text(f"{time.strftime('%H:%M:%S')}  ")
@@ -111,7 +113,7 @@ class Display:
         line.append(f" {point.id}  ", style="bold")
         self._console.print(line.append(text), highlight=False, soft_wrap=True)
 
-    def _summary(self) -> Text:
+    def _summary(self) -> str:
         total = sum(point.train_flops for point in self._points)
         spent = sum(self._spent(point) for point in self._points)
         earlier = sum(
@@ -121,11 +123,10 @@ class Display:
         )
         executed = spent - earlier - self._resumed_flops
         elapsed = time.monotonic() - self._start
-        eta = _duration((total - spent) * elapsed / executed) if executed > 0 else "unknown"
-        return Text(
-            f"          study: {len(self._ended)} of {len(self._points)} points ended, "
-            f"{spent:.3g} of {total:.3g} FLOPs, ETA {eta}",
-            style="dim",
+        eta = duration((total - spent) * elapsed / executed) if executed > 0 else "unknown"
+        return (
+            f"study {len(self._ended)} of {len(self._points)} points, "
+            f"{spent:.3g} of {total:.3g} FLOPs, ETA {eta}"
         )
 
     def _spent(self, point: Point) -> float:
@@ -134,15 +135,77 @@ class Display:
         return self._latest.get(point.id, {}).get("train_flops", 0.0)
 
 
-def plan_table(rows: list[dict[str, str]]) -> Table:
-    """A table of points; the columns are the rows' keys."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name in ("point", "state") else "right")
-    for row in rows:
-        style = STYLES.get(row.get("state", ""), "")
-        table.add_row(*(Text(value, style if key == "state" else "") for key, value in row.items()))
+def print_plan(
+    console: Console, study: Study, states: dict[str, str], seconds: dict[str, float], basis: str
+) -> None:
+    """The points, what each costs, and the totals."""
+    table = _table("point", "params", "FFN params", "tokens", "train FLOPs", "time here", "state")
+    for point in study.points:
+        table.add_row(
+            point.id,
+            _count(point.params.total),
+            _count(point.params.ffn),
+            _count(point.config.tokens),
+            f"{point.train_flops:.2e}",
+            duration(seconds[point.id]),
+            _styled(states[point.id]),
+        )
+    console.print(table)
+    total = sum(point.train_flops for point in study.points)
+    left = [point for point in study.points if states[point.id] not in ENDED]
+    side_by_side = estimate.slots(study.spec.value.resources)
+    console.print(
+        f"{len(study.points)} points, {total:.3g} of at most "
+        f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
+        f"{len(left)} to run, about "
+        f"{duration(sum(seconds[point.id] for point in left) / side_by_side)} here, "
+        f"{side_by_side} at a time.\nTimes rest on {basis}.",
+        highlight=False,
+    )
+
+
+def print_status(console: Console, study: Study, records: dict[str, Record]) -> None:
+    """The state of every point, with its loss or the cause of its failure, and FLOPs spent."""
+    states = ledger.states(study, records)
+    table = _table("point", "val_loss", "bits/byte", "budget", "seconds", "state", "cause")
+    for point in study.points:
+        record = records.get(point.id, Record(""))
+        values = record.metrics
+        table.add_row(
+            point.id,
+            f"{values['val_loss']:.4f}" if "val_loss" in values else "-",
+            f"{values['bits_per_byte']:.4f}" if "bits_per_byte" in values else "-",
+            f"{values.get('train_flops', 0) / point.train_flops:.0%}",
+            f"{values['train_seconds']:.0f}" if "train_seconds" in values else "-",
+            _styled(states[point.id]),
+            record.tags.get("failure", ""),
+        )
+    console.print(table)
+    counts = Counter(states.values())
+    spent = sum(r.metrics.get("train_flops", 0) for r in records.values())
+    total = sum(point.train_flops for point in study.points)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    console.print(f"{summary}; {spent:.3g} of {total:.3g} FLOPs spent", highlight=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in columns:
+        words = name in ("point", "state", "cause")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name != "cause")
     return table
+
+
+def _styled(state: str) -> Text:
+    return Text(state, STYLES.get(state, "yellow"))
+
+
+def _count(value: int) -> str:
+    """A count with a metric prefix: `1.28M`, `25.5G`."""
+    for size, prefix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{prefix}"
+    return str(value)
 
 
 def _progress_text(point: Point, row: Row) -> str:
@@ -153,7 +216,7 @@ def _progress_text(point: Point, row: Row) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds in the largest fitting unit: `42 s`, `3.5 min`, `2.1 h`, `14 d`, `67 y`."""
     for size, unit in ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:

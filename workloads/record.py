@@ -62,22 +62,22 @@ def read_result(run_dir: Path, fingerprint: str) -> Result | None:
 
 
 @contextmanager
-def exclusive(run_dir: Path, patience_seconds: float = 60.0) -> Iterator[None]:
-    """Hold the run's directory alone; a process that dies lets go of it.
+def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
+    """Hold a directory alone; a process that dies lets go of it.
 
     A process whose driver was killed may live some seconds beside its successor: the successor
     waits for it here. Raises TimeoutError when the other does not go away.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_seconds
-    with (run_dir / ".lock").open("a") as file:
+    with (directory / ".lock").open("a") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{run_dir} is held by another live process") from None
+                    raise TimeoutError(f"{directory} is held by another live process") from None
                 time.sleep(0.2)
         yield
 

@@ -31,6 +31,8 @@ from workloads.optim import build_optimizer, learning_rate
 from workloads.record import EndStatus, MetricsLog, Result, Row, exclusive, read_result
 
 CHECKPOINT_FOLDER = "checkpoints"
+# How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
+TAKEOVER_SECONDS = 60.0
 
 
 def train(
@@ -48,7 +50,7 @@ def train(
     run_id = fingerprint(identity(config, dataset.fingerprint))
     if ended := read_result(run_dir, run_id):
         return ended
-    with exclusive(run_dir) if _rank() == 0 else nullcontext():
+    with exclusive(run_dir, TAKEOVER_SECONDS) if _rank() == 0 else nullcontext():
         result = _Trainer(config, dataset, run_dir, run_id).loop(report)
         if _rank() == 0:
             result.write(run_dir)

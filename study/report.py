@@ -1,0 +1,28 @@
+"""The study's runs, as MLflow holds them, handed to `analysis`; planned points without a run too."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import report, runs
+from study import ledger
+from study.ledger import Record
+from study.plan import Study
+
+
+def write(study: Study, records: dict[str, Record]) -> report.Report:
+    """Write runs.csv, fits.json, the figure and the report into the study's directory."""
+    recorded = runs.load_mlflow(ledger.tracking_uri(study.runs_dir), study.name)
+    missing = pd.DataFrame(
+        {
+            "study": study.name,
+            "point_id": point.id,
+            "fingerprint": point.fingerprint,
+            "status": "missing",
+            **point.summary(),
+        }
+        for point in study.points
+        if point.id not in records
+    )
+    table = pd.concat([recorded, missing]) if len(missing) else recorded
+    return report.write_report(table, study.directory, title=f"Study {study.name}")

@@ -1,0 +1,59 @@
+"""Launching the real command line, and killing it for real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from study import ledger
+from study.ledger import Record
+
+ROOT = Path(__file__).parents[2]
+LAUNCH_SECONDS = 240.0
+
+
+def study_command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "study", *map(str, arguments)]
+
+
+def study_cli(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `python -m study ...` as a user would; the repository is not the working directory."""
+    done = subprocess.run(
+        study_command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=LAUNCH_SECONDS,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def records_of(runs_dir: Path, study: str) -> dict[str, Record]:
+    return ledger.read(ledger.tracking_uri(runs_dir), study)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def trainer_of(run_dir: Path) -> psutil.Process | None:
+    """The process that trains in `run_dir`: the one that holds its lock file open."""
+    lock = str(run_dir / ".lock")
+    for process in psutil.process_iter():
+        try:
+            if any(file.path == lock for file in process.open_files()):
+                return process
+        except psutil.Error:
+            continue
+    return None

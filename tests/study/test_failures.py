@@ -1,0 +1,108 @@
+"""Real kills: a trainer, a driver with its Ray. No finished result is lost, no number changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from study import plan
+from study.plan import Point
+from tests.study.launching import (
+    ROOT,
+    records_of,
+    study_cli,
+    study_command,
+    trainer_of,
+    wait_for,
+)
+from workloads.data import shards
+from workloads.record import METRICS_FILE, read_rows
+from workloads.train import CHECKPOINT_FOLDER, train
+
+
+def undisturbed(point: Point, runs_dir: Path, directory: Path) -> float:
+    """The final validation loss of the point, trained without Ray and never killed."""
+    torch.set_num_threads(1)
+    dataset = shards.prepare(point.config.data, runs_dir / "data")
+    result = train(point.config, dataset, directory)
+    assert result.val_loss is not None
+    return result.val_loss
+
+
+def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        study_command("run", spec, "--runs", runs_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def wait_for_checkpoint(run_dir: Path) -> None:
+    """Until the run has a checkpoint and has gone on past it."""
+
+    def passed() -> bool:
+        saved = sorted((run_dir / CHECKPOINT_FOLDER).glob("step-*.safetensors"))
+        rows, _ = read_rows(run_dir / METRICS_FILE)
+        return bool(saved and rows) and rows[-1]["step"] > int(saved[0].stem.split("-")[1])
+
+    wait_for(passed)
+
+
+def assert_same_as_undisturbed(spec: Path, runs_dir: Path, name: str, scratch: Path) -> None:
+    records = records_of(runs_dir, name)
+    for point in plan.load(spec, runs_dir).points:
+        assert records[point.id].status == "finished"
+        expected = undisturbed(point, runs_dir, scratch / point.id)
+        assert records[point.id].metrics["val_loss"] == expected
+
+
+@pytest.mark.parametrize("num_workers", [0, 1], ids=["in the trial", "one Train worker"])
+def test_killed_trainer_resumes_to_the_same_loss(
+    num_workers: int, write_spec: Callable[..., Path], runs_dir: Path, tmp_path: Path
+) -> None:
+    name = f"killed-trainer-{num_workers}"
+    spec = write_spec(name, preset="nano", steps=100, num_workers=num_workers)
+    study = plan.load(spec, runs_dir)
+    driver = launch(spec, runs_dir)
+    run_dir = study.run_dir(study.points[0])
+    wait_for_checkpoint(run_dir)
+    trainer = trainer_of(run_dir)
+    assert trainer is not None
+    trainer.send_signal(signal.SIGKILL)
+    output, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, output
+    assert "retrying" in output
+    assert_same_as_undisturbed(spec, runs_dir, name, tmp_path)
+
+
+def test_killed_driver_and_ray_go_on_with_the_same_command(
+    write_spec: Callable[..., Path], runs_dir: Path, tmp_path: Path
+) -> None:
+    spec = write_spec("killed-driver", preset="nano", steps=100)
+    study = plan.load(spec, runs_dir)
+    driver = launch(spec, runs_dir)
+    wait_for_checkpoint(study.run_dir(study.points[0]))
+    family = [*psutil.Process(driver.pid).children(recursive=True), psutil.Process(driver.pid)]
+    for process in family:
+        process.send_signal(signal.SIGKILL)
+    driver.wait()
+    interrupted = study_cli("plan", spec, "--runs", runs_dir, "--json").stdout
+    assert {point["state"] for point in json.loads(interrupted)["points"]} == {"interrupted"}
+    study_cli("run", spec, "--runs", runs_dir)
+    assert_same_as_undisturbed(spec, runs_dir, "killed-driver", tmp_path)
+    assert_each_step_once(study.run_dir(study.points[0]))
+
+
+def assert_each_step_once(run_dir: Path) -> None:
+    rows, _ = read_rows(run_dir / METRICS_FILE)
+    assert [row["step"] for row in rows] == list(range(5, 101, 5))
