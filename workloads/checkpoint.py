@@ -44,8 +44,8 @@ def save(
         "step": str(progress.step),
         "train_seconds": repr(progress.train_seconds),
         "fingerprint": fingerprint,
-        "sha256": _digest(tensors),
     }
+    metadata["sha256"] = _digest(tensors, metadata)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"step-{progress.step:08d}.safetensors"
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -96,15 +96,22 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
 
+@torch.no_grad()
 def _load(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     torch.set_rng_state(tensors["rng.cpu"])
     model.load_state_dict(
         {name: tensors[f"model.{name}"] for name in model.state_dict()}, strict=True
     )
-    keys = ("step", "exp_avg", "exp_avg_sq")
     state = {
-        index: {key: tensors[f"optimizer.{name}.{key}"] for key in keys}
-        for index, (name, _) in enumerate(model.named_parameters())
+        index: {
+            "step": tensors[f"optimizer.{name}.step"],
+            # In the parameter's own memory layout: the fused optimizer walks them side by side.
+            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"optimizer.{name}.exp_avg"]),
+            "exp_avg_sq": torch.empty_like(parameter).copy_(
+                tensors[f"optimizer.{name}.exp_avg_sq"]
+            ),
+        }
+        for index, (name, parameter) in enumerate(model.named_parameters())
     }
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
@@ -113,14 +120,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    if metadata.get("sha256") != _digest(tensors):
+    if metadata.pop("sha256", None) != _digest(tensors, metadata):
         raise ValueError("its contents do not match its SHA-256")
     return tensors, metadata
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy())
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -11,16 +11,22 @@ import hashlib
 import json
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 FFNKind = Literal["dense", "lowrank", "blockdense", "blockshuffle"]
 
 
 class Config(BaseModel):
-    """Base of every configuration model: immutable, unknown keys are errors."""
+    """Base of every configuration model: immutable, unknown keys and infinities are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FFNConfig(Config):

@@ -3,3 +3,6 @@
 
 class InputError(ValueError):
     """What a person wrote is wrong; the message names the place, the value and the remedy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))

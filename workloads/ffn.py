@@ -6,6 +6,7 @@ Definitions: Wei et al. 2024 (arXiv 2406.16450), section 3. Each projection maps
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -54,8 +55,9 @@ class LowRankProjection(nn.Module):
         dense = torch.empty(m, n).normal_(std=INIT_STD)
         left, values, right = torch.linalg.svd(dense, full_matrices=False)
         root = values[: ffn.rank].sqrt()
-        self.v = nn.Parameter(root[:, None] * right[: ffn.rank])
-        self.u = nn.Parameter(left[:, : ffn.rank] * root)
+        # Contiguous, because the SVD's factors are column-major, and a product keeps its layout.
+        self.v = nn.Parameter((root[:, None] * right[: ffn.rank]).contiguous())
+        self.u = nn.Parameter((left[:, : ffn.rank] * root).contiguous())
         self.bias = nn.Parameter(torch.zeros(m))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,12 +108,12 @@ class BlockShuffleProjection(nn.Module):
         return torch.einsum("lsr,...rl->...sl", self.u, shuffled).flatten(-2) + self.bias
 
     def dense_weight(self) -> Tensor:
-        blocks, m_block, k_block = self.u.shape
+        blocks, _, k_block = self.u.shape
         v = torch.block_diag(*self.v).unflatten(0, (k_block, blocks))
         return torch.einsum("lsr,rln->sln", self.u, v).flatten(0, 1)
 
 
-PROJECTIONS: dict[FFNKind, type[DenseProjection] | type[LowRankProjection] | type[BlockDenseProjection] | type[BlockShuffleProjection]] = {
+PROJECTIONS: dict[FFNKind, Callable[[int, int, FFNConfig], Projection]] = {
     "dense": DenseProjection,
     "lowrank": LowRankProjection,
     "blockdense": BlockDenseProjection,
@@ -134,5 +136,6 @@ class FeedForward(nn.Module):
 
 def _orthonormal(*shape: int) -> Tensor:
     """The polar factor of a normal draw, block by block: orthonormal rows or columns."""
-    left, _, right = torch.linalg.svd(torch.empty(*shape).normal_(std=INIT_STD), full_matrices=False)
-    return left @ right
+    normal = torch.empty(*shape).normal_(std=INIT_STD)
+    left, _, right = torch.linalg.svd(normal, full_matrices=False)
+    return (left @ right).contiguous()

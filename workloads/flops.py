@@ -55,13 +55,11 @@ def ffn_fraction(model: ModelConfig) -> float:
 def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
     """The FFN parametrization of each layer, first to last."""
     dense_layers = 1 if model.ffn.keep_first_dense else 0
-    return [
-        FFNConfig() if layer < dense_layers else model.ffn for layer in range(model.num_layers)
-    ]
+    return [FFNConfig() if layer < dense_layers else model.ffn for layer in range(model.num_layers)]
 
 
 def count_params(model: ModelConfig) -> ParamCount:
-    """All parameters: tied embedding, attention and FFN with biases, two norms a layer, one last."""
+    """All parameters: tied embedding, attention and FFN with biases, two norms a layer and one."""
     hidden = model.hidden_dim
     embedding = model.vocab_size * hidden
     ffn = sum(ffn_weights(model, layer) for layer in layer_ffns(model))

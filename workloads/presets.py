@@ -8,14 +8,29 @@ vocabulary, short blocks; their tokens are chosen for minutes, not for compute-o
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from workloads import flops
-from workloads.config import Config, DataConfig, FFNConfig, FFNKind, ModelConfig
-from workloads.config import OptimizerConfig, RunConfig, RuntimeConfig
+from workloads.config import (
+    Config,
+    DataConfig,
+    FFNConfig,
+    FFNKind,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    RuntimeConfig,
+)
 
 
 class Preset(Config):
@@ -93,7 +108,7 @@ class FFNChoice(Config):
     """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights.
 
     `fraction` chooses the rank nearest to it: a multiple of 32 from hidden width 512 up, of 4
-    below. `arm` names the curve the run belongs to; by default it is the kind and its size.
+    below, and always of `nblocks`. `arm` names the curve the run belongs to; by default it is the kind and its size.
     """
 
     kind: FFNKind = "dense"
@@ -105,12 +120,16 @@ class FFNChoice(Config):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        if self.fraction is None:
-            FFNConfig(kind=self.kind, rank=self.rank, nblocks=self.nblocks)
-        elif self.rank is not None:
-            raise ValueError("rank and fraction both give the size; remove one")
-        elif self.kind not in ("lowrank", "blockdense"):
-            raise ValueError(f"fraction chooses a rank, and kind {self.kind} has none; remove it")
+        rank = self.rank
+        if self.fraction is not None:
+            if self.rank is not None:
+                raise ValueError("rank and fraction both give the size; remove one")
+            if self.kind not in ("lowrank", "blockdense"):
+                raise ValueError(
+                    f"fraction chooses a rank, and kind {self.kind} has none; remove it"
+                )
+            rank = 1
+        FFNConfig(kind=self.kind, rank=rank, nblocks=self.nblocks)
         return self
 
     def resolve(self, model: ModelConfig) -> FFNConfig:
@@ -127,7 +146,7 @@ class FFNChoice(Config):
         per_rank = flops.ffn_weights(
             model, FFNConfig(kind=self.kind, rank=self.nblocks or 1, nblocks=self.nblocks)
         ) / (self.nblocks or 1)
-        multiple = max(32 if model.hidden_dim >= 512 else 4, self.nblocks or 1)
+        multiple = math.lcm(32 if model.hidden_dim >= 512 else 4, self.nblocks or 1)
         return max(1, round(fraction * dense / per_rank / multiple)) * multiple
 
     def arm_name(self) -> str:

@@ -39,18 +39,22 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
     """Read `path` as `model`. Raises InputError for an unreadable, malformed or invalid file."""
     try:
         text = path.read_text(encoding="utf-8")
-        tree = YAML(typ="rt").load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}; check the path") from error
-    except YAMLError as error:
-        raise _malformed(path, error) from error
     try:
-        return Loaded(model.model_validate(_plain(tree)), path, text, tree)
+        tree = YAML(typ="rt").load(text)
+        content = _plain(tree)
+    except (YAMLError, ValueError) as error:  # ValueError: a scalar that is not what its tag says
+        raise _malformed(path, error) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply, or in itself; write it flatter") from error
+    try:
+        return Loaded(model.model_validate(content), path, text, tree)
     except ValidationError as error:
         raise _invalid(path, tree, model, error) from error
 
 
-def _malformed(path: Path, error: YAMLError) -> InputError:
+def _malformed(path: Path, error: Exception) -> InputError:
     mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     problem = error.problem if isinstance(error, MarkedYAMLError) else str(error)
     line = mark.line + 1 if mark else 1
@@ -124,7 +128,8 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
     line, node = 1, tree
     for part in location:
         if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
+            # A key merged in by `<<` has no place of its own: its mapping's stands.
+            line = node.lc.data[part][0] + 1 if part in node.lc.data else line
         elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
             line = node.lc.item(part)[0] + 1
         else:
