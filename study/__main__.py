@@ -14,7 +14,7 @@ from rich.console import Console
 from study import estimate, ledger, plan
 from study.ledger import Record
 from study.plan import Study
-from study.status import Display, duration, print_plan, print_status
+from study.status import Display, Outcome, duration, print_plan, print_status
 from workloads.errors import InputError
 
 START = time.perf_counter()
@@ -51,9 +51,7 @@ def plan_command(
     Example: python -m study plan study/specs/paper.yaml --json
     """
     planned, records = _load(spec, runs)
-    seconds, basis = estimate.point_seconds(
-        planned.points, records, planned.spec.value.resources
-    )
+    seconds, basis = estimate.point_seconds(planned.points, records, planned.spec.value.resources)
     states = ledger.states(planned, records)
     if as_json:
         print(json.dumps(plan.as_json(planned, states, seconds, basis), indent=1))
@@ -72,9 +70,11 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
 
     planned, records = _load(spec, runs)
     outcome = run_study(planned, Display(progress, planned, records))
-    _print_overhead(len(outcome.results), outcome.train_seconds)
-    report(spec, runs)
-    if outcome.failures or any(r.status != "finished" for r in outcome.results.values()):
+    _print_overhead(outcome)
+    records = _write_report(planned)
+    unfinished = [p.id for p in planned.points if records[p.id].status != "finished"]
+    if unfinished:
+        _say(f"not finished: {', '.join(unfinished)}; see: python -m study status {spec}")
         raise typer.Exit(1)
 
 
@@ -94,17 +94,12 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
 
     Example: python -m study report study/specs/quickstart.yaml
     """
-    from study.report import write
-
     planned, records = _load(spec, runs)
     if not records:
         raise InputError(
             f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
         )
-    written = write(planned, records)
-    for headline in written.headlines:
-        results.print(headline, highlight=False)
-    results.print(f"report: {written.out_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    _write_report(planned)
 
 
 def _load(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
@@ -114,17 +109,32 @@ def _load(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
     return planned, records
 
 
-def _print_overhead(num_points: int, train_seconds: float) -> None:
+def _write_report(planned: Study) -> dict[str, Record]:
+    """Write the report from what the ledger holds now, which is returned; print its headlines."""
+    from study.report import write
+
+    records = ledger.read(ledger.tracking_uri(planned.runs_dir), planned.name)
+    written = write(planned, records)
+    for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
+        results.print(line, highlight=False, soft_wrap=True)
+    return records
+
+
+def _print_overhead(outcome: Outcome) -> None:
     """What orchestration cost: this command's wall time over the training loops' own time."""
-    wall = time.perf_counter() - START
-    if num_points:
-        progress.print(
-            f"{num_points} points in {duration(wall)}; overhead {wall / train_seconds:.2f} "
-            f"({wall:.0f} s of wall time over {train_seconds:.0f} s of training loops)",
-            highlight=False,
-        )
-    else:
-        progress.print("nothing to run: every point has ended", highlight=False)
+    if not outcome.results:
+        _say("nothing to run: every point has ended")
+        return
+    wall, training = time.perf_counter() - START, outcome.train_seconds
+    _say(
+        f"{len(outcome.results)} points in {duration(wall)}; overhead {wall / training:.2f} "
+        f"({wall:.0f} s of wall time over {training:.0f} s of training loops, {outcome.slots} "
+        f"points at a time: {wall * outcome.slots / training:.2f} a slot)"
+    )
+
+
+def _say(text: str) -> None:
+    progress.print(text, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

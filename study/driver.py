@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -29,7 +28,12 @@ class Driver(Callback):
     """Keeps MLflow and the display in step with the trials of one launch."""
 
     def __init__(
-        self, study: Study, points: list[Point], records: dict[str, Record], display: Display
+        self,
+        study: Study,
+        points: list[Point],
+        records: dict[str, Record],
+        display: Display,
+        outcome: Outcome,
     ) -> None:
         uri = ledger.tracking_uri(study.runs_dir)
         self._tracker = Tracker(uri, study.name, study.runs_dir, study.spec.text, capture())
@@ -37,7 +41,7 @@ class Driver(Callback):
         self._points = {point.id: point for point in points}
         self._running: dict[str, Point] = {}
         self._next_delivery = 0.0
-        self.outcome = Outcome()
+        self.outcome = outcome
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for `Tuner.restore`, which a study never calls."""

@@ -57,10 +57,10 @@ def _measured_rates(points: list[Point], records: dict[str, Record]) -> dict[str
 def _probe_flops_per_second(resources: Resources) -> float:
     """FLOPs per second expected of one point's share of the CPUs, from a matrix product."""
     a = np.ones((512, 512), dtype=np.float32)
-    a @ a
+    out = a @ a
     count, start = 0, time.perf_counter()
     while time.perf_counter() < start + PROBE_SECONDS:
-        a @ a
+        np.matmul(a, a, out=out)
         count += 1
     rate = count * 2 * 512**3 / (time.perf_counter() - start)
     share = min(1.0, point_cpus(resources) / (os.cpu_count() or 1))

@@ -54,7 +54,7 @@ def read(uri: str, study: str) -> dict[str, Record]:
     if uri.startswith(SQLITE):
         runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
     else:
-        runs = _read_client(uri, study)
+        runs = read_client(uri, study)
     return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
 
 
@@ -131,7 +131,7 @@ def _query(
     )
 
 
-def _read_client(uri: str, study: str) -> list[Record]:
+def read_client(uri: str, study: str) -> list[Record]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)

@@ -1,4 +1,4 @@
-"""The study's runs, as MLflow holds them, handed to `analysis`; planned points without a run too."""
+"""The study's runs as MLflow holds them, and planned points without one, given to `analysis`."""
 
 from __future__ import annotations
 

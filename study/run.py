@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from study import ledger
+from study import ledger, ray_session
 from study.ledger import Record
 from study.plan import Point, Study
-from study.spec import Resources
 from study.status import Display, Outcome
 from workloads.data import shards
 from workloads.errors import InputError
@@ -20,17 +17,6 @@ from workloads.record import exclusive
 
 MAX_RETRIES = 3
 DRIVER_PATIENCE_SECONDS = 1.0
-# Ray reads these when it starts. Train's controller polls its workers, and a report waits for the
-# poll: at the default of 2 s that would be most of a small run's time. The others switch off
-# files, processes and scheduling penalties that a study has no use for.
-RAY_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_worker_niceness": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 def run(study: Study, display: Display) -> Outcome:
@@ -43,7 +29,7 @@ def run(study: Study, display: Display) -> Outcome:
         ledger.check_identities(study.points, records)
         missing = [p for p in study.points if p.id not in records or not records[p.id].ended]
         if not missing:
-            return Outcome()
+            return Outcome(slots=0)
         dataset = shards.prepare(study.spec.value.data, study.data_root)
         return _run_trials(study, missing, records, dataset.directory.resolve(), display)
 
@@ -56,41 +42,25 @@ def _run_trials(
     display: Display,
 ) -> Outcome:
     resources = study.spec.value.resources
-    # Imported once the environment is set: Ray reads it on import.
-    os.environ.update(RAY_ENVIRONMENT)
-    if "RAY_ADDRESS" not in os.environ:
-        # A token of this process alone; without one, Ray would leave one in the home directory.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray
-    from ray import tune
+    with ray_session.connected(resources):
+        # Ray reads its environment on import, and `connected` has set it.
+        from ray import tune
 
-    from study.driver import Driver
-    from study.trial import Task, run_point
+        from study.driver import Driver
+        from study.trial import run_point
 
-    _start_ray(resources)
-    try:
-        driver = Driver(study, missing, records, display)
-        # Longest first: the short ones fill the gaps at the end.
-        order = sorted(missing, key=lambda point: -point.train_flops)
-        tasks = [
-            Task(
-                point_id=point.id,
-                run=point.config,
-                run_dir=study.run_dir(point),
-                dataset_dir=dataset_dir,
-                resources=resources,
-            ).model_dump_json()
-            for point in order
-        ]
+        try:
+            slots = ray_session.slots(resources)
+        except InputError as error:
+            raise study.spec.error(("resources",), str(error)) from None
         scratch = study.directory / "ray"
         shutil.rmtree(scratch, ignore_errors=True)
+        driver = Driver(study, missing, records, display, Outcome(slots))
         with display:
             tune.Tuner(
-                tune.with_resources(run_point, _trial_resources(resources)),
-                param_space={"task": tune.grid_search(tasks)},
-                tune_config=tune.TuneConfig(
-                    max_concurrent_trials=_concurrency(resources), reuse_actors=True
-                ),
+                tune.with_resources(run_point, ray_session.trial_resources(resources)),
+                param_space={"task": tune.grid_search(_tasks(study, missing, dataset_dir))},
+                tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=True),
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=str(scratch),
@@ -100,45 +70,22 @@ def _run_trials(
                 ),
             ).fit()
         return driver.outcome
-    finally:
-        ray.shutdown()
 
 
-def _start_ray(resources: Resources) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine's loopback."""
-    import ray
+def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
+    """What each trial is given, longest first: the short ones fill the gaps at the end."""
+    from study.trial import Task
 
-    ray.init(
-        # Train removes the placement groups of stopped trials through the dashboard's API.
-        include_dashboard=resources.num_workers > 0 if "RAY_ADDRESS" not in os.environ else None,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": RAY_ENVIRONMENT},
-    )
-
-
-def _trial_resources(resources: Resources) -> dict[str, float]:
-    """What Tune reserves for a trial: its training, or nothing where Train's workers reserve."""
-    if resources.num_workers > 0:
-        return {"node:__internal_head__": 0.001}
-    return {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-
-
-def _concurrency(resources: Resources) -> int:
-    """Points that fit on the cluster at once. Raises InputError when not even one does."""
-    import ray
-
-    workers = max(1, resources.num_workers)
-    wanted = {"CPU": workers * resources.cpus_per_worker, "GPU": workers * resources.gpus_per_worker}
-    available = ray.cluster_resources()
-    for name, count in wanted.items():
-        if count > available.get(name, 0):
-            raise InputError(
-                f"resources: a point needs {count} {name} and the cluster has "
-                f"{available.get(name, 0):g}; lower num_workers or {name.lower()}s_per_worker, or "
-                "add nodes"
-            )
-    return min(int(available[name] // count) for name, count in wanted.items() if count)
+    return [
+        Task(
+            point_id=point.id,
+            run=point.config,
+            run_dir=study.run_dir(point),
+            dataset_dir=dataset_dir,
+            resources=study.spec.value.resources,
+        ).model_dump_json()
+        for point in sorted(points, key=lambda point: -point.train_flops)
+    ]
 
 
 @contextmanager

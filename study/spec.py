@@ -16,10 +16,10 @@ from workloads.strict_yaml import Loaded
 class Grid(Config):
     """The product of its lists; a learning rate that is left out is the preset's."""
 
-    preset: Annotated[list[PresetName], Field(min_length=1)]
-    ffn: Annotated[list[FFNChoice], Field(min_length=1)]
-    learning_rate: Annotated[list[PositiveFloat], Field(min_length=1)] | None = None
-    seed: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
+    preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
+    ffn: Annotated[tuple[FFNChoice, ...], Field(min_length=1)]
+    learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
 
 
 class Resources(Config):
@@ -44,7 +44,7 @@ class StudySpec(Config):
     study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     max_total_flops: PositiveFloat
     grid: Grid | None = None
-    points: list[Variant] = []
+    points: tuple[Variant, ...] = ()
     budget: Budget | None = None
     eval_tokens: PositiveInt | None = None
     data: DataConfig = DataConfig()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -25,8 +24,9 @@ STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "
 
 @dataclass
 class Outcome:
-    """How the trials of one launch ended, by point id: results, and the causes of failures."""
+    """How one launch ended: results and causes of failures by point id, in `slots` at a time."""
 
+    slots: int
     results: dict[str, Result] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -83,7 +83,8 @@ class Display:
         self._running.pop(point.id)
         self._ended[point.id] = result.status
         if result.status == "finished":
-            text = f"val_loss {result.val_loss:.4f} nats/token, {result.bits_per_byte:.4f} bits/byte"
+            loss = f"val_loss {result.val_loss:.4f} nats/token"
+            text = f"{loss}, {result.bits_per_byte:.4f} bits/byte"
         else:
             text = f"non-finite loss at step {result.step + 1}"
         seconds = duration(result.train_seconds)

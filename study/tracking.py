@@ -8,6 +8,7 @@ dead one simply delivers all rows of its unfinished points again.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,9 @@ from study.plan import Point
 from study.provenance import Provenance
 from workloads.config import flatten
 from workloads.record import METRICS_FILE, Result, Row, read_rows
+
+# Its notes on creating tables would stand between the lines of progress.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 # MLflow accepts 1,000 metrics in a batch; a row has at most a dozen.
 ROWS_PER_BATCH = 80
@@ -55,7 +59,8 @@ class Tracker:
             self._client.log_batch(run_id, params=params)
         else:
             run_id = record.run_id
-            self._client.log_batch(run_id, tags=[RunTag("status", "running"), RunTag("failure", "")])
+            reset = [RunTag("status", "running"), RunTag("failure", "")]
+            self._client.log_batch(run_id, tags=reset)
             self._client.update_run(run_id, "RUNNING")
         self._run_ids[point.id], self._offsets[point.id] = run_id, 0
 

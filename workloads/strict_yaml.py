@@ -62,7 +62,8 @@ def _malformed(path: Path, error: Exception) -> InputError:
 
 
 def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationError) -> InputError:
-    details = error.errors()
+    # A misspelt key is also a missing one: the misspelling is what to show.
+    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     line, given = _find(tree, first["loc"])
     message = _message(first, model)

@@ -36,6 +36,17 @@ def study_cli(*arguments: str | Path, check: bool = True) -> subprocess.Complete
     return done
 
 
+def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:
+    """Start `python -m study run` and leave it running."""
+    return subprocess.Popen(
+        study_command("run", spec, "--runs", runs_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
 def records_of(runs_dir: Path, study: str) -> dict[str, Record]:
     return ledger.read(ledger.tracking_uri(runs_dir), study)
 

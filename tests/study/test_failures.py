@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +14,9 @@ import torch
 from study import plan
 from study.plan import Point
 from tests.study.launching import (
-    ROOT,
+    launch,
     records_of,
     study_cli,
-    study_command,
     trainer_of,
     wait_for,
 )
@@ -35,16 +32,6 @@ def undisturbed(point: Point, runs_dir: Path, directory: Path) -> float:
     result = train(point.config, dataset, directory)
     assert result.val_loss is not None
     return result.val_loss
-
-
-def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        study_command("run", spec, "--runs", runs_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
 
 
 def wait_for_checkpoint(run_dir: Path) -> None:

@@ -1,0 +1,105 @@
+"""Plans: ids, costs and the specs that ship with the platform."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from study import plan
+from tests.study.launching import ROOT, study_cli
+
+SPECS = ROOT / "study" / "specs"
+
+# (params, FFN params, training FLOPs) of arXiv 2406.16450: table 1 for xl, its scaling study for
+# the rest; FLOPs at the paper's nominal tokens, of which whole steps leave out less than 1e-4.
+PAPER = {
+    ("transformer-s", "dense"): (109_632_000, 56_623_104, 1.6947e18),
+    ("transformer-s", "lowrank 63%"): (90_167_808, 37_158_912, 1.4378e18),
+    ("transformer-s", "lowrank 32%"): (73_947_648, 20_938_752, 1.2236e18),
+    ("transformer-m", "dense"): (335_079_424, 201_326_592, 1.5481e19),
+    ("transformer-m", "lowrank 63%"): (262_727_680, 128_974_848, 1.2572e19),
+    ("transformer-m", "lowrank 32%"): (202_434_560, 68_681_728, 1.0148e19),
+    ("transformer-l", "dense"): (729_111_552, 452_984_832, 7.0345e19),
+    ("transformer-l", "lowrank 63%"): (566_320_128, 290_193_408, 5.6104e19),
+    ("transformer-l", "lowrank 32%"): (430_660_608, 154_533_888, 4.4237e19),
+    ("transformer-xl", "dense"): (1_274_138_624, 805_306_368, 2.1025e20),
+    ("transformer-xl", "lowrank 63%"): (984_731_648, 515_899_392, 1.6597e20),
+    ("transformer-xl", "lowrank 32%"): (743_559_168, 274_726_912, 1.2907e20),
+    ("transformer-xl", "blockdense 63%"): (954_585_088, 485_752_832, 1.6135e20),
+    ("transformer-xl", "blockdense 32%"): (728_485_888, 259_653_632, 1.2676e20),
+    ("transformer-xl", "blockshuffle 63%"): (984_731_648, 515_899_392, 1.6597e20),
+    ("transformer-xl", "blockshuffle 32%"): (743_559_168, 274_726_912, 1.2907e20),
+}
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict]:
+    """The points of `plan paper.yaml --json`, by preset and arm."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = study_cli("plan", SPECS / "paper.yaml", "--json", "--runs", runs)
+    points = json.loads(done.stdout)["points"]
+    assert len(points) == 28
+    return {(point["preset"], point["arm"]): point for point in points}
+
+
+@pytest.mark.parametrize("key", PAPER)
+def test_paper_points_are_the_published_ones(
+    key: tuple[str, str], paper: dict[tuple[str, str], dict]
+) -> None:
+    params, ffn_params, train_flops = PAPER[key]
+    point = paper[key]
+    assert (point["params"], point["ffn_params"]) == (params, ffn_params)
+    assert point["train_flops"] == pytest.approx(train_flops, rel=1e-4)
+    assert f"{point['train_flops']:.2e}" == f"{train_flops:.2e}"
+
+
+def test_paper_steps_and_ranks(paper: dict[tuple[str, str], dict]) -> None:
+    steps = {preset: point["steps"] for (preset, _), point in paper.items()}
+    assert list(steps.values()) == [
+        int(tokens / 512 / 1024) for tokens in (2.2e9, 6.7e9, 14.58e9, 25.5e9)
+    ]
+    ranks = [point["ffn"]["rank"] for (_, arm), point in paper.items() if arm == "lowrank 32%"]
+    assert ranks == [192, 256, 384, 512]
+    assert len({point["id"] for point in paper.values()}) == 28
+    assert len({point["fingerprint"] for point in paper.values()}) == 28
+
+
+def test_quickstart_is_three_sizes_of_three_arms(tmp_path: Path) -> None:
+    points = plan.load(SPECS / "quickstart.yaml", tmp_path).points
+    arms = {point.summary()["arm"] for point in points}
+    assert arms == {"dense", "lowrank 62.5%", "lowrank 31.25%"}
+    assert len(points) == 9
+    for point in points:
+        named = {"dense": 1.0, "lowrank 62.5%": 0.625, "lowrank 31.25%": 0.3125}
+        assert point.summary()["ffn_fraction"] == named[point.summary()["arm"]]
+
+
+def test_plan_is_fast_and_needs_no_torch_and_no_ray(tmp_path: Path) -> None:
+    blocked = (
+        "import sys; sys.modules.update(torch=None, ray=None);"
+        "from study.__main__ import main; main()"
+    )
+    command = [sys.executable, "-c", blocked, "plan", str(SPECS / "paper.yaml")]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+        )
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert min(seconds) < 2.0
+
+
+def test_adding_a_size_keeps_the_other_points(tmp_path: Path) -> None:
+    text = (SPECS / "quickstart.yaml").read_text()
+    larger = tmp_path / "larger.yaml"
+    larger.write_text(text.replace("[nano, micro, mini]", "[pico, nano, micro, mini]"))
+    before = {p.id: p.fingerprint for p in plan.load(SPECS / "quickstart.yaml", tmp_path).points}
+    after = {p.id: p.fingerprint for p in plan.load(larger, tmp_path).points}
+    assert len(after) == 12 and before.items() <= after.items()

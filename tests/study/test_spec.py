@@ -1,0 +1,74 @@
+"""A mistake in a study file is one line: file, line, value, remedy; exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study import plan
+from tests.study.launching import study_cli
+from workloads.errors import InputError
+
+GOOD = """\
+study: example
+max_total_flops: 1.0e12
+grid:
+  preset: [pico]
+  ffn:
+    - {kind: dense}
+    - {kind: lowrank, rank: 8}
+budget: {steps: 20}
+"""
+
+MISTAKES = {
+    "misspelt key": ("preset:", "prest:", 4, "grid.prest", "did you mean preset?"),
+    "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "did you mean budget?"),
+    "unknown preset": ("pico", "pica", 4, "grid.preset[0] = 'pica'", "the nearest is pico"),
+    "unknown kind": ("lowrank,", "lowrnk,", 7, "'lowrnk'", "did you mean lowrank?"),
+    "rank of zero": ("rank: 8", "rank: 0", 7, "grid.ffn[1].rank = 0", "greater than 0"),
+    "rank too large": ("rank: 8", "rank: 64", 7, "rank 64", "use 32 or less"),
+    "no rank": (", rank: 8", "", 7, "needs rank", "add it"),
+    "two budgets": ("steps: 20", "steps: 20, tokens: 10", 8, "budget", "exactly one"),
+    "budget below a step": ("steps: 20", "tokens: 100", 6, "less than one step", "raise it"),
+    "over the cap": ("1.0e12", "1.0e9", 2, "max_total_flops = 1000000000.0", "raise it to"),
+    "point twice": ("rank: 8", "rank: 8}\n    - {kind: lowrank, rank: 8", 8, "already", "remove"),
+    "not YAML": ("[pico]", "[pico", 5, "not valid YAML", "correct the line"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_one_line_that_names_place_value_and_remedy(
+    mistake: str, tmp_path: Path
+) -> None:
+    old, new, line, what, remedy = MISTAKES[mistake]
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(InputError) as raised:
+        plan.load(path, tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}:{line}: ")
+    assert what in message and remedy in message
+    assert "\n" not in message
+
+
+def test_good_file_has_its_points(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD)
+    arms = [point.summary()["arm"] for point in plan.load(path, tmp_path).points]
+    assert arms == ["dense", "lowrank r8"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status", "report"])
+def test_commands_exit_2_with_one_line_and_no_traceback(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD.replace("rank: 8", "rank: 0"))
+    done = study_cli(command, path, "--runs", tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"{path}:7: ") and done.stderr.count("\n") == 1
+
+
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
+    done = study_cli("plan", tmp_path / "absent.yaml", check=False)
+    assert done.returncode == 2 and "absent.yaml" in done.stderr and done.stderr.count("\n") == 1
