@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +20,17 @@ from workloads.errors import InputError
 
 START = time.perf_counter()
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 # A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
 results = Console(width=max(100, Console().width))
 progress = Console(stderr=True)
 
-Spec = Annotated[Path, typer.Argument(help="The study file (YAML).")]
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="The study file (YAML).")]
 Runs = Annotated[Path, typer.Option(help="Where runs, data and the default ledger are kept.")]
 RUNS = Path("runs")
 
@@ -33,7 +39,9 @@ RUNS = Path("runs")
 def study() -> None:
     """Scaling-law studies of language models with structured feedforward layers.
 
-    Example: python -m study run study/specs/quickstart.yaml
+    \b
+    Example:
+      python -m study run study/specs/quickstart.yaml
 
     Exit codes: 0 done, 1 some of the work failed, 2 the input is wrong. Runs are recorded in
     MLflow at MLFLOW_TRACKING_URI, by default a SQLite database under the runs folder.
@@ -48,7 +56,9 @@ def plan_command(
 ) -> None:
     """Show what a study would run and what it costs, without starting anything.
 
-    Example: python -m study plan study/specs/paper.yaml --json
+    \b
+    Example:
+      python -m study plan study/specs/paper.yaml --json
     """
     planned, records = _load(spec, runs)
     seconds, basis = estimate.point_seconds(planned.points, records, planned.spec.value.resources)
@@ -64,17 +74,21 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     """Train every point that has not ended yet, then write the report.
 
     Safe to stop at any time: the same command goes on with what is missing.
-    Example: python -m study run study/specs/quickstart.yaml
+
+    \b
+    Example:
+      python -m study run study/specs/quickstart.yaml
     """
     from study.run import run as run_study
 
     planned, records = _load(spec, runs)
     outcome = run_study(planned, Display(progress, planned, records))
     _print_overhead(outcome)
-    records = _write_report(planned)
-    unfinished = [p.id for p in planned.points if records[p.id].status != "finished"]
-    if unfinished:
-        _say(f"not finished: {', '.join(unfinished)}; see: python -m study status {spec}")
+    states = Counter(ledger.states(planned, _write_report(planned)).values())
+    del states["finished"]
+    if states:
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        _say(f"not finished: {counts}; for causes: python -m study status {spec}")
         raise typer.Exit(1)
 
 
@@ -82,7 +96,9 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
 def status(spec: Spec, runs: Runs = RUNS) -> None:
     """Show the state of every point: done, running, failed, diverged or missing; FLOPs spent.
 
-    Example: python -m study status study/specs/quickstart.yaml
+    \b
+    Example:
+      python -m study status study/specs/quickstart.yaml
     """
     planned, records = _load(spec, runs)
     print_status(results, planned, records)
@@ -92,7 +108,9 @@ def status(spec: Spec, runs: Runs = RUNS) -> None:
 def report(spec: Spec, runs: Runs = RUNS) -> None:
     """Fit the scaling curves of the finished runs; write runs.csv, fits.json, figure and report.
 
-    Example: python -m study report study/specs/quickstart.yaml
+    \b
+    Example:
+      python -m study report study/specs/quickstart.yaml
     """
     planned, records = _load(spec, runs)
     if not records:

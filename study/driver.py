@@ -89,6 +89,9 @@ class Driver(Callback):
         self._fail(self._point(trial), _cause(trial))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        for point in self._running.values():  # what a stopped study leaves half way
+            self._deliver(point)
+            self._tracker.interrupt_point(point)
         self._tracker.close(complete=len(self.outcome.results) == len(self._points))
 
     def _deliver(self, point: Point) -> None:

@@ -20,7 +20,7 @@ from workloads.config import flatten
 from workloads.errors import InputError
 from workloads.record import exclusive
 
-Status = Literal["running", "finished", "diverged", "failed"]
+Status = Literal["running", "interrupted", "finished", "diverged", "failed"]
 ENDED: frozenset[str] = frozenset({"finished", "diverged"})
 SQLITE = "sqlite:///"
 

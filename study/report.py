@@ -8,11 +8,15 @@ from analysis import report, runs
 from study import ledger
 from study.ledger import Record
 from study.plan import Study
+from workloads.errors import InputError
 
 
 def write(study: Study, records: dict[str, Record]) -> report.Report:
     """Write runs.csv, fits.json, the figure and the report into the study's directory."""
     recorded = runs.load_mlflow(ledger.tracking_uri(study.runs_dir), study.name)
+    # MLflow cannot know of a driver that was killed: its points would stand as running.
+    states = ledger.states(study, records)
+    recorded["status"] = recorded["point_id"].map(states).fillna(recorded["status"])
     missing = pd.DataFrame(
         {
             "study": study.name,
@@ -25,4 +29,7 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
         if point.id not in records
     )
     table = pd.concat([recorded, missing]) if len(missing) else recorded
-    return report.write_report(table, study.directory, title=f"Study {study.name}")
+    try:
+        return report.write_report(table, study.directory, title=f"Study {study.name}")
+    except runs.RunTableError as error:
+        raise InputError(str(error)) from error

@@ -28,6 +28,12 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 # MLflow accepts 1,000 metrics in a batch; a row has at most a dozen.
 ROWS_PER_BATCH = 80
 POSITION = ("step", "timestamp_ms")
+MLFLOW_STATUS: dict[str, str] = {
+    "finished": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
 
 
 class Tracker:
@@ -88,6 +94,10 @@ class Tracker:
         """Record that every attempt at the point failed, and why."""
         self._terminate(point, {"status": "failed", "failure": cause[:5000]}, [])
 
+    def interrupt_point(self, point: Point) -> None:
+        """Record that the study was stopped before the point ended."""
+        self._terminate(point, {"status": "interrupted"}, [])
+
     def close(self, complete: bool) -> None:
         """Mark the study's own run as finished, or as failed when points are missing."""
         self._client.set_terminated(self._parent_id, "FINISHED" if complete else "FAILED")
@@ -96,9 +106,7 @@ class Tracker:
         run_id = self._run_ids[point.id]
         run_tags = [RunTag(name, value) for name, value in tags.items()]
         self._client.log_batch(run_id, metrics=metrics, tags=run_tags)
-        self._client.set_terminated(
-            run_id, "FINISHED" if tags["status"] == "finished" else "FAILED"
-        )
+        self._client.set_terminated(run_id, MLFLOW_STATUS[tags["status"]])
 
     def _point_tags(self, point: Point) -> dict[str, str]:
         return {

@@ -12,7 +12,12 @@ from workloads import strict_yaml
 from workloads.errors import InputError
 from workloads.presets import Recipe
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
@@ -22,7 +27,10 @@ def workloads() -> None:
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="The run: a preset and what differs from it.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.yaml", help="The run: a preset and what differs from it."),
+    ],
     out: Annotated[Path, typer.Option(help="Where checkpoints, metrics and result go.")],
     data_root: Annotated[Path, typer.Option(help="Where token shards are kept.")] = Path(
         "runs/data"
@@ -30,11 +38,12 @@ def train(
 ) -> None:
     """Train one run, or go on with it where it stopped.
 
-    A CONFIG.yaml that trains a low-rank model of preset nano:
-
-        preset: nano
-        ffn: {kind: lowrank, fraction: 0.625}
-        budget: {steps: 200}
+    \b
+    Example: python -m workloads train low-rank.yaml --out runs/low-rank
+    where low-rank.yaml holds
+      preset: nano
+      ffn: {kind: lowrank, fraction: 0.625}
+      budget: {steps: 200}
 
     Prints the result as JSON; the metrics are in OUT/metrics.jsonl. Exit code 0 when the run
     finished, 1 when it diverged, 2 when the configuration is wrong.

@@ -108,7 +108,8 @@ class FFNChoice(Config):
     """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights.
 
     `fraction` chooses the rank nearest to it: a multiple of 32 from hidden width 512 up, of 4
-    below, and always of `nblocks`. `arm` names the curve the run belongs to; by default it is the kind and its size.
+    below, and always of `nblocks`. `arm` names the curve the run belongs to; by default it is
+    the kind and its size.
     """
 
     kind: FFNKind = "dense"

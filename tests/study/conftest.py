@@ -7,19 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SPEC = """\
-study: {name}
-max_total_flops: 1.0e13
-grid:
-  preset: [{preset}]
-  ffn:
-    - {{kind: dense}}
-    - {{kind: lowrank, fraction: 0.3125}}
-budget: {{steps: {steps}}}
-eval_tokens: 8192
-runtime: {{log_interval: 5, eval_interval: 10, checkpoint_interval: 10}}
-resources: {{num_workers: {num_workers}}}
-"""
+from tests.study.launching import SPEC
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,21 @@ from study.ledger import Record
 ROOT = Path(__file__).parents[2]
 LAUNCH_SECONDS = 240.0
 
+# A study of two points that takes seconds; tests fill in the braces.
+SPEC = """\
+study: {name}
+max_total_flops: 1.0e13
+grid:
+  preset: [{preset}]
+  ffn:
+    - {{kind: dense}}
+    - {{kind: lowrank, fraction: 0.3125}}
+budget: {{steps: {steps}}}
+eval_tokens: 8192
+runtime: {{log_interval: 5, eval_interval: 10, checkpoint_interval: 10}}
+resources: {{num_workers: {num_workers}}}
+"""
+
 
 def study_command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "study", *map(str, arguments)]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from study import plan
-from study.plan import Point
 from tests.study.launching import (
+    SPEC,
     launch,
     records_of,
     study_cli,
@@ -25,13 +25,20 @@ from workloads.record import METRICS_FILE, read_rows
 from workloads.train import CHECKPOINT_FOLDER, train
 
 
-def undisturbed(point: Point, runs_dir: Path, directory: Path) -> float:
-    """The final validation loss of the point, trained without Ray and never killed."""
+@pytest.fixture(scope="module")
+def undisturbed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """The final validation loss of each point, trained without Ray and never killed."""
+    scratch = tmp_path_factory.mktemp("undisturbed")
+    spec = scratch / "spec.yaml"
+    spec.write_text(SPEC.format(name="undisturbed", preset="nano", steps=100, num_workers=0))
     torch.set_num_threads(1)
-    dataset = shards.prepare(point.config.data, runs_dir / "data")
-    result = train(point.config, dataset, directory)
-    assert result.val_loss is not None
-    return result.val_loss
+    losses: dict[str, float] = {}
+    for point in plan.load(spec, runs_dir).points:
+        dataset = shards.prepare(point.config.data, runs_dir / "data")
+        result = train(point.config, dataset, scratch / point.id)
+        assert result.val_loss is not None
+        losses[point.id] = result.val_loss
+    return losses
 
 
 def wait_for_checkpoint(run_dir: Path) -> None:
@@ -45,17 +52,16 @@ def wait_for_checkpoint(run_dir: Path) -> None:
     wait_for(passed)
 
 
-def assert_same_as_undisturbed(spec: Path, runs_dir: Path, name: str, scratch: Path) -> None:
-    records = records_of(runs_dir, name)
-    for point in plan.load(spec, runs_dir).points:
-        assert records[point.id].status == "finished"
-        expected = undisturbed(point, runs_dir, scratch / point.id)
-        assert records[point.id].metrics["val_loss"] == expected
+def final_losses(runs_dir: Path, study: str) -> dict[str, float]:
+    """The validation loss of each point, all of which must have finished."""
+    records = records_of(runs_dir, study)
+    assert {record.status for record in records.values()} == {"finished"}
+    return {point_id: record.metrics["val_loss"] for point_id, record in records.items()}
 
 
 @pytest.mark.parametrize("num_workers", [0, 1], ids=["in the trial", "one Train worker"])
 def test_killed_trainer_resumes_to_the_same_loss(
-    num_workers: int, write_spec: Callable[..., Path], runs_dir: Path, tmp_path: Path
+    num_workers: int, write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
 ) -> None:
     name = f"killed-trainer-{num_workers}"
     spec = write_spec(name, preset="nano", steps=100, num_workers=num_workers)
@@ -69,11 +75,11 @@ def test_killed_trainer_resumes_to_the_same_loss(
     output, _ = driver.communicate(timeout=240)
     assert driver.returncode == 0, output
     assert "retrying" in output
-    assert_same_as_undisturbed(spec, runs_dir, name, tmp_path)
+    assert final_losses(runs_dir, name) == undisturbed
 
 
 def test_killed_driver_and_ray_go_on_with_the_same_command(
-    write_spec: Callable[..., Path], runs_dir: Path, tmp_path: Path
+    write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
 ) -> None:
     spec = write_spec("killed-driver", preset="nano", steps=100)
     study = plan.load(spec, runs_dir)
@@ -86,8 +92,26 @@ def test_killed_driver_and_ray_go_on_with_the_same_command(
     interrupted = study_cli("plan", spec, "--runs", runs_dir, "--json").stdout
     assert {point["state"] for point in json.loads(interrupted)["points"]} == {"interrupted"}
     study_cli("run", spec, "--runs", runs_dir)
-    assert_same_as_undisturbed(spec, runs_dir, "killed-driver", tmp_path)
+    assert final_losses(runs_dir, "killed-driver") == undisturbed
     assert_each_step_once(study.run_dir(study.points[0]))
+
+
+def test_interrupted_study_says_so_and_goes_on(
+    write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
+) -> None:
+    spec = write_spec("interrupted", preset="nano", steps=100)
+    study = plan.load(spec, runs_dir)
+    driver = launch(spec, runs_dir)
+    wait_for_checkpoint(study.run_dir(study.points[0]))
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1 and "Traceback" not in output
+    assert "not finished: 2 interrupted" in output
+    statuses = {record.status for record in records_of(runs_dir, "interrupted").values()}
+    assert statuses == {"interrupted"}
+    assert "interrupted: stopped half way" in (study.directory / "report.md").read_text()
+    study_cli("run", spec, "--runs", runs_dir)
+    assert final_losses(runs_dir, "interrupted") == undisturbed
 
 
 def assert_each_step_once(run_dir: Path) -> None:

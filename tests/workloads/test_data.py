@@ -24,16 +24,6 @@ BLOCK = 64
 ORDERS = [[4, 5, 9, 8, 1, 7, 6, 0, 2, 3], [8, 6, 9, 5, 0, 7, 3, 4, 1, 2]]
 
 
-@pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="session")
-def stdlib(data_root: Path) -> TokenDataset:
-    return shards.prepare(STDLIB, data_root)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, DataConfig]:
     """A small folder of Python files, registered as a source, and the config that reads it."""

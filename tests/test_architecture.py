@@ -1,0 +1,112 @@
+"""The shape of the platform: which room may import which, and the commands people rely on."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import analysis.__main__
+import study.__main__
+import workloads.__main__
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {"kernels", "workloads", "study", "analysis", "cluster"}
+MAY_IMPORT = {
+    "kernels": set(),
+    "workloads": {"kernels"},
+    "study": {"kernels", "workloads", "analysis"},
+    "analysis": set(),
+    "cluster": set(),
+}
+FOREIGN = {
+    "kernels": {"ray", "mlflow"},
+    "workloads": {"ray", "mlflow"},
+    "analysis": {"ray", "torch"},
+    "study": set(),
+    "cluster": set(),
+}
+COMMANDS = {
+    "study": {
+        "plan": {"spec", "--json", "--runs"},
+        "run": {"spec", "--runs"},
+        "status": {"spec", "--runs"},
+        "report": {"spec", "--runs"},
+    },
+    "workloads": {"train": {"config", "--out", "--data-root"}},
+    "analysis": {"report": {"runs", "--mlflow", "--study", "--out", "--title"}},
+}
+
+
+def imported_by(room: str) -> set[str]:
+    """Top-level packages that the room's files import, anywhere in them."""
+    names: set[str] = set()
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_imports_go_one_way(room: str) -> None:
+    imported = imported_by(room)
+    assert imported & ROOMS - {room} <= MAY_IMPORT[room]
+    assert not imported & FOREIGN[room]
+
+
+def test_analysis_works_with_torch_and_ray_blocked() -> None:
+    modules = sorted(f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("[a-z]*.py"))
+    code = f"import sys; sys.modules.update(torch=None, ray=None); import {', '.join(modules)}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_rooms_resolve_inside_the_repository(room: str) -> None:
+    spec = importlib.util.find_spec(room)
+    assert spec is not None and spec.origin == str(ROOT / room / "__init__.py")
+
+
+def test_package_files_are_empty_but_for_the_version() -> None:
+    filled = [p.parent.name for p in ROOT.glob("[a-z]*/**/__init__.py") if p.read_text().strip()]
+    assert filled == ["kernels"]
+
+
+@pytest.mark.parametrize("room", sorted(COMMANDS))
+def test_command_line_grows_on_purpose(room: str) -> None:
+    apps = {
+        "study": study.__main__.app,
+        "workloads": workloads.__main__.app,
+        "analysis": analysis.__main__.app,
+    }
+    command = typer.main.get_command(apps[room])
+    found = {
+        name: {
+            next((o for o in parameter.opts if o.startswith("--")), parameter.name)
+            for parameter in sub.params
+            if parameter.name != "help"
+        }
+        for name, sub in command.commands.items()  # type: ignore[attr-defined]  # it is a group
+    }
+    assert found == COMMANDS[room]
+
+
+@pytest.mark.parametrize("room", sorted(COMMANDS))
+def test_every_command_shows_an_example(room: str) -> None:
+    for command in COMMANDS[room]:
+        shown = subprocess.run(
+            [sys.executable, "-m", room, command, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "Example" in shown and f"python -m {room} {command}" in shown
