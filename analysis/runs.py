@@ -34,7 +34,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "study": Column("tag", "text", "name of the study"),
     "point_id": Column("tag", "text", "readable id of the point, unique in a study", required=True),
     "fingerprint": Column("tag", "text", "hash of all that changes the result"),
-    "status": Column("tag", "text", "finished, diverged, failed, running, interrupted, missing", required=True),
+    "status": Column("tag", "text", "how it ended or stands: see EXCLUDED_STATUS", required=True),
     "preset": Column("param", "text", "model size"),
     "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
     "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),

@@ -145,7 +145,7 @@ def _print_overhead(outcome: Outcome) -> None:
         return
     wall, training = time.perf_counter() - START, outcome.train_seconds
     _say(
-        f"{len(outcome.results)} points in {duration(wall)}; overhead {wall / training:.2f} "
+        f"{len(outcome.results)} point(s) in {duration(wall)}; overhead {wall / training:.2f} "
         f"({wall:.0f} s of wall time over {training:.0f} s of training loops, {outcome.slots} "
         f"points at a time: {wall * outcome.slots / training:.2f} a slot)"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -51,11 +52,14 @@ class Driver(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         point = self._point(trial)
-        if point.id in self._running:
+        if point.id in self._running:  # another attempt in the same launch
             return
         self._tracker.start_point(point, self._records.get(point.id))
         self._running[point.id] = point
-        self._display.started(point)
+        # Rows that an earlier launch left; the ledger may lack the last of them.
+        earlier = self._tracker.deliver(point, self._study.run_dir(point))
+        self.outcome.earlier_seconds += earlier[-1]["train_seconds"] if earlier else 0
+        self._display.started(point, earlier)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         now = time.monotonic()
@@ -103,7 +107,6 @@ class Driver(Callback):
         self._deliver(point)
         self._tracker.fail_point(point, cause)
         self._running.pop(point.id, None)
-        self.outcome.failures[point.id] = cause
         self._display.failed(point, cause)
 
     def _point(self, trial: Trial) -> Point:
@@ -111,7 +114,9 @@ class Driver(Callback):
 
 
 def _cause(trial: Trial) -> str:
-    """The trial's last error, as its innermost line."""
-    error = trial.get_error()
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else repr(error)
+    """The trial's last error in one line, from the text that Tune keeps of it."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    last = text.rpartition("Failure # ")[2]
+    if "The actor died unexpectedly" in last:
+        return "its process died: killed, crashed or out of memory"
+    return next((line.strip() for line in reversed(last.splitlines()) if line.strip()), "unknown")

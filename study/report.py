@@ -16,7 +16,10 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
     recorded = runs.load_mlflow(ledger.tracking_uri(study.runs_dir), study.name)
     # MLflow cannot know of a driver that was killed: its points would stand as running.
     states = ledger.states(study, records)
-    recorded["status"] = recorded["point_id"].map(states).fillna(recorded["status"])
+    recorded["status"] = [
+        states.get(point_id, status)
+        for point_id, status in zip(recorded["point_id"], recorded["status"], strict=True)
+    ]
     missing = pd.DataFrame(
         {
             "study": study.name,

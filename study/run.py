@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from study import ledger, ray_session
@@ -56,7 +56,8 @@ def _run_trials(
         scratch = study.directory / "ray"
         shutil.rmtree(scratch, ignore_errors=True)
         driver = Driver(study, missing, records, display, Outcome(slots))
-        with display:
+        # What Ray prints goes to a file: of a death, the display shows the cause in one line.
+        with display, (study.directory / "ray.log").open("w") as log, redirect_stdout(log):
             tune.Tuner(
                 tune.with_resources(run_point, ray_session.trial_resources(resources)),
                 param_space={"task": tune.grid_search(_tasks(study, missing, dataset_dir))},

@@ -24,16 +24,19 @@ STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "
 
 @dataclass
 class Outcome:
-    """How one launch ended: results and causes of failures by point id, in `slots` at a time."""
+    """What one launch brought to an end, by point id, `slots` points at a time.
+
+    `earlier_seconds` is the training time that its points had behind them when it began.
+    """
 
     slots: int
     results: dict[str, Result] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
     @property
     def train_seconds(self) -> float:
         """The training loops' own time within this launch."""
-        return sum(r.train_seconds - r.resumed_seconds for r in self.results.values())
+        return sum(r.train_seconds for r in self.results.values()) - self.earlier_seconds
 
 
 class Display:
@@ -45,7 +48,8 @@ class Display:
         self._ended = {i: record.status for i, record in records.items() if record.ended}
         self._latest: dict[str, Row] = {}
         self._running: dict[str, Point] = {}
-        self._resumed_flops = 0.0
+        self._flops = {p.id: float(p.train_flops) for p in self._points if p.id in self._ended}
+        self._earlier_flops = sum(self._flops.values())
         self._start = time.monotonic()
         self._live = Live(self, console=console, refresh_per_second=2, transient=True)
 
@@ -62,16 +66,19 @@ class Display:
     ) -> None:
         self._live.stop()
 
-    def started(self, point: Point) -> None:
+    def started(self, point: Point, earlier: list[Row]) -> None:
+        """The point started; `earlier` is what it had recorded in another launch."""
         self._running[point.id] = point
-        self._say("started", point, f"{point.config.steps} steps, {point.config.tokens:,} tokens")
+        steps = f"{point.config.steps} steps, {point.config.tokens:,} tokens"
+        if earlier:
+            self._update(point, earlier)
+            self._earlier_flops += earlier[-1]["train_flops"]
+            steps += f", {earlier[-1]['step']:.0f} steps recorded before"
+        self._say("started", point, steps)
 
     def progressed(self, point: Point, rows: list[Row]) -> None:
         """Rows that the point recorded since the last call."""
-        if point.id not in self._latest:
-            # What a resumed point had done before does not count as this launch's speed.
-            self._resumed_flops += rows[0]["train_flops"] if len(rows) > 1 else 0
-        self._latest[point.id] = self._latest.get(point.id, {}) | rows[-1]
+        self._update(point, rows)
         evaluations = [row for row in rows if "val_loss" in row]
         if evaluations and not self._console.is_terminal:
             self._say("running", point, _progress_text(point, evaluations[-1]))
@@ -114,26 +121,19 @@ class Display:
         line.append(f" {point.id}  ", style="bold")
         self._console.print(line.append(text), highlight=False, soft_wrap=True)
 
+    def _update(self, point: Point, rows: list[Row]) -> None:
+        self._latest[point.id] = rows[-1]
+        self._flops[point.id] = rows[-1]["train_flops"]
+
     def _summary(self) -> str:
-        total = sum(point.train_flops for point in self._points)
-        spent = sum(self._spent(point) for point in self._points)
-        earlier = sum(
-            point.train_flops
-            for point in self._points
-            if point.id in self._ended and point.id not in self._latest
-        )
-        executed = spent - earlier - self._resumed_flops
+        total, spent = sum(p.train_flops for p in self._points), sum(self._flops.values())
+        here = spent - self._earlier_flops
         elapsed = time.monotonic() - self._start
-        eta = duration((total - spent) * elapsed / executed) if executed > 0 else "unknown"
+        eta = duration((total - spent) * elapsed / here) if here > 0 else "unknown"
         return (
             f"study {len(self._ended)} of {len(self._points)} points, "
             f"{spent:.3g} of {total:.3g} FLOPs, ETA {eta}"
         )
-
-    def _spent(self, point: Point) -> float:
-        if point.id in self._ended and point.id not in self._latest:
-            return point.train_flops
-        return self._latest.get(point.id, {}).get("train_flops", 0.0)
 
 
 def print_plan(

@@ -31,10 +31,12 @@ def train(
         Path,
         typer.Argument(metavar="CONFIG.yaml", help="The run: a preset and what differs from it."),
     ],
-    out: Annotated[Path, typer.Option(help="Where checkpoints, metrics and result go.")],
-    data_root: Annotated[Path, typer.Option(help="Where token shards are kept.")] = Path(
-        "runs/data"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Where checkpoints, metrics and result go.")
+    ],
+    data_root: Annotated[
+        Path, typer.Option(file_okay=False, help="Where token shards are kept.")
+    ] = Path("runs/data"),
 ) -> None:
     """Train one run, or go on with it where it stopped.
 

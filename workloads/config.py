@@ -163,6 +163,15 @@ class RunConfig(Config):
         """Tokens trained on, exactly: whole steps of `tokens_per_step`."""
         return self.steps * self.tokens_per_step
 
+    @model_validator(mode="after")
+    def _evaluates_something(self) -> Self:
+        if self.eval_tokens < self.model.block_size:
+            raise ValueError(
+                f"eval_tokens {self.eval_tokens} is less than one sequence of "
+                f"{self.model.block_size} tokens; raise it"
+            )
+        return self
+
 
 def identity(config: RunConfig, data_fingerprint: str) -> dict[str, Any]:
     """All that changes the run's result, as a JSON-ready tree; nothing that does not."""

@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
 
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
-        nearest = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
+        nearest = difflib.get_close_matches(name.lower(), PRESETS, n=1, cutoff=0.0)[0]
         raise ValueError(f"no such preset; the nearest is {nearest} (of {', '.join(PRESETS)})")
     return name
 

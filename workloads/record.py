@@ -1,5 +1,7 @@
 """What a run leaves in its directory: `metrics.jsonl` while it trains, `result.json` at the end.
 
+A directory is one run's: the first to train there leaves its fingerprint, and others are refused.
+
 The metrics log is append-only and keyed by step: a resumed run repeats the steps after its
 checkpoint, and what was already recorded of them is not recorded again. Timestamps are stored
 with the rows, so that delivering a row twice to a metrics store changes nothing.
@@ -17,17 +19,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from workloads.errors import InputError
+
 Row = dict[str, float]
 EndStatus = Literal["finished", "diverged"]
-METRICS_FILE, RESULT_FILE = "metrics.jsonl", "result.json"
+METRICS_FILE, RESULT_FILE, OWNER_FILE = "metrics.jsonl", "result.json", "fingerprint"
 
 
 @dataclass(frozen=True)
 class Result:
     """How a run ended. Losses in nats per token.
 
-    `train_seconds` is the training loop's own time over all its lives, `resumed_seconds` the part
-    of it before the last resume.
+    `train_seconds` is the training loop's own time over all its lives; `resumed_step` is the step
+    after which the last life began, 0 for a run that was never killed.
     """
 
     status: EndStatus
@@ -36,7 +40,7 @@ class Result:
     tokens: int
     train_flops: int
     train_seconds: float
-    resumed_seconds: float
+    resumed_step: int
     val_loss: float | None = None
     bits_per_byte: float | None = None
     environment: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +63,18 @@ def read_result(run_dir: Path, fingerprint: str) -> Result | None:
         return None
     result = Result(**json.loads(path.read_text(encoding="utf-8")))
     return result if result.fingerprint == fingerprint else None
+
+
+def claim(run_dir: Path, fingerprint: str) -> None:
+    """Make the directory this run's. Raises InputError when it is another run's already."""
+    path = run_dir / OWNER_FILE
+    owner = path.read_text(encoding="utf-8") if path.exists() else ""
+    if owner and owner != fingerprint:
+        raise InputError(
+            f"{run_dir} belongs to run {owner}, not {fingerprint}; choose another directory or "
+            "delete this one"
+        )
+    path.write_text(fingerprint, encoding="utf-8")
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
 
 
 def _nearest(name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), allowed, n=1, cutoff=0.6)
     known = ", ".join(allowed)
     return f"did you mean {close[0]}? (known: {known})" if close else f"known: {known}"
 
@@ -130,7 +130,8 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
     for part in location:
         if isinstance(node, CommentedMap) and part in node:
             # A key merged in by `<<` has no place of its own: its mapping's stands.
-            line = node.lc.data[part][0] + 1 if part in node.lc.data else line
+            places = node.lc.data or {}
+            line = places[part][0] + 1 if part in places else line
         elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
             line = node.lc.item(part)[0] + 1
         else:

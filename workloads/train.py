@@ -28,7 +28,15 @@ from workloads.flops import train_flops_per_token
 from workloads.hardware import environment, training_device
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer, learning_rate
-from workloads.record import EndStatus, MetricsLog, Result, Row, exclusive, read_result
+from workloads.record import (
+    EndStatus,
+    MetricsLog,
+    Result,
+    Row,
+    claim,
+    exclusive,
+    read_result,
+)
 
 CHECKPOINT_FOLDER = "checkpoints"
 # How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
@@ -81,9 +89,12 @@ class _Trainer:
 
     def loop(self, report: Callable[[Row], None]) -> Result:
         runtime, steps = self.config.runtime, self.config.steps
+        if _rank() == 0:
+            claim(self.run_dir, self.run_id)
         start = checkpoint.restore(
             self.run_dir / CHECKPOINT_FOLDER, self.model, self.optimizer, self.run_id
         )
+        self.resumed_step = start.step
         log = MetricsLog(self.run_dir) if _rank() == 0 else None
         clock = _Clock(self.config.tokens_per_step, start.train_seconds)
         evaluation: Row = {}
@@ -94,10 +105,11 @@ class _Trainer:
                 return self._result("diverged", step - 1, clock, {})
             evaluating = step % runtime.eval_interval == 0 or step == steps
             if evaluating or step % runtime.log_interval == 0:
-                row = self._position(step) | metrics
-                row["tokens_per_second"] = clock.tokens_per_second()
+                row = self._position(step) | metrics | clock.read()
                 if evaluating:
                     evaluation = self.evaluate()
+                    if not math.isfinite(evaluation["val_loss"]):
+                        return self._result("diverged", step, clock, {})
                     row |= evaluation
                 if log:
                     log.append(row)
@@ -181,7 +193,7 @@ class _Trainer:
             tokens=int(position["tokens"]),
             train_flops=int(position["train_flops"]),
             train_seconds=clock.train_seconds(),
-            resumed_seconds=clock.resumed_seconds,
+            resumed_step=self.resumed_step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
             environment=environment(self.device),
@@ -193,7 +205,6 @@ class _Clock:
 
     def __init__(self, tokens_per_step: int, earlier_seconds: float) -> None:
         self._tokens_per_step = tokens_per_step
-        self.resumed_seconds = earlier_seconds
         self._origin = time.perf_counter() - earlier_seconds
         self.start_interval()
 
@@ -203,8 +214,9 @@ class _Clock:
     def count_step(self) -> None:
         self._steps += 1
 
-    def tokens_per_second(self) -> float:
-        return self._steps * self._tokens_per_step / (time.perf_counter() - self._interval)
+    def read(self) -> Row:
+        speed = self._steps * self._tokens_per_step / (time.perf_counter() - self._interval)
+        return {"tokens_per_second": speed, "train_seconds": self.train_seconds()}
 
     def train_seconds(self) -> float:
         return time.perf_counter() - self._origin

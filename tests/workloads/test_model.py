@@ -147,14 +147,17 @@ def test_the_gradient_is_the_slope_of_the_second_implementation(ffn: FFNConfig) 
     weight = torch.randn(*tokens.shape, shape.vocab_size, dtype=torch.float64)
     (model(tokens) * weight).sum().backward()
     direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
-    slope = sum((p.grad * direction[n]).sum() for n, p in model.named_parameters())
+    slope = 0.0
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        slope += float((parameter.grad * direction[name]).sum())
 
     def value(step: float) -> float:
         state = {n: (p + step * direction[n]).detach().numpy() for n, p in model.named_parameters()}
         return float((reference_logits(shape, state, tokens.numpy()) * weight.numpy()).sum())
 
     step = 1e-5
-    assert float(slope) == pytest.approx((value(step) - value(-step)) / (2 * step), rel=1e-4)
+    assert slope == pytest.approx((value(step) - value(-step)) / (2 * step), rel=1e-4)
 
 
 # Its parts
@@ -231,7 +234,7 @@ def test_later_tokens_do_not_change_earlier_logits(ffn: FFNConfig) -> None:
         changed[:, time:] = (changed[:, time:] + 1) % shape.vocab_size
         after = model(changed)
         torch.testing.assert_close(after[:, :time], logits[:, :time], rtol=0, atol=1e-12)
-        assert (after[:, time:] - logits[:, time:]).abs().amin(-1).max() > 1e-6
+        assert (after - logits)[:, time:].abs().max() > 0.01
         # A shorter text is the beginning of a longer one.
         torch.testing.assert_close(
             model(tokens[:, :time]), logits[:, :time], rtol=1e-12, atol=1e-12
@@ -254,9 +257,8 @@ def test_embeddings_are_tied() -> None:
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_first_layer_stays_dense(keep: bool) -> None:
     ffn = FFNConfig(kind="lowrank", rank=5, keep_first_dense=keep)
-    shapes = {
-        name: tuple(value.shape) for name, value in Transformer(config(ffn)).named_parameters()
-    }
+    model = Transformer(config(ffn))
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     for layer in range(3):
         dense = keep and layer == 0
         for name, size in (("fc1", (45, 18)), ("fc2", (18, 45))):
@@ -267,11 +269,10 @@ def test_the_first_layer_stays_dense(keep: bool) -> None:
 
 
 def test_initial_weights_are_normal_with_std_0_02_and_biases_zero() -> None:
-    torch.manual_seed(0)
     shape = ModelConfig(
         vocab_size=257, block_size=8, num_layers=2, hidden_dim=64, ffn_dim=256, num_heads=4
     )
-    for name, parameter in Transformer(shape).named_parameters():
+    for name, parameter in Transformer(shape).requires_grad_(False).named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name
         elif ".ln" in name or name.startswith("ln"):
@@ -279,5 +280,4 @@ def test_initial_weights_are_normal_with_std_0_02_and_biases_zero() -> None:
         else:
             assert abs(float(parameter.mean())) < 5 * 0.02 / math.sqrt(parameter.numel()), name
             assert float(parameter.std()) == pytest.approx(0.02, rel=0.05), name
-    first, second = (torch.manual_seed(0), Transformer(shape))[1], Transformer(shape)
-    assert not torch.equal(first.wte.weight, second.wte.weight)
+    assert not torch.equal(Transformer(shape).wte.weight, Transformer(shape).wte.weight)
