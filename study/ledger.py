@@ -80,7 +80,7 @@ def _has_driver(directory: Path) -> bool:
     try:
         with exclusive(directory, patience_seconds=0):
             return False
-    except TimeoutError:
+    except InputError:
         return True
 
 

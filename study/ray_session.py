@@ -63,15 +63,16 @@ def slots(resources: Resources) -> int:
     import ray
 
     workers = max(1, resources.num_workers)
-    wanted = {
-        "CPU": workers * resources.cpus_per_worker,
-        "GPU": workers * resources.gpus_per_worker,
-    }
-    available = ray.cluster_resources()
-    for name, count in wanted.items():
-        if count > available.get(name, 0):
-            raise InputError(
-                f"a point needs {count} {name} and the cluster has {available.get(name, 0):g}; "
-                f"lower num_workers or {name.lower()}s_per_worker, or add nodes"
-            )
-    return min(int(available[name] // count) for name, count in wanted.items() if count)
+    wanted = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    held = sum(
+        min(int(node["Resources"].get(name, 0) // count) for name, count in wanted.items() if count)
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    if held < workers:
+        raise InputError(
+            f"a point needs {workers} x ({wanted['CPU']} CPU, {wanted['GPU']} GPU) and the nodes "
+            f"of this cluster hold {held} of them; lower num_workers, cpus_per_worker or "
+            "gpus_per_worker, or add nodes"
+        )
+    return held // workers

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from study import ledger, ray_session
@@ -20,11 +19,13 @@ DRIVER_PATIENCE_SECONDS = 1.0
 
 
 def run(study: Study, display: Display) -> Outcome:
-    """Train every point that has not ended. Raises InputError when a point cannot be placed.
+    """Train every point that has not ended.
 
-    Safe to kill at any time: the same call goes on with what is missing.
+    Safe to kill at any time: the same call goes on with what is missing. Raises InputError when a
+    point cannot be placed, or another process runs the study.
     """
-    with _only_driver(study):
+    # One driver a study; the lock goes with the process.
+    with exclusive(study.directory, DRIVER_PATIENCE_SECONDS):
         records = ledger.read(ledger.tracking_uri(study.runs_dir), study.name)
         ledger.check_identities(study.points, records)
         missing = [p for p in study.points if p.id not in records or not records[p.id].ended]
@@ -87,16 +88,3 @@ def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
         ).model_dump_json()
         for point in sorted(points, key=lambda point: -point.train_flops)
     ]
-
-
-@contextmanager
-def _only_driver(study: Study) -> Iterator[None]:
-    """Refuse a second driver of the same study; the lock goes with the process."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive(study.directory, DRIVER_PATIENCE_SECONDS))
-        except TimeoutError as error:
-            raise InputError(
-                f"study {study.name} is being run already: {error}; wait for it, or stop it first"
-            ) from None
-        yield

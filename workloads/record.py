@@ -69,12 +69,13 @@ def claim(run_dir: Path, fingerprint: str) -> None:
     """Make the directory this run's. Raises InputError when it is another run's already."""
     path = run_dir / OWNER_FILE
     owner = path.read_text(encoding="utf-8") if path.exists() else ""
-    if owner and owner != fingerprint:
+    if not owner:
+        path.write_text(fingerprint, encoding="utf-8")
+    elif owner != fingerprint:
         raise InputError(
             f"{run_dir} belongs to run {owner}, not {fingerprint}; choose another directory or "
             "delete this one"
         )
-    path.write_text(fingerprint, encoding="utf-8")
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
     """Hold a directory alone; a process that dies lets go of it.
 
     A process whose driver was killed may live some seconds beside its successor: the successor
-    waits for it here. Raises TimeoutError when the other does not go away.
+    waits for it here. Raises InputError when the other does not go away.
     """
     directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_seconds
@@ -93,7 +94,9 @@ def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{directory} is held by another live process") from None
+                    raise InputError(
+                        f"{directory} is in use by another live process; wait for it, or stop it"
+                    ) from None
                 time.sleep(0.2)
         yield
 

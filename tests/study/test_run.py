@@ -202,7 +202,7 @@ def test_second_driver_is_refused(write_spec: Callable[..., Path], runs_dir: Pat
     wait_for(study.run_dir(study.points[0]).exists)
     second = study_cli("run", spec, "--runs", runs_dir, check=False)
     output, _ = first.communicate(timeout=240)
-    assert second.returncode == 2 and "is being run already" in second.stderr
+    assert second.returncode == 2 and "in use by another live process" in second.stderr
     assert first.returncode == 0, output
 
 
@@ -215,4 +215,5 @@ def test_point_that_cannot_be_placed_is_refused(
     )
     done = study_cli("run", spec, "--runs", runs_dir, check=False)
     assert done.returncode == 2
-    assert "needs 999 CPU" in done.stderr and "Traceback" not in done.stderr
+    assert "needs 1 x (999 CPU, 0 GPU)" in done.stderr and "Traceback" not in done.stderr
+    assert f"{spec}:11: resources" in done.stderr

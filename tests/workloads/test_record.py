@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.record import MetricsLog, Result, Row, exclusive, read_result, read_rows
+from workloads.errors import InputError
+from workloads.record import MetricsLog, Result, Row, claim, exclusive, read_result, read_rows
 
 ROOT = Path(__file__).parents[2]
 RESULT = Result(
@@ -151,13 +152,13 @@ def test_a_directory_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     with holder(directory) as first:
         assert said(first) == "held\n"
         with (
-            pytest.raises(TimeoutError, match=f"{directory} is held by another"),
+            pytest.raises(InputError, match=f"{directory} is in use by another"),
             exclusive(directory, patience_seconds=0.0),
         ):
             raise AssertionError("two processes hold the directory")
         with holder(directory) as second:
             _, errors = second.communicate()
-            assert "TimeoutError" in errors and second.returncode == 1
+            assert "is in use by another" in errors and second.returncode == 1
         # The one who waits gets it when the first lets go.
         with holder(directory, patience=30.0) as third:
             time.sleep(0.3)
@@ -182,3 +183,24 @@ def test_an_error_lets_go(tmp_path: Path) -> None:
         raise KeyError
     with exclusive(tmp_path, patience_seconds=0.0):
         pass
+
+
+# The owner
+
+
+def test_a_directory_is_one_runs(tmp_path: Path) -> None:
+    for _ in range(2):
+        claim(tmp_path, "a" * 16)
+    message = f"{tmp_path} belongs to run {'a' * 16}, not {'b' * 16}; choose another directory"
+    with pytest.raises(InputError, match=message):
+        claim(tmp_path, "b" * 16)
+    claim(tmp_path, "a" * 16)
+
+
+def test_a_claim_that_was_killed_half_way_is_nobodys(tmp_path: Path) -> None:
+    claim(tmp_path, "a" * 16)
+    (owner,) = tmp_path.iterdir()
+    owner.write_bytes(b"")
+    claim(tmp_path, "b" * 16)
+    with pytest.raises(InputError):
+        claim(tmp_path, "a" * 16)

@@ -285,6 +285,7 @@ def test_a_run_killed_anywhere_ends_with_the_same_bits(
         kill_after(config, stdlib, run_dir, step)
     ended = train(config, stdlib, run_dir)
     assert ended.val_loss == result.val_loss
+    assert ended.resumed_step % 5 == 0 and ended.resumed_step >= steps[-1] - 5
     assert [row["step"] for row in rows_of(run_dir)] == list(range(1, STEPS + 1))
     assert_same_run(run_dir, undisturbed)
 
@@ -313,11 +314,13 @@ def test_a_run_killed_after_its_last_checkpoint_evaluates_and_ends(
     before = rows_of(tmp_path)
     saved = newest_checkpoint(tmp_path).read_bytes()
     (tmp_path / "result.json").unlink()
+    reached = read_rows(tmp_path / "metrics.jsonl")[0][-1]["train_seconds"]
     reported: list[Row] = []
     ended = train(config, stdlib, tmp_path, reported.append)
     assert (ended.status, ended.step) == ("finished", STEPS)
     assert (ended.val_loss, ended.bits_per_byte) == (result.val_loss, result.bits_per_byte)
     assert ended.resumed_step == STEPS
+    assert ended.train_seconds > reached
     assert not reported and rows_of(tmp_path) == before
     assert newest_checkpoint(tmp_path).read_bytes() == saved
 
