@@ -59,15 +59,16 @@ class Tracker:
         if record is None:
             tags = self._point_tags(point)
             run = self._client.create_run(self._experiment_id, run_name=point.id, tags=tags)
-            run_id = run.info.run_id
+        else:
+            reset = [RunTag("status", "running"), RunTag("failure", "")]
+            self._client.log_batch(record.run_id, tags=reset)
+            self._client.update_run(record.run_id, "RUNNING")
+            run = self._client.get_run(record.run_id)
+        run_id = run.info.run_id
+        if not run.data.params:  # new, or its driver was killed in between
             values = point.summary() | flatten(point.identity)
             params = [Param(k, str(v)) for k, v in values.items() if v is not None]
             self._client.log_batch(run_id, params=params)
-        else:
-            run_id = record.run_id
-            reset = [RunTag("status", "running"), RunTag("failure", "")]
-            self._client.log_batch(run_id, tags=reset)
-            self._client.update_run(run_id, "RUNNING")
         self._run_ids[point.id], self._offsets[point.id] = run_id, 0
 
     def deliver(self, point: Point, run_dir: Path) -> list[Row]:

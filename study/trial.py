@@ -21,6 +21,8 @@ from workloads.data.shards import open_dataset
 from workloads.record import Row
 from workloads.train import train
 
+START_ATTEMPTS = 10
+
 
 class Task(Config):
     """All that a trial needs to train one point; directories are absolute and shared by nodes."""
@@ -59,6 +61,8 @@ def _train_on_workers(task: Task) -> None:
             name="train",
             storage_path=str(task.run_dir / "ray"),
             callbacks=[TuneReportCallback()],
+            # Tune retries a failed point; Train would wait for a place on the cluster for ever.
+            failure_config=ray_train.FailureConfig(controller_failure_limit=START_ATTEMPTS),
         ),
     ).fit()
 
