@@ -14,7 +14,7 @@ from study.spec import Resources
 from workloads.hardware import cpu_name
 
 # The nine models of the quick start trained at 64 GFLOP/s a core where this probe reached 130
-# (two cores of an Intel Xeon, AVX-512, one thread a model). The basis is printed with every estimate.
+# (two cores of an Intel Xeon with AVX-512, one thread a model).
 PROBE_UTILIZATION = 0.5
 PROBE_SECONDS = 0.15
 
