@@ -217,3 +217,14 @@ def test_point_that_cannot_be_placed_is_refused(
     assert done.returncode == 2
     assert "needs 1 x (999 CPU, 0 GPU)" in done.stderr and "Traceback" not in done.stderr
     assert f"{spec}:11: resources" in done.stderr
+
+
+def test_two_train_workers_train_as_one(
+    finished: tuple[Study, str, str], write_spec: Callable[..., Path], runs_dir: Path
+) -> None:
+    spec = write_spec("two-workers", num_workers=2)
+    study_cli("run", spec, "--runs", runs_dir)
+    alone = records_of(runs_dir, NAME)
+    for point_id, record in records_of(runs_dir, "two-workers").items():
+        expected = alone[point_id].metrics["val_loss"]
+        assert record.metrics["val_loss"] == pytest.approx(expected, rel=1e-4)

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.workloads.training import Whole, pico
 from workloads.config import DataConfig
 from workloads.data import shards
 from workloads.data.shards import TokenDataset
+from workloads.record import Row
+from workloads.train import train
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,22 @@ def seed() -> None:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture
+def on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are the CPU's numbers, also on a machine with a GPU."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="session")
+def whole(stdlib: TokenDataset, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run that nothing disturbed: its config, directory, result and reported rows."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    reported: list[Row] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
+        result = train(pico(), stdlib, run_dir, reported.append)
+    return pico(), run_dir, result, reported

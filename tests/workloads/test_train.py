@@ -1,159 +1,36 @@
-"""Real training on real text: repeated, killed, resumed, divided, diverged, and once by hand."""
+"""Real training on real text: repeated, divided, diverged, refused, and once by hand."""
 
 import json
 import math
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
+from tests.workloads.training import (
+    STEPS,
+    TIMES,
+    Whole,
+    assert_same_run,
+    assert_same_state,
+    newest_checkpoint,
+    pico,
+    rows_of,
+    start,
+    weights_of,
+)
 from workloads import checkpoint
 from workloads.checkpoint import Progress
-from workloads.config import RunConfig
 from workloads.data.loader import BatchLoader
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError
 from workloads.model import Transformer
 from workloads.optim import build_optimizer
-from workloads.presets import Recipe
-from workloads.record import Result, Row, read_rows
 from workloads.train import train
 
-ROOT = Path(__file__).parents[2]
-STEPS = 40
-# What differs between two runs of the same numbers.
-TIMES = ("timestamp_ms", "tokens_per_second", "train_seconds")
-
-# One process of a run: config, dataset, run directory, rank, world size, rendezvous file.
-PROCESS = """
-import sys
-from pathlib import Path
-import torch
-from torch import distributed
-from workloads.config import RunConfig
-from workloads.data.shards import open_dataset
-from workloads.train import train
-torch.set_num_threads(1)
-config, dataset, run_dir, rank, world_size, rendezvous = sys.argv[1:]
-if int(world_size) > 1:
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(world_size)
-    )
-result = train(RunConfig.model_validate_json(config), open_dataset(Path(dataset)), Path(run_dir))
-print(result.val_loss)
-"""
-
-
-@pytest.fixture(autouse=True)
-def on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """These are the CPU's numbers, also on a machine with a GPU."""
-    if request.node.get_closest_marker("gpu") is None:
-        monkeypatch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-
-
-def pico(**changes: Any) -> RunConfig:
-    """A low-rank pico of `STEPS` steps; keywords as in a recipe, and `batch_size`."""
-    batch_size = changes.pop("batch_size", 8)
-    recipe: dict[str, Any] = {
-        "preset": "pico",
-        "ffn": {"kind": "lowrank", "rank": 8},
-        "budget": {"steps": STEPS},
-        "eval_tokens": 1500,
-        "runtime": {
-            "micro_batch_size": 8,
-            "log_interval": 1,
-            "eval_interval": 10,
-            "checkpoint_interval": 5,
-        },
-    }
-    recipe["runtime"] |= changes.pop("runtime", {})
-    config = Recipe.model_validate(recipe | changes).resolve()
-    return config.model_copy(update={"batch_size": batch_size})
-
-
-def rows_of(run_dir: Path) -> list[Row]:
-    """The recorded rows, but for times."""
-    rows, _ = read_rows(run_dir / "metrics.jsonl")
-    return [{key: row[key] for key in row if key not in TIMES} for row in rows]
-
-
-def newest_checkpoint(run_dir: Path) -> Path:
-    return max((run_dir / "checkpoints").glob("step-*.safetensors"))
-
-
-def final_state(run_dir: Path) -> dict[str, Tensor]:
-    """Weights, optimizer and generator of the newest checkpoint."""
-    return load_file(newest_checkpoint(run_dir))
-
-
-def weights_of(run_dir: Path) -> dict[str, Tensor]:
-    state = final_state(run_dir)
-    return {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    assert rows_of(first) == rows_of(second)
-    assert_same_state(first, second)
-
-
-def assert_same_state(first: Path, second: Path) -> None:
-    states = final_state(first), final_state(second)
-    assert states[0].keys() == states[1].keys()
-    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
-
-
-def start(
-    config: RunConfig,
-    dataset: TokenDataset,
-    run_dir: Path,
-    rank: int = 0,
-    world_size: int = 1,
-) -> "subprocess.Popen[str]":
-    arguments = [config.model_dump_json(), dataset.directory, run_dir, rank, world_size]
-    rendezvous = run_dir.with_suffix(".rendezvous")
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, *map(str, arguments), str(rendezvous)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def kill_after(config: RunConfig, dataset: TokenDataset, run_dir: Path, step: int) -> None:
-    """Train in a process of its own and SIGKILL it once `step` is recorded."""
-    with start(config, dataset, run_dir) as process:
-        deadline = time.monotonic() + 60
-        while not any(row["step"] >= step for row in rows_of(run_dir)):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def whole(
-    stdlib: TokenDataset, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[RunConfig, Path, Result, list[Row]]:
-    """A run that nothing disturbed: its config, directory, result and reported rows."""
-    run_dir = tmp_path_factory.mktemp("whole")
-    reported: list[Row] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
-        result = train(pico(), stdlib, run_dir, reported.append)
-    return pico(), run_dir, result, reported
-
-
-Whole = tuple[RunConfig, Path, Result, list[Row]]
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 # A run and its numbers
@@ -265,89 +142,6 @@ def test_how_a_run_executes_does_not_change_it(
     assert_same_state(tmp_path, run_dir)
     steps = [row["step"] for row in rows_of(tmp_path)]
     assert steps == [9, 12, 18, 24, 27, 36, 40]
-
-
-# Killed and resumed
-
-
-@pytest.mark.parametrize("kind", ["lowrank", "blockshuffle"])
-def test_a_run_killed_anywhere_ends_with_the_same_bits(
-    whole: Whole, stdlib: TokenDataset, tmp_path: Path, kind: str
-) -> None:
-    config, undisturbed, result, _ = whole
-    if kind == "blockshuffle":
-        config, undisturbed = pico(ffn={"kind": kind, "nblocks": 4}), tmp_path / "undisturbed"
-        result = train(config, stdlib, undisturbed)
-    run_dir = tmp_path / "killed"
-    steps = sorted(random.sample(range(2, STEPS // 2), 2))
-    print(f"killed after steps {steps}")
-    for step in steps:
-        kill_after(config, stdlib, run_dir, step)
-    ended = train(config, stdlib, run_dir)
-    assert ended.val_loss == result.val_loss
-    assert ended.resumed_step % 5 == 0 and ended.resumed_step >= steps[-1] - 5
-    assert [row["step"] for row in rows_of(run_dir)] == list(range(1, STEPS + 1))
-    assert_same_run(run_dir, undisturbed)
-
-
-def test_a_run_killed_before_its_first_checkpoint_begins_again(
-    whole: Whole, stdlib: TokenDataset, tmp_path: Path
-) -> None:
-    _, undisturbed, result, _ = whole
-    config = pico(runtime={"checkpoint_interval": STEPS})
-    kill_after(config, stdlib, tmp_path, step=3)
-    recorded = (tmp_path / "metrics.jsonl").read_bytes()
-    assert not (tmp_path / "checkpoints").exists()
-    ended = train(config, stdlib, tmp_path)
-    assert (ended.val_loss, ended.resumed_step) == (result.val_loss, 0)
-    # What stood is as it was, timestamps too, but for a line torn by the kill.
-    complete = recorded[: recorded.rfind(b"\n") + 1]
-    assert (tmp_path / "metrics.jsonl").read_bytes().startswith(complete)
-    assert_same_run(tmp_path, undisturbed)
-
-
-def test_a_run_killed_after_its_last_checkpoint_evaluates_and_ends(
-    whole: Whole, stdlib: TokenDataset, tmp_path: Path
-) -> None:
-    config, _, result, _ = whole
-    train(config, stdlib, tmp_path)
-    before = rows_of(tmp_path)
-    saved = newest_checkpoint(tmp_path).read_bytes()
-    (tmp_path / "result.json").unlink()
-    reached = read_rows(tmp_path / "metrics.jsonl")[0][-1]["train_seconds"]
-    reported: list[Row] = []
-    ended = train(config, stdlib, tmp_path, reported.append)
-    assert (ended.status, ended.step) == ("finished", STEPS)
-    assert (ended.val_loss, ended.bits_per_byte) == (result.val_loss, result.bits_per_byte)
-    assert ended.resumed_step == STEPS
-    assert ended.train_seconds > reached
-    assert not reported and rows_of(tmp_path) == before
-    assert newest_checkpoint(tmp_path).read_bytes() == saved
-
-
-def test_a_damaged_checkpoint_costs_an_interval_and_no_number(
-    whole: Whole, stdlib: TokenDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    config, undisturbed, result, _ = whole
-    train(config, stdlib, tmp_path)
-    (tmp_path / "result.json").unlink()
-    path = newest_checkpoint(tmp_path)
-    path.write_bytes(path.read_bytes()[:-1])
-    ended = train(config, stdlib, tmp_path)
-    assert f"{path} is damaged" in caplog.text
-    assert ended.val_loss == result.val_loss
-    assert_same_run(tmp_path, undisturbed)
-
-
-def test_an_ended_run_returns_at_once(whole: Whole, stdlib: TokenDataset) -> None:
-    config, run_dir, result, _ = whole
-
-    def times() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
-
-    before = times()
-    assert train(config, stdlib, run_dir, lambda row: pytest.fail("trained")) == result
-    assert times() == before
 
 
 # Divided
