@@ -12,12 +12,13 @@ from study.spec import Resources
 from workloads.errors import InputError
 
 # Train's controller polls its workers, and a report waits for the poll: at the default of 2 s that
-# would be most of a small run's time. The others switch off files, processes and scheduling
-# penalties that a study has no use for.
+# would be most of a small run's time. OVERRIDE_ON_ZERO hides the GPUs from trials that asked for
+# none. The others switch off files, processes and penalties that a study has no use for.
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_worker_niceness": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -31,7 +32,8 @@ def connected(resources: Resources) -> Iterator[None]:
     local = "RAY_ADDRESS" not in os.environ
     os.environ.update(ENVIRONMENT)
     if local:
-        # A token of this process alone; without one, Ray would leave one in the home directory.
+        # Ray listens on every interface, whatever it is told: this token keeps others out. It is
+        # this process's own; without one, Ray would leave one in the home directory.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
