@@ -61,10 +61,11 @@ def read(uri: str, study: str) -> dict[str, Record]:
 def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
     """The state of every planned point by id: its record's status, `missing` or `interrupted`.
 
-    A record says `running` until its driver says otherwise; without a live driver on the study's
-    directory the point is `interrupted`, and the next run goes on with it.
+    A record says `running` until its driver says otherwise; where the study's directory has no
+    live driver the point is `interrupted`, and the next run goes on with it. On a machine without
+    that directory the record's word stands.
     """
-    alive = _has_driver(study.directory)
+    alive = not study.directory.exists() or _has_driver(study.directory)
     return {point.id: _state(records.get(point.id), alive) for point in study.points}
 
 
@@ -75,8 +76,6 @@ def _state(record: Record | None, driver_alive: bool) -> str:
 
 
 def _has_driver(directory: Path) -> bool:
-    if not directory.exists():
-        return False
     try:
         with exclusive(directory, patience_seconds=0):
             return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from study.ledger import Record
+from study.ledger import SQLITE, Record
 from study.plan import Point
 from study.provenance import Provenance
 from workloads.config import flatten
@@ -47,7 +47,8 @@ class Tracker:
         self._provenance = provenance
         self._run_ids: dict[str, str] = {}
         self._offsets: dict[str, int] = {}
-        artifacts = (runs_dir / "mlartifacts").resolve().as_uri() if "sqlite" in uri else None
+        local = uri.startswith(SQLITE)  # a server has its own place for artifacts
+        artifacts = (runs_dir / "mlartifacts").resolve().as_uri() if local else None
         existing = self._client.get_experiment_by_name(study)
         self._experiment_id = (
             existing.experiment_id if existing else self._client.create_experiment(study, artifacts)
