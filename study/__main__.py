@@ -140,8 +140,9 @@ def _write_report(planned: Study) -> dict[str, Record]:
 
 def _print_overhead(outcome: Outcome) -> None:
     """What orchestration cost: this command's wall time over the training loops' own time."""
-    if not outcome.results:
+    if not outcome.slots:
         _say("nothing to run: every point has ended")
+    if not outcome.results:
         return
     wall, training = time.perf_counter() - START, outcome.train_seconds
     _say(

@@ -41,6 +41,7 @@ class Driver(Callback):
         self._study, self._records, self._display = study, records, display
         self._points = {point.id: point for point in points}
         self._running: dict[str, Point] = {}
+        self._earlier_seconds: dict[str, float] = {}
         self._next_delivery = 0.0
         self.outcome = outcome
 
@@ -58,7 +59,7 @@ class Driver(Callback):
         self._running[point.id] = point
         # Rows that an earlier launch left; the ledger may lack the last of them.
         earlier = self._tracker.deliver(point, self._study.run_dir(point))
-        self.outcome.earlier_seconds += earlier[-1]["train_seconds"] if earlier else 0
+        self._earlier_seconds[point.id] = earlier[-1]["train_seconds"] if earlier else 0.0
         self._display.started(point, earlier)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -85,6 +86,7 @@ class Driver(Callback):
         self._tracker.end_point(point, result)
         self._running.pop(point.id)
         self.outcome.results[point.id] = result
+        self.outcome.earlier_seconds += self._earlier_seconds[point.id]
         self._display.ended(point, result)
 
     def on_trial_error(

@@ -131,6 +131,7 @@ def _query(
 
 
 def read_client(uri: str, study: str) -> list[Record]:
+    """Every run of the study, its own included, through MLflow's client: for any server."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)

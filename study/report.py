@@ -12,7 +12,19 @@ from workloads.errors import InputError
 
 
 def write(study: Study, records: dict[str, Record]) -> report.Report:
-    """Write runs.csv, fits.json, the figure and the report into the study's directory."""
+    """Write runs.csv, fits.json, the figure and the report into the study's directory.
+
+    Raises InputError when the recorded runs do not make a table.
+    """
+    try:
+        return report.write_report(
+            _table(study, records), study.directory, title=f"Study {study.name}"
+        )
+    except runs.RunTableError as error:
+        raise InputError(str(error)) from error
+
+
+def _table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
     recorded = runs.load_mlflow(ledger.tracking_uri(study.runs_dir), study.name)
     # MLflow cannot know of a driver that was killed: its points would stand as running.
     states = ledger.states(study, records)
@@ -31,8 +43,4 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
         for point in study.points
         if point.id not in records
     )
-    table = pd.concat([recorded, missing]) if len(missing) else recorded
-    try:
-        return report.write_report(table, study.directory, title=f"Study {study.name}")
-    except runs.RunTableError as error:
-        raise InputError(str(error)) from error
+    return pd.concat([recorded, missing]) if len(missing) else recorded

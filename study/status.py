@@ -24,9 +24,10 @@ STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "
 
 @dataclass
 class Outcome:
-    """What one launch brought to an end, by point id, `slots` points at a time.
+    """What one launch brought to an end, by point id, `slots` points at a time; 0 if none was due.
 
-    `earlier_seconds` is the training time that its points had behind them when it began.
+    `earlier_seconds` is the training time that these points had on record when it began; work
+    repeated after a kill does not count a second time.
     """
 
     slots: int

@@ -228,3 +228,16 @@ def test_two_train_workers_train_as_one(
     for point_id, record in records_of(runs_dir, "two-workers").items():
         expected = alone[point_id].metrics["val_loss"]
         assert record.metrics["val_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_ledger_row_that_cannot_be_read_is_one_line(
+    write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec = write_spec("unreadable")
+    client = MlflowClient(ledger.tracking_uri(tmp_path))
+    tags = {"point_id": "from-elsewhere", "status": "finished", "study": "unreadable"}
+    run = client.create_run(client.create_experiment("unreadable"), tags=tags)
+    client.log_param(run.info.run_id, "train_flops", "many")
+    done = study_cli("report", spec, "--runs", tmp_path, check=False)
+    assert done.returncode == 2
+    assert "train_flops" in done.stderr and done.stderr.count("\n") == 1
