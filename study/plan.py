@@ -15,7 +15,7 @@ from typing import Any
 from study.spec import StudySpec
 from study.spec import load as load_spec
 from workloads import flops
-from workloads.config import RunConfig, fingerprint, identity
+from workloads.config import GuideConfig, RunConfig, fingerprint, identity
 from workloads.data import shards
 from workloads.presets import Recipe, Variant
 from workloads.strict_yaml import Loaded, Location, reason
@@ -46,10 +46,12 @@ class Point:
         ffn, rate = self.config.model.ffn, self.variant.learning_rate
         parts = [
             self.variant.preset.removeprefix("transformer-"),
+            *(f"{name}={value}" for name, value in self.variant.model.written().items()),
             ffn.kind,
             f"r{ffn.rank}" if ffn.rank else "",
             f"b{ffn.nblocks}" if ffn.nblocks else "",
             "" if ffn.keep_first_dense else "alllayers",
+            *_guide_parts(self.config.model.guide),
             f"c{self.train_flops:.2e}".replace("e+", "e"),
             f"lr{rate:g}" if rate else "",
             f"seed{self.config.seed}",
@@ -69,15 +71,17 @@ class Point:
         model = self.config.model
         return {
             "preset": self.variant.preset,
-            "arm": self.variant.ffn.arm_name(),
+            "arm": self.variant.arm_name(),
             "ffn_kind": model.ffn.kind,
             "ffn_rank": model.ffn.rank,
             "ffn_nblocks": model.ffn.nblocks,
             "ffn_fraction": flops.ffn_fraction(model),
+            "guide_ratio": model.guide.ratio if model.guide else None,
+            "guide_mode": model.guide.mode if model.guide else None,
             "params": self.params.total,
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
-            "steps": self.config.steps,
+            "steps": self.config.total_steps,
             "train_flops": self.train_flops,
             "flop_convention": FLOP_CONVENTION,
             "learning_rate": self.config.optimizer.learning_rate,
@@ -145,7 +149,9 @@ def as_json(
                 "id": point.id,
                 "fingerprint": point.fingerprint,
                 "preset": point.variant.preset,
+                "model": point.config.model.model_dump(exclude={"ffn", "guide"}),
                 "ffn": point.config.model.ffn.model_dump(),
+                "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 **point.summary(),
                 "estimated_seconds": seconds[point.id],
                 "state": states[point.id],
@@ -164,10 +170,19 @@ def as_json(
 def _variants(spec: StudySpec) -> Iterator[tuple[Location, Variant]]:
     """Grid points, then rows, each with the part of the file to blame for it."""
     if grid := spec.grid:
-        for preset, (index, ffn), rate, seed in itertools.product(
-            grid.preset, enumerate(grid.ffn), grid.learning_rate or [None], grid.seed
+        for preset, (index, ffn), guide, rate, seed in itertools.product(
+            grid.preset, enumerate(grid.ffn), grid.guide, grid.learning_rate or [None], grid.seed
         ):
-            variant = Variant(preset=preset, ffn=ffn, learning_rate=rate, seed=seed)
+            if ffn.kind == "dense" and guide != grid.guide[0]:
+                continue  # there is nothing to guide: a dense point stands once
+            variant = Variant(
+                preset=preset,
+                model=grid.model,
+                ffn=ffn,
+                guide=None if ffn.kind == "dense" else guide,
+                learning_rate=rate,
+                seed=seed,
+            )
             yield ("grid", "ffn", index), variant
     for index, row in enumerate(spec.points):
         yield ("points", index), row
@@ -179,11 +194,14 @@ def _point(
     study = spec.value
     recipe = Recipe(
         preset=variant.preset,
+        model=variant.model,
         ffn=variant.ffn,
+        guide=variant.guide,
         budget=variant.budget or study.budget,
         learning_rate=variant.learning_rate,
         seed=variant.seed,
         data=study.data,
+        optimizer=study.optimizer,
         eval_tokens=study.eval_tokens,
         runtime=study.runtime,
     )
@@ -192,6 +210,15 @@ def _point(
     except ValueError as error:
         message = f"with preset {variant.preset}: {reason(error)}"
         raise spec.error(location, message) from error
+
+
+def _guide_parts(guide: GuideConfig | None) -> list[str]:
+    """The parts of an id that tell a guide: its ratio, and what differs from the defaults."""
+    if guide is None:
+        return []
+    changed = guide.model_dump(exclude_defaults=True, exclude={"ratio", "reduce_flops"})
+    whole = [] if guide.reduce_flops else ["everystep"]
+    return [f"guided{guide.ratio:g}", *changed.values(), *whole]
 
 
 def _check_total(spec: Loaded[StudySpec], planned: list[Point]) -> None:

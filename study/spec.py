@@ -8,16 +8,22 @@ from typing import Annotated, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from workloads import strict_yaml
-from workloads.config import Config, DataConfig, RuntimeConfig
-from workloads.presets import Budget, FFNChoice, PresetName, Variant
+from workloads.config import AdamWConfig, Config, DataConfig, GuideConfig, RuntimeConfig
+from workloads.presets import Budget, FFNChoice, ModelChanges, PresetName, Variant
 from workloads.strict_yaml import Loaded
 
 
 class Grid(Config):
-    """The product of its lists; a learning rate that is left out is the preset's."""
+    """The product of its lists; a learning rate that is left out is the preset's.
+
+    `model` changes every preset's model alike. A dense FFN has nothing to guide: its points stand
+    once, without, whatever `guide` lists; `null` there is training without a guide.
+    """
 
     preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
+    model: ModelChanges = ModelChanges()
     ffn: Annotated[tuple[FFNChoice, ...], Field(min_length=1)]
+    guide: Annotated[tuple[GuideConfig | None, ...], Field(min_length=1)] = (None,)
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
 
@@ -37,8 +43,8 @@ class Resources(Config):
 class StudySpec(Config):
     """The whole file. `max_total_flops` caps the sum of all points' training FLOPs.
 
-    `budget`, `eval_tokens` and `runtime` apply to every point of the grid and, unless it has its
-    own budget, to every row of `points`; left out, each point takes its preset's.
+    `budget`, `optimizer`, `eval_tokens` and `runtime` apply to every point of the grid and, unless
+    it has its own budget, to every row of `points`; left out, each point takes its preset's.
     """
 
     study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -48,6 +54,7 @@ class StudySpec(Config):
     budget: Budget | None = None
     eval_tokens: PositiveInt | None = None
     data: DataConfig = DataConfig()
+    optimizer: AdamWConfig = AdamWConfig()
     runtime: RuntimeConfig | None = None
     resources: Resources = Resources()
 

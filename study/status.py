@@ -70,7 +70,7 @@ class Display:
     def started(self, point: Point, earlier: list[Row]) -> None:
         """The point started; `earlier` is what it had recorded in another launch."""
         self._running[point.id] = point
-        steps = f"{point.config.steps} steps, {point.config.tokens:,} tokens"
+        steps = f"{point.config.total_steps} steps, {point.config.tokens:,} tokens"
         if earlier:
             self._update(point, earlier)
             self._earlier_flops += earlier[-1]["train_flops"]
@@ -106,7 +106,7 @@ class Display:
         table = Table("running", "loss", "tokens/s", "budget", "", box=None, padding=(0, 2, 0, 0))
         for point in self._running.values():
             row = self._latest.get(point.id, {})
-            share = row.get("step", 0) / point.config.steps
+            share = row.get("step", 0) / point.config.total_steps
             table.add_row(
                 point.id,
                 f"{row['train_loss']:.4f}" if row else "-",
@@ -212,9 +212,9 @@ def _count(value: int) -> str:
 
 def _progress_text(point: Point, row: Row) -> str:
     return (
-        f"step {row['step']:.0f}/{point.config.steps}, val_loss {row['val_loss']:.4f}, "
+        f"step {row['step']:.0f}/{point.config.total_steps}, val_loss {row['val_loss']:.4f}, "
         f"{row['tokens_per_second']:,.0f} tokens/s, "
-        f"{row['step'] / point.config.steps:.0%} of budget"
+        f"{row['step'] / point.config.total_steps:.0%} of budget"
     )
 
 

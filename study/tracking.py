@@ -25,8 +25,7 @@ from workloads.record import METRICS_FILE, Result, Row, read_rows
 # Its notes on creating tables would stand between the lines of progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
-# MLflow accepts 1,000 metrics in a batch; a row has at most a dozen.
-ROWS_PER_BATCH = 80
+METRICS_PER_BATCH = 1000  # MLflow accepts no more
 POSITION = ("step", "timestamp_ms")
 MLFLOW_STATUS: dict[str, str] = {
     "finished": "FINISHED",
@@ -75,14 +74,15 @@ class Tracker:
     def deliver(self, point: Point, run_dir: Path) -> list[Row]:
         """Send the rows recorded since the last call to MLflow, and return them."""
         rows, offset = read_rows(run_dir / METRICS_FILE, self._offsets[point.id])
-        for start in range(0, len(rows), ROWS_PER_BATCH):
-            metrics = [
-                Metric(name, value, int(row["timestamp_ms"]), int(row["step"]))
-                for row in rows[start : start + ROWS_PER_BATCH]
-                for name, value in row.items()
-                if name not in POSITION
-            ]
-            self._client.log_batch(self._run_ids[point.id], metrics=metrics)
+        metrics = [
+            Metric(name, value, int(row["timestamp_ms"]), int(row["step"]))
+            for row in rows
+            for name, value in row.items()
+            if name not in POSITION
+        ]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            batch = metrics[start : start + METRICS_PER_BATCH]
+            self._client.log_batch(self._run_ids[point.id], metrics=batch)
         self._offsets[point.id] = offset
         return rows
 

@@ -62,7 +62,7 @@ def train(
 
     def show(row: Row) -> None:
         typer.echo(
-            f"step {row['step']:>6.0f}/{run_config.steps}  val_loss {row['val_loss']:.4f}  "
+            f"step {row['step']:>6.0f}/{run_config.total_steps}  val_loss {row['val_loss']:.4f}  "
             f"train_loss {row['train_loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s",
             err=True,
         )

@@ -1,13 +1,16 @@
-"""Checkpoints: one safetensors file a step with model, optimizer, RNG and progress.
+"""Checkpoints: one safetensors file a step with model, optimizer and progress.
 
 Written under a temporary name, flushed to disk and moved into place; a digest of the contents is
 checked when read. The newest two are kept, so that a damaged one costs an interval, not the run.
+Random draws need no place in it: each is a function of the run's seed and the step. Tensors are
+stored whole, so that workers of another number, or sharded otherwise, can go on with them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from workloads.errors import InputError
 
@@ -25,24 +29,61 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: optimizer steps done, and seconds its training loop has spent."""
+    """Where a run stands: optimizer steps done, seconds its training loop has spent, and the
+    highest training loss since the last recorded row."""
 
     step: int = 0
     train_seconds: float = 0.0
+    train_loss_max: float = -math.inf
 
 
-def save(
-    directory: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    fingerprint: str,
-) -> Path:
+@dataclass(frozen=True)
+class Saved:
+    """A sound checkpoint, read into memory."""
+
+    path: Path
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+    @torch.no_grad()
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put the weights and the optimizer's state in place.
+
+        Raises RuntimeError when the model has not exactly the parameters that were saved.
+        """
+        named = dict(model.named_parameters())
+        saved = {name for name in self.tensors if name.startswith("model.")}
+        if wrong := saved ^ {f"model.{name}" for name in named}:
+            raise RuntimeError(f"{self.path} does not fit the model: {sorted(wrong)}")
+        for name, parameter in named.items():
+            parameter.copy_(_placed(self.tensors[f"model.{name}"], parameter))
+            prefix = f"optimizer.{name}."
+            optimizer.state[parameter] = {
+                key.removeprefix(prefix): _state_like(value, parameter)
+                for key, value in self.tensors.items()
+                if key.startswith(prefix)
+            }
+
+
+def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights and optimizer state as one flat mapping of whole, contiguous CPU tensors.
+
+    Under sharding every worker must call it, because the shards are gathered.
+    """
+    named: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        named[f"model.{name}"] = _whole(parameter)
+        for key, value in optimizer.state[parameter].items():
+            named[f"optimizer.{name}.{key}"] = _whole(value)
+    return named
+
+
+def save(directory: Path, tensors: dict[str, Tensor], progress: Progress, fingerprint: str) -> Path:
     """Write the checkpoint of `progress.step` and drop all but the newest `KEPT`."""
-    tensors = _tensors(model, optimizer)
     metadata = {
         "step": str(progress.step),
         "train_seconds": repr(progress.train_seconds),
+        "train_loss_max": repr(progress.train_loss_max),
         "fingerprint": fingerprint,
     }
     metadata["sha256"] = _digest(tensors, metadata)
@@ -53,15 +94,14 @@ def save(
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+    _sync_directory(directory)
     for old in [*_newest_first(directory)[KEPT:], *directory.glob("*.tmp")]:
         old.unlink(missing_ok=True)
     return path
 
 
-def restore(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str
-) -> Progress:
-    """Load the newest sound checkpoint into model, optimizer and RNG; step 0 if there is none.
+def newest(directory: Path, fingerprint: str) -> Saved | None:
+    """The newest sound checkpoint of this run, if there is any.
 
     A damaged file is named in a warning and passed over. Raises InputError when the directory
     holds checkpoints of another run.
@@ -77,43 +117,49 @@ def restore(
                 f"{path} belongs to run {metadata['fingerprint']}, not {fingerprint}; "
                 "choose another directory or delete this one"
             )
-        _load(tensors, model, optimizer)
-        return Progress(int(metadata["step"]), float(metadata["train_seconds"]))
-    return Progress()
+        progress = Progress(
+            int(metadata["step"]),
+            float(metadata["train_seconds"]),
+            float(metadata["train_loss_max"]),
+        )
+        return Saved(path, progress, tensors)
+    return None
 
 
 def _newest_first(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-*.safetensors"), reverse=True)
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Everything as one flat mapping of contiguous CPU tensors."""
-    named = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            named[f"optimizer.{name}.{key}"] = value
-    named["rng.cpu"] = torch.get_rng_state()
-    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+def _whole(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    if isinstance(tensor, DTensor):
+        tensor = tensor.full_tensor()
+    return tensor.cpu().contiguous()
 
 
-@torch.no_grad()
-def _load(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    torch.set_rng_state(tensors["rng.cpu"])
-    model.load_state_dict(
-        {name: tensors[f"model.{name}"] for name in model.state_dict()}, strict=True
-    )
-    state = {
-        index: {
-            "step": tensors[f"optimizer.{name}.step"],
-            # In the parameter's own memory layout: the fused optimizer walks them side by side.
-            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"optimizer.{name}.exp_avg"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(
-                tensors[f"optimizer.{name}.exp_avg_sq"]
-            ),
-        }
-        for index, (name, parameter) in enumerate(model.named_parameters())
-    }
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+def _placed(whole: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor on the parameter's device, sharded as the parameter is."""
+    if isinstance(parameter, DTensor):
+        mesh = parameter.device_mesh
+        return distribute_tensor(whole.to(mesh.device_type), mesh, parameter.placements)
+    return whole.to(parameter.device)
+
+
+def _state_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Optimizer state as it was made: the step count as it is, moments like the parameter."""
+    if value.ndim == 0 and parameter.ndim > 0:
+        return value.to(parameter.device)
+    # In the parameter's own memory layout: the fused optimizer walks them side by side.
+    return torch.empty_like(parameter).copy_(_placed(value, parameter))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Flush the directory's entries, so that the new name survives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+
+# Dense bf16 FLOPs per second of one device, by what its name contains (NVIDIA's data sheets).
+# The first match counts, so the longer name comes first.
+PEAK_FLOPS_PER_SECOND = {
+    "A100": 312e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "B200": 2250e12,
+}
 
 
 def training_device() -> torch.device:
@@ -35,6 +48,23 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": platform.node(),
     }
+
+
+def peak_flops_per_second(device: torch.device) -> float | None:
+    """The device's dense bf16 peak, or None where it is not known (no CPU's is)."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak for part, peak in PEAK_FLOPS_PER_SECOND.items() if part in name), None)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: by tensors on a CUDA device, by the process on a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def cpu_name() -> str:

@@ -5,87 +5,167 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import INIT_STD, FeedForward
+from workloads.ffn import INIT_STD, FeedForward, Projection
 from workloads.flops import layer_ffns
+
+NORM_EPS = 1e-5
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention with rotary positions; (batch, time, hidden_dim) to the same."""
+    """Causal attention with grouped queries; (batch, time, hidden_dim) to the same.
 
-    def __init__(self, config: ModelConfig) -> None:
+    `qkv_linear` makes the queries of all heads, then the keys, then the values.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
-        self.qkv_linear = nn.Linear(config.hidden_dim, 3 * config.hidden_dim)
-        self.o_linear = nn.Linear(config.hidden_dim, config.hidden_dim)
+        self.sizes = [config.attn_dim, config.kv_dim, config.kv_dim]
+        self.head_dim = config.head_dim
+        self.scale = config.head_dim**-0.5
+        if config.inverse_layer_scale:
+            self.scale /= layer + 1
+        self.grouped = config.num_kv_heads != config.num_heads
+        self.qkv_linear = nn.Linear(config.hidden_dim, sum(self.sizes), bias=config.bias)
+        self.o_linear = nn.Linear(config.attn_dim, config.hidden_dim, bias=config.bias)
         for linear in (self.qkv_linear, self.o_linear):
             nn.init.normal_(linear.weight, std=INIT_STD)
-            nn.init.zeros_(linear.bias)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        heads = self.qkv_linear(x).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = heads.transpose(1, 3).unbind(2)  # each (batch, heads, time, head_dim)
+    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for part in self.qkv_linear(x).split(self.sizes, dim=-1)
+        )  # each (batch, heads, time, head_dim)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         mixed = F.scaled_dot_product_attention(
-            rotate(query, rotation), rotate(key, rotation), value, is_causal=True
+            query, key, value, is_causal=True, scale=self.scale, enable_gqa=self.grouped
         )
         return self.o_linear(mixed.transpose(1, 2).flatten(-2))
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + ffn(norm(x))."""
+    """x + attention(norm(x)), then x + ffn(norm(x)).
 
-    def __init__(self, config: ModelConfig, ffn: FFNConfig) -> None:
+    With `recompute` its activations are dropped and computed again in the backward pass.
+    """
+
+    def __init__(self, config: ModelConfig, ffn: FFNConfig, layer: int) -> None:
         super().__init__()
-        self.ln1 = nn.LayerNorm(config.hidden_dim)
-        self.attention = Attention(config)
-        self.ln2 = nn.LayerNorm(config.hidden_dim)
+        self.ln1 = build_norm(config)
+        self.attention = Attention(config, layer)
+        self.ln2 = build_norm(config)
         self.mlp = FeedForward(config, ffn)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recompute = False
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        x = x + self.attention(self.ln1(x), rotation)
-        return x + self.mlp(self.ln2(x))
+    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        if self.recompute and self.training:
+            return checkpoint(self._forward, x, rotation, use_reentrant=False)
+        return self._forward(x, rotation)
+
+    def _forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.ln1(x), rotation))
+        return x + self.dropout(self.mlp(self.ln2(x)))
 
 
 class Transformer(nn.Module):
-    """Token ids (batch, time) to logits (batch, time, vocab_size); embeddings are tied."""
+    """Token ids (batch, time) to logits (batch, time, vocab_size)."""
 
-    rotation: Tensor
+    rotation: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.hidden_dim)
-        nn.init.normal_(self.wte.weight, std=INIT_STD)
-        self.layers = nn.ModuleList(Block(config, ffn) for ffn in layer_ffns(config))
-        self.ln_f = nn.LayerNorm(config.hidden_dim)
-        rotation = rope_rotation(config.block_size, config.head_dim, config.rope_base)
+        self.config = config
+        self.wte = _embedding(config.vocab_size, config.hidden_dim)
+        absolute = config.position == "absolute"
+        self.wpe = _embedding(config.block_size, config.hidden_dim) if absolute else None
+        self.layers = nn.ModuleList(
+            Block(config, ffn, layer) for layer, ffn in enumerate(layer_ffns(config))
+        )
+        self.ln_f = build_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.lm_head = None if config.tie_embeddings else _head(config)
+        rotation = None
+        if not absolute:
+            rotation = rope_rotation(
+                config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
+            )
         self.register_buffer("rotation", rotation, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        time = tokens.shape[1]
         x = self.wte(tokens)
-        rotation = self.rotation[:, : tokens.shape[1]]
+        if self.wpe is not None:
+            x = x + self.wpe.weight[:time]
+        x = self.dropout(x)
+        rotation = None if self.rotation is None else self.rotation[:, :time]
         for layer in self.layers:
             x = layer(x, rotation)
-        return F.linear(self.ln_f(x), self.wte.weight)
+        head = self.wte if self.lm_head is None else self.lm_head
+        return F.linear(self.ln_f(x), head.weight)
+
+    def premerge(self, crossover_tokens: int) -> None:
+        """For inference: keep merged dense FFN weights too, for up to `crossover_tokens` tokens."""
+        for module in self.modules():
+            if isinstance(module, Projection):
+                module.premerge(crossover_tokens)
 
 
-def rope_rotation(block_size: int, head_dim: int, base: float) -> Tensor:
+def build_norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm or RMSNorm over the hidden width.
+
+    It works in fp32: the residual stream it reads is fp32 under autocast too.
+    """
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.hidden_dim, eps=NORM_EPS)
+    return nn.LayerNorm(config.hidden_dim, eps=NORM_EPS, bias=config.bias)
+
+
+def _embedding(count: int, hidden_dim: int) -> nn.Embedding:
+    embedding = nn.Embedding(count, hidden_dim)
+    nn.init.normal_(embedding.weight, std=INIT_STD)
+    return embedding
+
+
+def _head(config: ModelConfig) -> nn.Linear:
+    head = nn.Linear(config.hidden_dim, config.vocab_size, bias=False)
+    nn.init.normal_(head.weight, std=INIT_STD)
+    return head
+
+
+def rope_rotation(
+    block_size: int, head_dim: int, base: float, interpolation: float = 1.0
+) -> Tensor:
     """(2, block_size, head_dim): cosines and sines, half-split (Su et al. 2021, arXiv 2104.09864).
 
-    Feature i of the first half and of the second half turn by position x base^(-2i/head_dim).
+    Feature i of the first half and of the second half turn by position x base^(-2i/head_dim);
+    positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595).
     """
     frequency = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angle = torch.arange(block_size, dtype=torch.float64)[:, None] * frequency
+    position = torch.arange(block_size, dtype=torch.float64) / interpolation
+    angle = position[:, None] * frequency
     return torch.stack([angle.cos(), angle.sin()]).repeat(1, 1, 2).float()
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each feature pair (i, i + head_dim/2) of x (..., time, head_dim) by its angle."""
-    cosine, sine = rotation.to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat([-second, first], dim=-1) * sine
+    """Turn each feature pair (i, i + head_dim/2) of x (..., time, head_dim) by its angle.
+
+    In the precision of `rotation`, fp32: angles of distant positions are lost in bf16.
+    """
+    cosine, sine = rotation
+    precise = x.to(rotation.dtype)
+    first, second = precise.chunk(2, dim=-1)
+    return (precise * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
 
 
-def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy in nats per token, in fp32 whatever the logits' type."""
-    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
+def next_token_loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy in nats, per token or summed, in fp32 whatever the logits' type.
+
+    Targets of -100 do not count.
+    """
+    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), reduction=reduction)

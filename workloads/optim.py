@@ -26,11 +26,18 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW on every parameter; the paper decays all of them."""
+    """Fused AdamW on every parameter; the paper decays all of them."""
+    parameters = list(model.parameters())
+    undecayed = [p for p in parameters if p.ndim < 2 and config.decay == "matrices"]
+    kept = {id(p) for p in undecayed}
+    decayed = [p for p in parameters if id(p) not in kept]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": undecayed, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(
-        model.parameters(),
+        [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=config.betas,
-        weight_decay=config.weight_decay,
         fused=True,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,15 +22,18 @@ from pydantic import (
 
 from workloads import flops
 from workloads.config import (
+    AdamWConfig,
+    ArchitectureOptions,
     Config,
     DataConfig,
     FFNConfig,
-    FFNKind,
+    GuideConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
     RuntimeConfig,
 )
+from workloads.parametrizations import PARAMETRIZATIONS, FFNKind
 
 
 class Preset(Config):
@@ -125,7 +128,7 @@ class FFNChoice(Config):
         if self.fraction is not None:
             if self.rank is not None:
                 raise ValueError("rank and fraction both give the size; remove one")
-            if self.kind not in ("lowrank", "blockdense"):
+            if "rank" not in PARAMETRIZATIONS[self.kind].sizes:
                 raise ValueError(
                     f"fraction chooses a rank, and kind {self.kind} has none; remove it"
                 )
@@ -162,10 +165,36 @@ class FFNChoice(Config):
         return " ".join([self.kind, *(size for size in sizes if size)])
 
 
+class ModelChanges(ArchitectureOptions):
+    """What differs from a preset's model; only what is written counts.
+
+    The FFN's kind and size and the guide are given beside it.
+    """
+
+    vocab_size: PositiveInt | None = None
+    block_size: PositiveInt | None = None
+    num_layers: PositiveInt | None = None
+    hidden_dim: PositiveInt | None = None
+    ffn_dim: PositiveInt | None = None
+    attn_dim: PositiveInt | None = None
+    num_heads: PositiveInt | None = None
+    num_kv_heads: PositiveInt | None = None
+
+    def written(self) -> dict[str, Any]:
+        """The changes, by field."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+    def apply(self, model: ModelConfig) -> ModelConfig:
+        """The dense model with the changes. Raises ValueError where they do not fit together."""
+        # What the preset leaves to follow from other fields follows from the changed ones.
+        return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
+
+
 class Budget(Config):
     """How long to train, in exactly one unit. `tokens_per_param` counts the run's own parameters.
 
-    Steps are whole and never exceed the budget: steps = floor(tokens / tokens_per_step).
+    Tokens are fresh ones: a guide in mode `fixed_flops` reads some again on top, and its FLOPs
+    count into `train_flops`. Steps are whole and never exceed the budget.
     """
 
     tokens: PositiveInt | None = None
@@ -182,12 +211,12 @@ class Budget(Config):
         return self
 
     def resolve(self, model: ModelConfig, batch_size: int) -> int:
-        """The number of optimizer steps the budget pays for (0 when it pays for none)."""
+        """The number of steps on fresh tokens the budget pays for (0 when it pays for none)."""
         if self.steps is not None:
             return self.steps
         if self.train_flops is not None:
-            tokens = self.train_flops / flops.train_flops_per_token(model)
-        elif self.tokens_per_param is not None:
+            return flops.affordable_steps(model, batch_size, self.train_flops)
+        if self.tokens_per_param is not None:
             tokens = self.tokens_per_param * flops.count_params(model).total
         else:
             tokens = self.tokens or 0
@@ -198,24 +227,35 @@ class Variant(Config):
     """What tells the runs of a study apart: a preset, and what differs from it."""
 
     preset: PresetName
+    model: ModelChanges = ModelChanges()
     ffn: FFNChoice = FFNChoice()
+    guide: GuideConfig | None = None
     budget: Budget | None = None
     learning_rate: PositiveFloat | None = None
     seed: NonNegativeInt = 0
+
+    def arm_name(self) -> str:
+        """The curve that the run belongs to: the FFN's, and how it is guided if it is."""
+        if self.guide is None or self.ffn.arm is not None:
+            return self.ffn.arm_name()
+        mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
+        return f"{self.ffn.arm_name()} guided {self.guide.ratio:g}{mode}"
 
 
 class Recipe(Variant):
     """One run as a person writes it; what is left out is the preset's."""
 
     data: DataConfig = DataConfig()
+    optimizer: AdamWConfig = AdamWConfig()
     eval_tokens: PositiveInt | None = None
     runtime: RuntimeConfig | None = None
 
     def resolve(self) -> RunConfig:
         """The run in full. Raises ValueError where the parts do not fit together."""
         preset = PRESETS[self.preset]
-        shape = preset.model.model_dump(exclude={"ffn"})
-        model = ModelConfig(**shape, ffn=self.ffn.resolve(preset.model))
+        dense = self.model.apply(preset.model)
+        parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": self.guide}
+        model = ModelConfig.model_validate(dense.model_dump() | parts)
         budget = self.budget or Budget(tokens=preset.tokens)
         steps = budget.resolve(model, preset.batch_size)
         if steps == 0:
@@ -223,10 +263,11 @@ class Recipe(Variant):
                 f"the budget pays for less than one step of {preset.batch_size} x "
                 f"{model.block_size} tokens; raise it"
             )
+        rate = self.learning_rate or preset.learning_rate
         return RunConfig(
             model=model,
             data=self.data,
-            optimizer=OptimizerConfig(learning_rate=self.learning_rate or preset.learning_rate),
+            optimizer=OptimizerConfig(**self.optimizer.model_dump(), learning_rate=rate),
             batch_size=preset.batch_size,
             steps=steps,
             seed=self.seed,

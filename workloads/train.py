@@ -13,19 +13,24 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 
-from workloads import checkpoint
+from workloads import checkpoint, parallel
 from workloads.checkpoint import Progress
 from workloads.config import RunConfig, fingerprint, identity
-from workloads.data.loader import BatchLoader, eval_batches
+from workloads.data.loader import IGNORED, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError
-from workloads.flops import train_flops_per_token
-from workloads.hardware import environment, training_device
+from workloads.flops import train_flops_at
+from workloads.hardware import (
+    environment,
+    peak_flops_per_second,
+    peak_memory_bytes,
+    training_device,
+)
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer, learning_rate
 from workloads.record import (
@@ -37,6 +42,7 @@ from workloads.record import (
     exclusive,
     read_result,
 )
+from workloads.self_guided import add_guides, drop_guides, set_guides
 
 CHECKPOINT_FOLDER = "checkpoints"
 # How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
@@ -58,9 +64,10 @@ def train(
     run_id = fingerprint(identity(config, dataset.fingerprint))
     if ended := read_result(run_dir, run_id):
         return ended
-    with exclusive(run_dir, TAKEOVER_SECONDS) if _rank() == 0 else nullcontext():
+    alone = parallel.rank() == 0
+    with exclusive(run_dir, TAKEOVER_SECONDS) if alone else nullcontext():
         result = _Trainer(config, dataset, run_dir, run_id).loop(report)
-        if _rank() == 0:
+        if alone:
             result.write(run_dir)
     return result
 
@@ -76,115 +83,166 @@ class _Trainer:
                 f"the data has {dataset.vocab_size} token ids and the model's vocab_size is "
                 f"{config.model.vocab_size}; choose a preset with at least as many"
             )
-        self.config, self.dataset, self.run_dir, self.run_id = config, dataset, run_dir, run_id
+        self.config, self.dataset, self.run_id = config, dataset, run_id
+        self.checkpoints = run_dir / CHECKPOINT_FOLDER
         self.micro_batches = _micro_batches(config)
+        if parallel.rank() == 0:
+            claim(run_dir, run_id)
+        self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
-        torch.manual_seed(config.seed)
-        self.model = Transformer(config.model).to(self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
-        self.parallel = DistributedDataParallel(self.model) if _world_size() > 1 else None
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
+        self.start = self._build()
+        self.clock = _Clock(self.start)
+
+    def _build(self) -> Progress:
+        """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
+        config = self.config
+        saved = checkpoint.newest(self.checkpoints, self.run_id)
+        progress = saved.progress if saved else Progress()
+        torch.manual_seed(config.seed)
+        self.model = Transformer(config.model)
+        if config.model.guide and progress.step < config.guided_steps:
+            add_guides(self.model, config.model.guide)
+        self.model.to(self.device)
+        self.network = parallel.lay_out(self.model, config, self.device)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        if saved:
+            saved.load(self.model, self.optimizer)
+        return progress
 
     def loop(self, report: Callable[[Row], None]) -> Result:
-        runtime, steps = self.config.runtime, self.config.steps
-        if _rank() == 0:
-            claim(self.run_dir, self.run_id)
-        start = checkpoint.restore(
-            self.run_dir / CHECKPOINT_FOLDER, self.model, self.optimizer, self.run_id
-        )
-        self.resumed_step = start.step
-        log = MetricsLog(self.run_dir) if _rank() == 0 else None
-        clock = _Clock(self.config.tokens_per_step, start.train_seconds)
+        runtime, steps = self.config.runtime, self.config.total_steps
         evaluation: Row = {}
-        for step in range(start.step + 1, steps + 1):
-            metrics = self.step(step - 1)
-            clock.count_step()
-            if not math.isfinite(metrics["train_loss"] + metrics["grad_norm"]):
-                return self._result("diverged", step - 1, clock, {})
+        for step in range(self.start.step + 1, steps + 1):
             evaluating = step % runtime.eval_interval == 0 or step == steps
-            if evaluating or step % runtime.log_interval == 0:
-                row = self._position(step) | metrics | clock.read()
+            logging = evaluating or step % runtime.log_interval == 0
+            began = time.perf_counter()
+            metrics = self.step(step - 1, with_layers=logging)
+            self.clock.count_step(time.perf_counter() - began, metrics["train_loss"])
+            if not math.isfinite(metrics["train_loss"] + metrics["grad_norm"]):
+                return self._result("diverged", step - 1, {})
+            if logging:
+                row = self._position(step) | metrics | self._pace(step)
                 if evaluating:
-                    evaluation = self.evaluate()
+                    evaluation = self.evaluate(step)
                     if not math.isfinite(evaluation["val_loss"]):
-                        return self._result("diverged", step, clock, {})
+                        return self._result("diverged", step, {})
                     row |= evaluation
-                if log:
-                    log.append(row)
+                if self.log:
+                    self.log.append(row)
                 if evaluating:
                     report(row)
-                clock.start_interval()
-            if step % runtime.checkpoint_interval == 0 or step == steps:
-                self._save(Progress(step, clock.train_seconds()))
+            if step == self.config.guided_steps:
+                self._end_guidance(step)
+            elif step % runtime.checkpoint_interval == 0 or step == steps:
+                self._save(step)
         # Killed between the last checkpoint and the result, a run resumes with no step left.
-        return self._result("finished", steps, clock, evaluation or self.evaluate())
+        return self._result("finished", steps, evaluation or self.evaluate(steps))
 
-    def step(self, index: int) -> Row:
-        """One optimizer step on batch `index`; returns loss (nats), gradient norm and rate.
+    def step(self, index: int, with_layers: bool = False) -> Row:
+        """One optimizer step, the 0-based `index`; returns loss (nats), gradient norms and rate.
 
         When the loss or the gradient is not finite, the weights are left as they were.
         """
-        rate = learning_rate(index, self.config.steps, self.config.optimizer)
+        rate = learning_rate(index, self.config.total_steps, self.config.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        share = set_guides(self.model, index, self.config)
         loss = self._accumulate_gradients(index)
-        norm = float(
+        layers = _layer_grad_norms(self.model) if with_layers else {}
+        norm = _number(
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         )
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
+        guidance = {"guide_share": share} if self.config.model.guide else {}
+        metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
+        return metrics | guidance | layers
 
     def _accumulate_gradients(self, index: int) -> float:
         """Backward over this worker's micro-batches; the mean loss over all workers."""
-        model = self.parallel or self.model
+        # Steps beyond `steps` read the first tokens again (`fixed_flops`).
+        batch = index if index < self.config.steps else index - self.config.steps
+        _seed_step(self.config.seed, index)
         total = torch.zeros((), device=self.device)
         for position, rows in enumerate(self.micro_batches, start=1):
-            partial = self.parallel is not None and position < len(self.micro_batches)
-            with self.parallel.no_sync() if self.parallel and partial else nullcontext():
-                loss = self._loss(model, *self.loader.batch(index, rows)) / len(self.micro_batches)
+            last = position == len(self.micro_batches)
+            with nullcontext() if last else parallel.accumulating(self.network):
+                loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
                 loss.backward()
             total += loss.detach()
-        if self.parallel:
-            dist.all_reduce(total)
-            total /= _world_size()
-        return float(total)
+        return float(parallel.sum_over_workers(total)) / parallel.world_size()
 
-    def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            return next_token_loss(model(inputs), targets)
+            return next_token_loss(self.network(inputs), targets, reduction)
 
     @torch.no_grad()
-    def evaluate(self) -> Row:
-        """val_loss (nats per token) over the fixed validation slice, and bits per byte."""
-        total, count = 0.0, 0
+    def evaluate(self, step: int) -> Row:
+        """After `step` optimizer steps: val_loss (nats per token) over the fixed validation slice,
+        which the workers share, and bits per byte."""
+        set_guides(self.model, step, self.config)
+        self.network.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for inputs, targets in eval_batches(
             self.dataset.split("val"),
             self.config.model.block_size,
             self.config.runtime.micro_batch_size,
             self.config.eval_tokens,
+            parallel.rank(),
+            parallel.world_size(),
         ):
-            total += float(self._loss(self.model, inputs, targets)) * targets.numel()
-            count += targets.numel()
+            sums[0] += self._loss(inputs, targets, reduction="sum")
+            sums[1] += (targets != IGNORED).sum()
+        self.network.train()
+        total, count = parallel.sum_over_workers(sums).tolist()
         val_loss = total / count
         bits = val_loss / math.log(2) / self.dataset.bytes_per_token
         return {"val_loss": val_loss, "bits_per_byte": bits}
 
     def _position(self, step: int) -> Row:
-        tokens = step * self.config.tokens_per_step
-        flops = tokens * train_flops_per_token(self.config.model)
-        return {"step": step, "tokens": tokens, "train_flops": flops}
+        config = self.config
+        return {
+            "step": step,
+            "tokens": config.tokens_at(step),
+            "train_flops": train_flops_at(config, step),
+        }
 
-    def _save(self, progress: Progress) -> None:
-        if _rank() == 0:
-            directory = self.run_dir / CHECKPOINT_FOLDER
-            checkpoint.save(directory, self.model, self.optimizer, progress, self.run_id)
+    def _pace(self, step: int) -> Row:
+        """Speed since the last row, the worst loss since then, and memory."""
+        steps, seconds, worst_loss = self.clock.end_interval()
+        row = {
+            "tokens_per_second": steps * self.config.tokens_per_step / seconds,
+            "train_seconds": self.clock.train_seconds(),
+            "train_loss_max": worst_loss,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+        }
+        if peak := peak_flops_per_second(self.device):
+            flops = train_flops_at(self.config, step) - train_flops_at(self.config, step - steps)
+            row["mfu"] = flops / seconds / (peak * parallel.world_size())
+        return row
 
-    def _result(self, status: EndStatus, step: int, clock: _Clock, evaluation: Row) -> Result:
+    def _end_guidance(self, step: int) -> None:
+        """Go on without the guides, as a run resumed from this step would.
+
+        Building anew is what frees all that held them: optimizer, wrappers and compiled code.
+        """
+        drop_guides(self.model)
+        self._save(step)
+        parallel.wait_for_all()
+        del self.model, self.network, self.optimizer  # before the new ones take their memory
+        self._build()
+
+    def _save(self, step: int) -> None:
+        tensors = checkpoint.collect(self.model, self.optimizer)
+        if parallel.rank() == 0:
+            checkpoint.save(self.checkpoints, tensors, self.clock.progress(step), self.run_id)
+
+    def _result(self, status: EndStatus, step: int, evaluation: Row) -> Result:
         position = self._position(step)
         return Result(
             status=status,
@@ -192,8 +250,8 @@ class _Trainer:
             step=step,
             tokens=int(position["tokens"]),
             train_flops=int(position["train_flops"]),
-            train_seconds=clock.train_seconds(),
-            resumed_step=self.resumed_step,
+            train_seconds=self.clock.train_seconds(),
+            resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
             environment=environment(self.device),
@@ -201,44 +259,63 @@ class _Trainer:
 
 
 class _Clock:
-    """Seconds of the loop over all its lives, and tokens per second since the last interval."""
+    """Seconds of the loop over all its lives; and of the steps since the last row alone."""
 
-    def __init__(self, tokens_per_step: int, earlier_seconds: float) -> None:
-        self._tokens_per_step = tokens_per_step
-        self._origin = time.perf_counter() - earlier_seconds
-        self.start_interval()
+    def __init__(self, start: Progress) -> None:
+        self._origin = time.perf_counter() - start.train_seconds
+        self._steps, self._seconds, self._worst_loss = 0, 0.0, start.train_loss_max
 
-    def start_interval(self) -> None:
-        self._interval, self._steps = time.perf_counter(), 0
-
-    def count_step(self) -> None:
+    def count_step(self, seconds: float, loss: float) -> None:
         self._steps += 1
+        self._seconds += seconds
+        self._worst_loss = max(self._worst_loss, loss)
 
-    def read(self) -> Row:
-        speed = self._steps * self._tokens_per_step / (time.perf_counter() - self._interval)
-        return {"tokens_per_second": speed, "train_seconds": self.train_seconds()}
+    def end_interval(self) -> tuple[int, float, float]:
+        """(steps, their seconds, the highest loss among them) since the last call."""
+        interval = self._steps, self._seconds, self._worst_loss
+        self._steps, self._seconds, self._worst_loss = 0, 0.0, -math.inf
+        return interval
+
+    def progress(self, step: int) -> Progress:
+        """For the checkpoint of `step`."""
+        return Progress(step, self.train_seconds(), self._worst_loss)
 
     def train_seconds(self) -> float:
         return time.perf_counter() - self._origin
 
 
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+def _seed_step(seed: int, index: int) -> None:
+    """Make dropout's draws a function of seed, step and worker, so that a resumed run repeats."""
+    words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0]))
 
 
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+@torch.no_grad()
+def _layer_grad_norms(model: Transformer) -> Row:
+    """The gradient norm of each layer, before clipping: where in the model a spike comes from."""
+    return {
+        f"layer_grad_norm/{index:02d}": _number(
+            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
+        )
+        for index, layer in enumerate(model.layers)
+    }
+
+
+def _number(norm: Tensor) -> float:
+    """A norm as a float; under sharding, of all shards."""
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def _micro_batches(config: RunConfig) -> list[range]:
     """This worker's rows of each global batch, in micro-batches of equal size."""
-    rows, remainder = divmod(config.batch_size, _world_size())
+    workers = parallel.world_size()
+    rows, remainder = divmod(config.batch_size, workers)
     micro = min(config.runtime.micro_batch_size, rows)
     if remainder or rows % micro:
         raise InputError(
-            f"batch_size {config.batch_size} must divide evenly into {_world_size()} workers' "
+            f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
             f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
             "number of workers"
         )
-    first = _rank() * rows
+    first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

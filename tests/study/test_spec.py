@@ -25,7 +25,7 @@ MISTAKES = {
     "misspelt key": ("preset:", "prest:", 4, "grid.prest", "did you mean preset?"),
     "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "did you mean budget?"),
     "unknown preset": ("pico", "pica", 4, "grid.preset[0] = 'pica'", "the nearest is pico"),
-    "unknown kind": ("lowrank,", "lowrnk,", 7, "'lowrnk'", "did you mean lowrank?"),
+    "unknown kind": ("lowrank,", "lowrnk,", 7, "'lowrnk'", "the nearest is lowrank"),
     "rank of zero": ("rank: 8", "rank: 0", 7, "grid.ffn[1].rank = 0", "greater than 0"),
     "rank too large": ("rank: 8", "rank: 64", 7, "rank 64", "use 32 or less"),
     "no rank": (", rank: 8", "", 7, "needs rank", "add it"),

@@ -12,7 +12,7 @@ import torch
 
 from workloads.config import DataConfig
 from workloads.data import shards
-from workloads.data.loader import BatchLoader, eval_batches
+from workloads.data.loader import IGNORED, Batch, BatchLoader, eval_batches
 from workloads.data.shards import DataError, TokenDataset, TokenSplit
 from workloads.data.sources import SOURCES, Document, python_files
 from workloads.data.tokenizer import TOKENIZERS, ByteTokenizer
@@ -349,7 +349,7 @@ def test_targets_are_inputs_shifted_by_one(stdlib: TokenDataset) -> None:
     expected_inputs = tokens[: num_windows * BLOCK].reshape(-1, BLOCK)
     expected_targets = tokens[1 : num_windows * BLOCK + 1].reshape(-1, BLOCK)
     batches = list(eval_batches(split, BLOCK, batch_size=1000, eval_tokens=tokens.size))
-    inputs, targets = (torch.cat(column) for column in zip(*batches, strict=True))
+    inputs, targets = (torch.cat(column)[:num_windows] for column in zip(*batches, strict=True))
     assert inputs.dtype == targets.dtype == torch.int64
     np.testing.assert_array_equal(inputs.numpy(), expected_inputs)
     np.testing.assert_array_equal(targets.numpy(), expected_targets)
@@ -361,18 +361,41 @@ def test_windows_never_cross_a_shard_boundary() -> None:
     inputs, targets = loader.batch(0)
     assert torch.equal(targets, inputs + 1)
     assert sorted(inputs[:, 0].tolist()) == [0, 5, 14, 19, 24, 30]
-    in_order = torch.cat([x for x, _ in eval_batches(split, 5, 4, eval_tokens=1000)])
+    in_order = torch.cat([x for x, _ in eval_batches(split, 5, 3, eval_tokens=1000)])
     assert in_order[:, 0].tolist() == [0, 5, 14, 19, 24, 30]
 
 
 def test_the_evaluation_slice_is_fixed(stdlib: TokenDataset) -> None:
     split = stdlib.split("val")
     batches = list(eval_batches(split, BLOCK, batch_size=4, eval_tokens=10 * BLOCK + BLOCK - 1))
-    assert [len(inputs) for inputs, _ in batches] == [4, 4, 2]
-    inputs = torch.cat([inputs for inputs, _ in batches])
+    assert [len(inputs) for inputs, _ in batches] == [4, 4, 4]
+    inputs, targets = counted(batches)
     np.testing.assert_array_equal(inputs.numpy().ravel(), stream(split)[: 10 * BLOCK])
-    whole = torch.cat([x for x, _ in eval_batches(split, BLOCK, 3, eval_tokens=10 * BLOCK)])
-    assert torch.equal(whole, inputs)
+    np.testing.assert_array_equal(targets.numpy().ravel(), stream(split)[1 : 10 * BLOCK + 1])
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(3, 1), (4, 2), (2, 3), (100, 4)])
+def test_workers_share_the_evaluation_slice_in_equal_batches(
+    stdlib: TokenDataset, batch_size: int, workers: int
+) -> None:
+    split = stdlib.split("val")
+    parts = [
+        list(eval_batches(split, BLOCK, batch_size, 10 * BLOCK, rank, workers))
+        for rank in range(workers)
+    ]
+    shapes = [[inputs.shape for inputs, _ in part] for part in parts]
+    assert all(shape == shapes[0] for shape in shapes)
+    rows = torch.cat([counted(part)[0] for part in parts]).tolist()
+    whole = counted(list(eval_batches(split, BLOCK, 10, 10 * BLOCK)))[0].tolist()
+    assert sorted(rows) == sorted(whole) and len(rows) == 10
+
+
+def counted(batches: list[Batch]) -> Batch:
+    """The rows that a loss counts, of all batches."""
+    inputs, targets = (torch.cat(column) for column in zip(*batches, strict=True))
+    counts = (targets != IGNORED).any(dim=1)
+    assert (targets[counts] != IGNORED).all()
+    return inputs[counts], targets[counts]
 
 
 def test_too_few_tokens_for_a_window_are_refused() -> None:

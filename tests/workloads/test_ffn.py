@@ -3,15 +3,15 @@
 import itertools
 import math
 from collections.abc import Mapping
-from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from workloads.config import FFNConfig, FFNKind, ModelConfig
-from workloads.ffn import PROJECTIONS, FeedForward
-from workloads.flops import PROJECTION_WEIGHTS, projection_weights
+from workloads.config import FFNConfig, ModelConfig
+from workloads.ffn import FeedForward, Projection
+from workloads.flops import projection_weights
+from workloads.parametrizations import PARAMETRIZATIONS
 
 # (parametrization, n, m): wider, narrower and square, odd sizes, one block and many.
 CASES: list[tuple[FFNConfig, int, int]] = [
@@ -38,11 +38,9 @@ def case_name(case: object) -> str:
 over_cases = pytest.mark.parametrize(("ffn", "n", "m"), CASES, ids=case_name)
 
 
-def build(ffn: FFNConfig, n: int, m: int, seed: int = 0) -> nn.Module:
+def build(ffn: FFNConfig, n: int, m: int, seed: int = 0) -> Projection:
     torch.manual_seed(seed)
-    projection = PROJECTIONS[ffn.kind](n, m, ffn)
-    assert isinstance(projection, nn.Module)
-    return projection
+    return Projection.kinds[ffn.kind](n, m, ffn)
 
 
 def defined(ffn: FFNConfig, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -113,8 +111,7 @@ def test_forward_and_gradients_are_those_of_the_definition(
 
 @over_cases
 def test_dense_weight_is_the_matrix_of_the_map(ffn: FFNConfig, n: int, m: int) -> None:
-    projection = PROJECTIONS[ffn.kind](n, m, ffn)
-    assert isinstance(projection, nn.Module)
+    projection = build(ffn, n, m)
     weights = dict(projection.double().named_parameters())
     columns = [defined(ffn, weights, unit) for unit in torch.eye(n, dtype=torch.float64)]
     expected = torch.stack(columns, dim=1).detach()
@@ -131,7 +128,7 @@ def test_flops_counts_the_weights_of_every_kind(ffn: FFNConfig, n: int, m: int) 
 
 
 def test_every_kind_has_a_projection_and_a_count() -> None:
-    assert set(PROJECTIONS) == set(PROJECTION_WEIGHTS) == set(get_args(FFNKind))
+    assert set(Projection.kinds) == set(PARAMETRIZATIONS)
 
 
 # Initialization

@@ -186,7 +186,7 @@ def test_rotation_depends_on_the_distance_alone() -> None:
 
 def test_attention_and_its_gradient_are_those_of_a_loop(device: torch.device) -> None:
     shape = config(FFNConfig(), block_size=7)
-    attention = randomized(Attention(shape))
+    attention = randomized(Attention(shape, layer=0))
     x = torch.randn(2, 7, 18, dtype=torch.float64)
     rotation = rope_rotation(7, shape.head_dim, shape.rope_base).double()
     weights = {f"attention.{n}": p.detach().numpy() for n, p in attention.named_parameters()}

@@ -52,11 +52,11 @@ data: {val_fraction: 0.1}
             ":5: ffn.rnak = 3: no such key; did you mean rank? (known: kind, rank, nblocks,",
         ),
         ("preset: pico\nbudget: {Steps: 1}\n", ":2: budget.Steps = 1: no such key; did you mean s"),
-        ("preset: pico\nzzz: 1\n", ":2: zzz = 1: no such key; known: preset, ffn, budget,"),
+        ("preset: pico\nzzz: 1\n", ":2: zzz = 1: no such key; known: preset, model, ffn, guide,"),
         ("presett: pico\n", ":1: presett = 'pico': no such key; did you mean preset?"),
         (
             "preset: pico\nffn:\n  kind: lowrnak\n  rank: 3\n",
-            ":3: ffn.kind = 'lowrnak': not a known value; did you mean lowrank? (known: dense, ",
+            ":3: ffn.kind = 'lowrnak': no such FFN kind; the nearest is lowrank (of dense, ",
         ),
         ("preset: picoo\n", ":1: preset = 'picoo': no such preset; the nearest is pico (of "),
         ("seed: 1\n", ":1: preset: this key is required; add it"),

@@ -219,10 +219,13 @@ def test_a_poisoned_weight_stops_the_run_before_its_step(
     model = Transformer(config.model)
     optimizer = build_optimizer(model, config.optimizer)
     run_id = (tmp_path / "fingerprint").read_text()
-    assert checkpoint.restore(tmp_path / "checkpoints", model, optimizer, run_id).step == 5
+    saved = checkpoint.newest(tmp_path / "checkpoints", run_id)
+    assert saved and saved.progress.step == 5
+    saved.load(model, optimizer)
     with torch.no_grad():
-        model.ln_f.weight[3] = math.inf
-    checkpoint.save(tmp_path / "checkpoints", model, optimizer, Progress(5), run_id)
+        model.get_parameter("ln_f.weight")[3] = math.inf
+    tensors = checkpoint.collect(model, optimizer)
+    checkpoint.save(tmp_path / "checkpoints", tensors, Progress(5), run_id)
     poisoned = newest_checkpoint(tmp_path).read_bytes()
 
     result = train(config, stdlib, tmp_path)

@@ -21,7 +21,7 @@ STEPS = 40
 # A run's config, directory, result and reported rows.
 Whole = tuple[RunConfig, Path, Result, list[Row]]
 # What differs between two runs of the same numbers.
-TIMES = ("timestamp_ms", "tokens_per_second", "train_seconds")
+TIMES = ("timestamp_ms", "tokens_per_second", "train_seconds", "peak_memory_bytes")
 
 # One process of a run: config, dataset, run directory, rank, world size, rendezvous file.
 PROCESS = """
@@ -40,6 +40,8 @@ if int(world_size) > 1:
     )
 result = train(RunConfig.model_validate_json(config), open_dataset(Path(dataset)), Path(run_dir))
 print(result.val_loss)
+if int(world_size) > 1:
+    distributed.destroy_process_group()
 """
 
 

@@ -15,6 +15,7 @@ from workloads.data.manifest import DataError
 from workloads.data.shards import TokenSplit
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+IGNORED = -100  # the target that PyTorch's cross entropy leaves out
 
 
 class BatchLoader:
@@ -63,12 +64,18 @@ class BatchLoader:
 
 
 def eval_batches(
-    split: TokenSplit, block_size: int, batch_size: int, eval_tokens: int
+    split: TokenSplit,
+    block_size: int,
+    batch_size: int,
+    eval_tokens: int,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Batch]:
-    """The fixed evaluation slice: the first `eval_tokens // block_size` windows, in order.
+    """One worker's share of the evaluation slice: the first `eval_tokens // block_size` windows.
 
-    All windows when there are fewer. Batches are as of `BatchLoader.batch`; the last may have
-    fewer rows. Raises DataError, at once, when the slice has not even one window.
+    All windows when there are fewer. Every worker gets the same number of batches of the same
+    shape, because sharded models compute in step; rows beyond the slice have targets of -100,
+    which a loss leaves out. Raises DataError, at once, when the slice has not even one window.
     """
     windows = _Windows(split, block_size)
     count = min(eval_tokens // block_size, windows.count)
@@ -77,10 +84,16 @@ def eval_batches(
             f"eval_tokens {eval_tokens} is less than one window of block_size {block_size}; "
             "raise eval_tokens"
         )
-    return (
-        windows.read(range(start, min(start + batch_size, count)))
-        for start in range(0, count, batch_size)
-    )
+    batch_size = min(batch_size, -(-count // world_size))
+    starts = range(rank * batch_size, count + rank * batch_size, world_size * batch_size)
+    return (_padded(windows, start, batch_size, count) for start in starts)
+
+
+def _padded(windows: "_Windows", start: int, batch_size: int, count: int) -> Batch:
+    wanted = range(start, start + batch_size)
+    inputs, targets = windows.read([min(index, count - 1) for index in wanted])
+    targets[[index >= count for index in wanted]] = IGNORED
+    return inputs, targets
 
 
 class _Windows:
