@@ -17,9 +17,20 @@ from study.spec import load as load_spec
 from workloads import flops
 from workloads.config import GuideConfig, RunConfig, fingerprint, identity
 from workloads.data import shards
-from workloads.presets import Recipe, Variant
+from workloads.presets import ModelChanges, Recipe, Variant
 from workloads.strict_yaml import Loaded, Location, reason
 
+# How ids abbreviate the sizes of a changed model.
+SIZE_LETTERS = {
+    "vocab_size": "v",
+    "block_size": "t",
+    "num_layers": "l",
+    "hidden_dim": "d",
+    "ffn_dim": "f",
+    "attn_dim": "a",
+    "num_heads": "q",
+    "num_kv_heads": "kv",
+}
 FLOP_CONVENTION: flops.FlopConvention = "paper"
 
 
@@ -46,7 +57,7 @@ class Point:
         ffn, rate = self.config.model.ffn, self.variant.learning_rate
         parts = [
             self.variant.preset.removeprefix("transformer-"),
-            *(f"{name}={value}" for name, value in self.variant.model.written().items()),
+            *_model_parts(self.variant.model),
             ffn.kind,
             f"r{ffn.rank}" if ffn.rank else "",
             f"b{ffn.nblocks}" if ffn.nblocks else "",
@@ -210,6 +221,16 @@ def _point(
     except ValueError as error:
         message = f"with preset {variant.preset}: {reason(error)}"
         raise spec.error(location, message) from error
+
+
+def _model_parts(changes: ModelChanges) -> list[str]:
+    """The parts of an id that tell a changed model: `f4864-kv4`, `rmsnorm`, `bias=False`."""
+    return [
+        f"{SIZE_LETTERS[name]}{value}"
+        if name in SIZE_LETTERS
+        else (value if isinstance(value, str) else f"{name}={value}")
+        for name, value in changes.written().items()
+    ]
 
 
 def _guide_parts(guide: GuideConfig | None) -> list[str]:

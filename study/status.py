@@ -10,6 +10,7 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ from rich.text import Text
 from study import estimate, ledger
 from study.ledger import ENDED, Record
 from study.plan import FLOP_CONVENTION, Point, Study
+from workloads.flops import ffn_fraction
 from workloads.record import Result, Row
 
 STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
@@ -141,18 +143,21 @@ def print_plan(
     console: Console, study: Study, states: dict[str, str], seconds: dict[str, float], basis: str
 ) -> None:
     """The points, what each costs, and the totals."""
-    table = _table("point", "params", "FFN params", "tokens", "train FLOPs", "time here", "state")
+    table = _table(
+        "point", "params", "FFN params", "of dense", "tokens", "train FLOPs", "time here", "state"
+    )
     for point in study.points:
         table.add_row(
             point.id,
             _count(point.params.total),
             _count(point.params.ffn),
+            f"{ffn_fraction(point.config.model):.4g}",
             _count(point.config.tokens),
             f"{point.train_flops:.2e}",
             duration(seconds[point.id]),
             _styled(states[point.id]),
         )
-    console.print(table)
+    _print_whole(console, table)
     total = sum(point.train_flops for point in study.points)
     left = [point for point in study.points if states[point.id] not in ENDED]
     side_by_side = estimate.slots(study.spec.value.resources)
@@ -182,7 +187,7 @@ def print_status(console: Console, study: Study, records: dict[str, Record]) -> 
             _styled(states[point.id]),
             record.tags.get("failure", ""),
         )
-    console.print(table)
+    _print_whole(console, table)
     counts = Counter(states.values())
     spent = sum(r.metrics.get("train_flops", 0) for r in records.values())
     total = sum(point.train_flops for point in study.points)
@@ -196,6 +201,13 @@ def _table(*columns: str) -> Table:
         words = name in ("point", "state", "cause")
         table.add_column(name, justify="left" if words else "right", no_wrap=name != "cause")
     return table
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print as wide as it is: a terminal that is narrower wraps lines rather than lose digits."""
+    needed = Measurement.get(console, console.options.update(max_width=500), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _styled(state: str) -> Text:
