@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -38,7 +39,12 @@ COMMANDS = {
         "status": {"spec", "--runs"},
         "report": {"spec", "--runs"},
     },
-    "workloads": {"train": {"config", "--out", "--data-root"}},
+    "workloads": {
+        "train": {"config", "--out", "--data-root"},
+        "import-reference": {"checkpoint", "config", "out"},
+        "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
+        "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
+    },
     "analysis": {"report": {"runs", "--mlflow", "--study", "--out", "--title"}},
 }
 
@@ -87,23 +93,31 @@ def test_command_line_grows_on_purpose(room: str) -> None:
         "workloads": workloads.__main__.app,
         "analysis": analysis.__main__.app,
     }
-    command = typer.main.get_command(apps[room])
     found = {
         name: {
             next((o for o in parameter.opts if o.startswith("--")), parameter.name)
-            for parameter in sub.params
+            for parameter in command.params
             if parameter.name != "help"
         }
-        for name, sub in command.commands.items()  # type: ignore[attr-defined]  # it is a group
+        for name, command in commands(typer.main.get_command(apps[room])).items()
     }
     assert found == COMMANDS[room]
+
+
+def commands(group: Any) -> dict[str, Any]:
+    """The commands of a group by the words that call them, those of groups within it included."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = commands(command) if hasattr(command, "commands") else {"": command}
+        found |= {f"{name} {rest}".strip(): sub for rest, sub in inner.items()}
+    return found
 
 
 @pytest.mark.parametrize("room", sorted(COMMANDS))
 def test_every_command_shows_an_example(room: str) -> None:
     for command in COMMANDS[room]:
         shown = subprocess.run(
-            [sys.executable, "-m", room, command, "--help"],
+            [sys.executable, "-m", room, *command.split(), "--help"],
             cwd=ROOT,
             capture_output=True,
             text=True,

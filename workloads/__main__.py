@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workloads import strict_yaml
+from workloads import hardware, strict_yaml
+from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError
 from workloads.presets import Recipe
 
@@ -18,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(bench_app, name="bench")
 
 
 @app.callback()
@@ -72,8 +75,47 @@ def train(
     raise typer.Exit(0 if result.status == "finished" else 1)
 
 
+@app.command()
+def import_reference(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CKPT.pth", help="A checkpoint of the public implementation."),
+    ],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.yaml", help="The run it is of, written as for `train`."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model file to write.")],
+) -> None:
+    """Turn a checkpoint of the paper's public implementation into a model file.
+
+    \b
+    Example: python -m workloads import-reference 5999.pth low-rank.yaml low-rank.safetensors
+    where low-rank.yaml holds
+      preset: transformer-s
+      model: {activation: gelu_tanh}
+      ffn: {kind: lowrank, rank: 192}
+
+    CKPT.pth is a state dict (CLAIRE-Labo/StructuredFFN), alone or under `model`, and nothing in it
+    is executed: objects pickled beside the tensors are refused. OUT holds the weights and the
+    model's configuration as safetensors; workloads.reference.load_model(OUT) gives the model.
+    Exit code 0 when OUT is written, 2 when the files do not fit or cannot be read.
+    """
+    recipe = strict_yaml.load(config, Recipe)
+    try:
+        model_config = recipe.value.resolve().model
+    except ValueError as error:
+        raise recipe.error((), strict_yaml.reason(error)) from error
+    # Imported late, as above.
+    from workloads import reference
+
+    model = reference.import_reference(checkpoint, model_config, out)
+    typer.echo(f"{out}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    os.environ.update(hardware.ENVIRONMENT | os.environ)
     try:
         app(prog_name="python -m workloads")
     except InputError as error:

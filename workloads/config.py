@@ -75,6 +75,7 @@ class GuideConfig(Config):
 class ArchitectureOptions(Config):
     """What a transformer may have otherwise than the paper's presets, whose values these are.
 
+    `gelu_tanh` is the approximation by tanh, which the public StructuredFFN code computes;
     `rope_interpolation` divides positions; `dropout` is that of the embedding and of what each
     sublayer adds; `inverse_layer_scale` divides attention scores by the layer's number, from 1.
     """
@@ -83,7 +84,7 @@ class ArchitectureOptions(Config):
     rope_base: PositiveFloat = 10_000.0
     rope_interpolation: PositiveFloat = 1.0
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    activation: Literal["gelu", "swiglu"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
     tie_embeddings: bool = True
     bias: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -135,12 +136,13 @@ class ModelConfig(ArchitectureOptions):
         return self
 
     def _check_heads(self) -> None:
-        odd_rope = self.position == "rope" and self.head_dim % 2
-        if self.attn_dim % self.num_heads or odd_rope:
+        rope = self.position == "rope"
+        unit = self.num_heads * (2 if rope else 1)
+        if self.attn_dim % unit:
             raise ValueError(
                 f"attn_dim {self.attn_dim} over num_heads {self.num_heads} must give "
-                f"{'an even' if self.position == 'rope' else 'a whole'} head dimension; change "
-                "one of the two"
+                f"{'an even' if rope else 'a whole'} head dimension; the nearest attn_dim that "
+                f"does is {max(1, round(self.attn_dim / unit)) * unit}"
             )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(

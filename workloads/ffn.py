@@ -6,15 +6,21 @@ Definitions: Wei et al. 2024 (arXiv 2406.16450), section 3. Each projection maps
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kernels.block_dense import block_dense
+from kernels.block_shuffle import block_shuffle
 from workloads.config import FFNConfig, ModelConfig
 
 INIT_STD = 0.02
+# A CPU trains a structured FFN in chunks of tokens whose inner activations are this large: they
+# stay in its cache between the products, which are too narrow to hide the way to memory.
+CACHED_BYTES = 8 * 2**20
 
 
 class Projection(nn.Module):
@@ -22,8 +28,8 @@ class Projection(nn.Module):
 
     While self-guided training lasts it also carries a dense `guide` W and gives
     a W x + (1 - a) product(x) + b (arXiv 2406.16450, section 4), where `guide_share` is a; a
-    training step may leave the guide out (`guide_runs`). After `premerge`, few tokens go through
-    one dense weight instead.
+    training step may leave the guide out (`guide_runs`). After `premerge`, inference takes few
+    tokens through one dense weight instead, as long as the weights stay as they were.
     """
 
     kinds: ClassVar[dict[str, type[Projection]]] = {}
@@ -44,6 +50,8 @@ class Projection(nn.Module):
         self.register_buffer("merged", None, persistent=False)
         self.guide_runs = True
         self.crossover_tokens = 0
+        # What `merged` was made of: where it is, its name, itself, and its version then.
+        self.merged_from: list[tuple[Mapping[str, Tensor | None], str, Tensor | None, int]] = []
         self.create_weights(n, m, ffn)
 
     def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
@@ -59,14 +67,16 @@ class Projection(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        few = x.numel() <= self.crossover_tokens * x.shape[-1]
-        if self.merged is not None and few and not self.training:
+        if self.crossover_tokens and self._merge_serves(x):
+            assert self.merged is not None
             return F.linear(x, self.merged, self.bias)
         if self.guide is None or (self.training and not self.guide_runs):
             return self.product(x, self.bias)
         share = self.guide_share
-        mixed = share * F.linear(x, self.guide) + (1 - share) * self.product(x, None)
-        return mixed if self.bias is None else mixed + self.bias
+        # In one layout: blockshuffle's may be transposed, and mixing the two is slow.
+        product = self.product(x, None).contiguous()
+        mixed = share * F.linear(x, self.guide) + (1 - share) * product
+        return mixed if self.bias is None else mixed + self.bias.to(mixed.dtype)
 
     @torch.no_grad()
     def add_guide(self, init: Literal["effective", "reference"]) -> None:
@@ -80,9 +90,42 @@ class Projection(nn.Module):
 
     @torch.no_grad()
     def premerge(self, crossover_tokens: int) -> None:
-        """Keep the dense weight beside the structured ones, for up to that many tokens."""
-        self.merged = self.dense_weight().detach().clone().contiguous()
-        self.crossover_tokens = crossover_tokens
+        """Keep the dense weight beside the structured ones, for up to that many tokens; 0 ends it.
+
+        It is not part of the state dict, nor of copies. It lasts until a pass in training mode or
+        with gradients, or until the weights are written to or moved; writes to a parameter's
+        `.data` go unseen.
+        """
+        self.merged, self.merged_from, self.crossover_tokens = None, [], crossover_tokens
+        if not crossover_tokens:
+            return
+        with torch.autocast(self.guide_share.device.type, enabled=False):
+            weight = self.dense_weight()
+            if self.guide is not None:
+                weight = self.guide_share * self.guide + (1 - self.guide_share) * weight
+        self.merged = weight.detach().clone().contiguous()
+        sources = [(self._parameters, name) for name in self._parameters if name != "bias"]
+        for where, name in [*sources, (self._buffers, "guide_share")]:
+            tensor = where[name]
+            version = 0 if tensor is None else tensor._version
+            self.merged_from.append((where, name, tensor, version))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles are without the merged weight, because their versions count anew.
+        buffers = self._buffers | {"merged": None}
+        return self.__dict__ | {"_buffers": buffers, "crossover_tokens": 0, "merged_from": []}
+
+    def _merge_serves(self, x: Tensor) -> bool:
+        """Whether x has few enough tokens for the merged weight; one that may be old is dropped."""
+        # Every write in place counts a tensor's version up, except that of a fused optimizer.
+        trains = self.training or torch.is_grad_enabled()
+        if trains or any(
+            where[name] is not tensor or (tensor is not None and tensor._version != version)
+            for where, name, tensor, version in self.merged_from
+        ):
+            self.premerge(0)
+            return False
+        return x.numel() <= self.crossover_tokens * x.shape[-1]
 
 
 class DenseProjection(Projection, kind="dense"):
@@ -131,8 +174,7 @@ class BlockDenseProjection(Projection, kind="blockdense"):
         self.u = nn.Parameter(_orthonormal(m, ffn.rank))
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        inner = torch.einsum("bri,...bi->...br", self.v, x.unflatten(-1, (self.v.shape[0], -1)))
-        return F.linear(inner.flatten(-2), self.u, bias)
+        return block_dense(x, self.v, self.u, bias)
 
     def dense_weight(self) -> Tensor:
         return self.u @ torch.block_diag(*self.v)
@@ -152,11 +194,7 @@ class BlockShuffleProjection(Projection, kind="blockshuffle"):
         self.u = nn.Parameter(_orthonormal(blocks, m // blocks, inner // blocks))
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        blocks = self.v.shape[0]
-        inner = torch.einsum("bri,...bi->...br", self.v, x.unflatten(-1, (blocks, -1)))
-        shuffled = inner.flatten(-2).unflatten(-1, (-1, blocks))
-        y = torch.einsum("lsr,...rl->...sl", self.u, shuffled).flatten(-2)
-        return y if bias is None else y + bias
+        return block_shuffle(x, self.v, self.u, bias)
 
     def dense_weight(self) -> Tensor:
         blocks, _, k_block = self.u.shape
@@ -174,18 +212,27 @@ class FeedForward(nn.Module):
         super().__init__()
         projection = Projection.kinds[ffn.kind]
         (n1, m1), (n2, m2) = model.ffn_shapes
-        self.gated = model.activation == "swiglu"
+        self.activation = model.activation
+        self.inner_dim = m1
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(0, -2)
+        chunk = max(1, CACHED_BYTES // (self.inner_dim * x.element_size()))
+        dense = isinstance(self.fc1, DenseProjection)
+        if x.is_cuda or dense or not self.training or len(tokens) <= chunk:
+            return self._forward(x)
+        return torch.cat([self._forward(part) for part in tokens.split(chunk)]).view_as(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         return self.fc2(self._activate(self.fc1(x)))
 
     def _activate(self, x: Tensor) -> Tensor:
-        if not self.gated:
-            return F.gelu(x)
-        gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
+        if self.activation == "swiglu":
+            gate, value = x.chunk(2, dim=-1)
+            return F.silu(gate) * value
+        return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")
 
 
 def _normal(*shape: int) -> Tensor:

@@ -112,8 +112,8 @@ def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
         return int(flops // per_step)
     guided = batch_size * model.block_size * guide_flops_per_token(model)
     guided += per_step if guide.mode == "fixed_flops" else 0
-    # Guided steps are rounded down, so a step or two more than the average may fit.
-    steps = int(flops // (per_step + guide.ratio * guided)) + 2
+    # Guided steps are rounded down, which leaves at most one guided step's cost to spend.
+    steps = int((flops + guided) // (per_step + guide.ratio * guided)) + 1
     while steps * per_step + int(guide.ratio * steps) * guided > flops:
         steps -= 1
     return steps

@@ -8,8 +8,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import INIT_STD, FeedForward, Projection
+from workloads.ffn import INIT_STD, DenseProjection, FeedForward, Projection
 from workloads.flops import layer_ffns
+from workloads.kv_cache import KVCache, LayerCache
+from workloads.premerge import crossover_tokens_for
 
 NORM_EPS = 1e-5
 
@@ -17,7 +19,8 @@ NORM_EPS = 1e-5
 class Attention(nn.Module):
     """Causal attention with grouped queries; (batch, time, hidden_dim) to the same.
 
-    `qkv_linear` makes the queries of all heads, then the keys, then the values.
+    `qkv_linear` makes the queries of all heads, then the keys, then the values. With a cache, the
+    queries also see the earlier tokens that it keeps.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -35,15 +38,26 @@ class Attention(nn.Module):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
         query, key, value = (
             part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for part in self.qkv_linear(x).split(self.sizes, dim=-1)
         )  # each (batch, heads, time, head_dim)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
+        mask = None
+        if cache is not None:
+            key, value, mask = cache.extend(key, value)
         mixed = F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=self.scale, enable_gqa=self.grouped
+            query,
+            key,
+            value,
+            mask,
+            is_causal=mask is None,
+            scale=self.scale,
+            enable_gqa=self.grouped,
         )
         return self.o_linear(mixed.transpose(1, 2).flatten(-2))
 
@@ -63,13 +77,15 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.recompute = False
 
-    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
         if self.recompute and self.training:
-            return checkpoint(self._forward, x, rotation, use_reentrant=False)
-        return self._forward(x, rotation)
+            return checkpoint(self._forward, x, rotation, cache, use_reentrant=False)
+        return self._forward(x, rotation, cache)
 
-    def _forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.ln1(x), rotation))
+    def _forward(self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.ln1(x), rotation, cache))
         return x + self.dropout(self.mlp(self.ln2(x)))
 
 
@@ -98,22 +114,53 @@ class Transformer(nn.Module):
         self.register_buffer("rotation", rotation, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        time = tokens.shape[1]
+        return self.logits(self.features(tokens))
+
+    def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What `logits` reads, (batch, time, hidden_dim).
+
+        With a cache, each row goes on after the tokens that are kept of it.
+        """
+        positions = slice(tokens.shape[1]) if cache is None else cache.place(tokens.shape[1])
         x = self.wte(tokens)
         if self.wpe is not None:
-            x = x + self.wpe.weight[:time]
+            x = x + self.wpe.weight[positions]
         x = self.dropout(x)
-        rotation = None if self.rotation is None else self.rotation[:, :time]
-        for layer in self.layers:
-            x = layer(x, rotation)
-        head = self.wte if self.lm_head is None else self.lm_head
-        return F.linear(self.ln_f(x), head.weight)
+        # The same for all heads: (2, 1, time, head_dim), with a cache (2, batch, 1, ...).
+        rotation = None if self.rotation is None else self.rotation[:, positions].unsqueeze(-3)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, rotation, None if cache is None else cache.layer(index))
+        return x
 
-    def premerge(self, crossover_tokens: int) -> None:
-        """For inference: keep merged dense FFN weights too, for up to `crossover_tokens` tokens."""
-        for module in self.modules():
-            if isinstance(module, Projection):
-                module.premerge(crossover_tokens)
+    def logits(self, features: Tensor) -> Tensor:
+        head = self.wte if self.lm_head is None else self.lm_head
+        return F.linear(self.ln_f(features), head.weight)
+
+    @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of its matrix products: the weights', or autocast's where that is on."""
+        if torch.is_autocast_enabled(self.device.type):
+            return torch.get_autocast_dtype(self.device.type)
+        return self.wte.weight.dtype
+
+    def premerge(self, crossover_tokens: int | None = None) -> None:
+        """For inference: keep merged dense FFN weights beside the structured ones.
+
+        An FFN uses them for up to `crossover_tokens` tokens at once; left out, that is what
+        `python -m workloads bench decode` has measured. Outputs stay equal to rounding. It lasts
+        until a pass in training mode or with gradients, or until weights are loaded or moved.
+        """
+        projections = [m for m in self.modules() if isinstance(m, Projection)]
+        if all(isinstance(projection, DenseProjection) for projection in projections):
+            return
+        if crossover_tokens is None:
+            crossover_tokens = crossover_tokens_for(self.config, self.device, self.compute_dtype)
+        for projection in projections:
+            projection.premerge(crossover_tokens)
 
 
 def build_norm(config: ModelConfig) -> nn.Module:

@@ -17,6 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from workloads.config import RunConfig
 from workloads.model import Transformer
+from workloads.self_guided import guided_projections
+
+COMPILED_VARIANTS = 32
 
 
 def rank() -> int:
@@ -51,9 +54,8 @@ def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.M
     every = runtime.activation_checkpointing
     for index, layer in enumerate(model.layers):
         layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]  # a Block
-        if device.type == "cuda" if runtime.compile is None else runtime.compile:
-            # Layer by layer: a guide that draws whether it runs would make 2^layers whole models.
-            layer.compile()
+    if device.type == "cuda" if runtime.compile is None else runtime.compile:
+        _compile_layers(model)
     if world_size() == 1:
         return model
     if runtime.parallel == "fsdp":
@@ -64,8 +66,20 @@ def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.M
         # and a checkpoint would find other parameters than the optimizer's.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
         return model
-    skips = config.model.guide is not None and config.model.guide.reduce_flops
+    guide = config.model.guide
+    skips = guide is not None and guide.reduce_flops and bool(guided_projections(model))
     return DistributedDataParallel(model, forward_sync_buffers=False, find_unused_parameters=skips)
+
+
+def _compile_layers(model: Transformer) -> None:
+    """Compile layer by layer: with guides that draw whether they run, whole models would come in
+    2^layers variants."""
+    # Layers share their code, and it has a variant for each of: dense, guided by either
+    # projection, both or none, unguided; in training and in evaluation. The default holds 8.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(COMPILED_VARIANTS, limit)
+    for layer in model.layers:
+        layer.compile()
 
 
 def accumulating(network: nn.Module) -> AbstractContextManager[None]:

@@ -40,7 +40,7 @@ def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
     Under `reduce_flops` each projection draws whether its guide runs, with the share as the
     probability.
     """
-    guided = _guided(model)
+    guided = guided_projections(model)
     if not guided or config.model.guide is None:
         return 0.0
     guide = config.model.guide
@@ -56,9 +56,10 @@ def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
 
 def drop_guides(model: nn.Module) -> None:
     """End self-guided training: the guides are no longer parameters of the model."""
-    for projection in _guided(model):
+    for projection in guided_projections(model):
         projection.guide = None
 
 
-def _guided(model: nn.Module) -> list[Projection]:
+def guided_projections(model: nn.Module) -> list[Projection]:
+    """The projections that have a guide now."""
     return [m for m in model.modules() if isinstance(m, Projection) and m.guide is not None]

@@ -27,6 +27,7 @@ from workloads.errors import InputError
 from workloads.flops import train_flops_at
 from workloads.hardware import (
     environment,
+    keep_freed_memory,
     peak_flops_per_second,
     peak_memory_bytes,
     training_device,
@@ -90,6 +91,8 @@ class _Trainer:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
@@ -235,7 +238,9 @@ class _Trainer:
         self._save(step)
         parallel.wait_for_all()
         del self.model, self.network, self.optimizer  # before the new ones take their memory
-        self._build()
+        resumed = self._build().step
+        if resumed != step:
+            raise OSError(f"{self.checkpoints}: the checkpoint of step {step} cannot be read back")
 
     def _save(self, step: int) -> None:
         tensors = checkpoint.collect(self.model, self.optimizer)

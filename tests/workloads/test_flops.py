@@ -1,20 +1,36 @@
 """Parameters and FLOPs: the paper's published numbers, a really built model, a real count."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from workloads.config import FFNConfig, ModelConfig
+from workloads.config import (
+    DataConfig,
+    FFNConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    RuntimeConfig,
+)
+from workloads.data.shards import TokenDataset
+from workloads.ffn import Projection
 from workloads.flops import (
+    affordable_steps,
     count_params,
     ffn_fraction,
     layer_ffns,
     train_flops,
+    train_flops_at,
     train_flops_per_token,
 )
-from workloads.model import Transformer
+from workloads.model import Transformer, next_token_loss
 from workloads.presets import PRESETS, Budget, FFNChoice, Recipe
+from workloads.self_guided import add_guides, drop_guides, set_guides
+from workloads.train import train
 
 # arXiv 2406.16450: all parameters, FFN weights, and training FLOPs on the preset's tokens; the
 # FLOPs have 5 digits, from the figure of the scaling laws and, for the block kinds, table 1.
@@ -207,3 +223,273 @@ def test_a_run_costs_its_whole_steps() -> None:
     for convention in ("paper", "causal", "6nd"):
         per_token = train_flops_per_token(config.model, convention)
         assert train_flops(config, convention) == 8192 * per_token
+
+
+# Options and guidance
+
+GQA = {"attn_dim": 24, "num_heads": 6, "num_kv_heads": 2}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "grouped queries": GQA,
+    "swiglu": {"activation": "swiglu"},
+    "untied": {"tie_embeddings": False},
+    "absolute, rmsnorm, no bias": {"position": "absolute", "norm": "rmsnorm", "bias": False},
+    "all": GQA | {"activation": "swiglu", "tie_embeddings": False, "norm": "rmsnorm"},
+}
+
+
+def guided(
+    ffn: FFNConfig, reduce_flops: bool, mode: str = "fixed_flops", **model: Any
+) -> RunConfig:
+    """40 steps of 3 sequences, 20 of them guided."""
+    shape = {
+        "vocab_size": 257,
+        "block_size": 11,
+        "num_layers": 3,
+        "hidden_dim": 20,
+        "ffn_dim": 60,
+        "num_heads": 5,
+        "ffn": ffn,
+        "guide": {"ratio": 0.5, "reduce_flops": reduce_flops, "mode": mode},
+    }
+    return RunConfig(
+        model=ModelConfig.model_validate(shape | model),
+        data=DataConfig(),
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+        batch_size=3,
+        steps=40,
+        seed=0,
+        eval_tokens=3 * 64,
+    )
+
+
+def executed(model: Transformer, config: RunConfig) -> int:
+    """FLOPs of the matrix products of one forward and backward pass."""
+    tokens = torch.randint(config.model.vocab_size, (config.batch_size, config.model.block_size))
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        next_token_loss(model(tokens), tokens).backward()
+    return counter.get_total_flops()
+
+
+def planned(config: RunConfig, step: int) -> int:
+    """FLOPs that the plan gives to the step after `step`."""
+    return train_flops_at(config, step + 1) - train_flops_at(config, step)
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("ffn", STRUCTURES, ids=name)
+def test_a_step_executes_what_is_planned_with_every_option(
+    ffn: FFNConfig, options: dict[str, Any]
+) -> None:
+    config = guided(ffn, reduce_flops=False, guide=None, **options)
+    assert executed(Transformer(config.model), config) == pytest.approx(
+        planned(config, 7), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("options", [{}, *VARIANTS.values()], ids=["papers", *VARIANTS])
+@pytest.mark.parametrize("ffn", STRUCTURES[1:], ids=name)
+def test_a_guided_step_executes_what_is_planned(ffn: FFNConfig, options: dict[str, Any]) -> None:
+    config = guided(ffn, reduce_flops=False, **options)
+    assert config.model.guide is not None
+    model = Transformer(config.model)
+    add_guides(model, config.model.guide)
+    for step in (0, 10, 19):
+        set_guides(model, step, config)
+        assert executed(model, config) == pytest.approx(planned(config, step), rel=0.01)
+    drop_guides(model)
+    for step in (20, 45):  # The latter reads its text again.
+        set_guides(model, step, config)
+        assert executed(model, config) == pytest.approx(planned(config, step), rel=0.01)
+
+
+@pytest.mark.parametrize("ffn", STRUCTURES[1:6:2], ids=name)
+def test_reduced_flops_are_planned_as_the_draws_execute_on_average(ffn: FFNConfig) -> None:
+    config = guided(ffn, reduce_flops=True).model_copy(update={"steps": 6000})
+    assert config.model.guide is not None and config.guided_steps == 3000
+    model = Transformer(config.model)
+    add_guides(model, config.model.guide)
+    projections = [m for m in model.modules() if isinstance(m, Projection) and m.guide is not None]
+    # A drawn guide executes 6 FLOPs per weight and token, in addition to the unguided step's.
+    weights = [m.guide.numel() for m in projections if m.guide is not None]
+    unguided = planned(config, 3000)
+    extra = []
+    for step in range(3000):
+        set_guides(model, step, config)
+        drawn = sum(
+            size for size, module in zip(weights, projections, strict=True) if module.guide_runs
+        )
+        extra.append(6 * 33 * drawn)
+        if step % 500 == 499:
+            assert executed(model, config) == pytest.approx(unguided + extra[-1], rel=0.01)
+    assert len(set(extra)) > 3, "the draws were not tested"
+    total = 3000 * unguided + sum(extra)
+    assert total == pytest.approx(train_flops_at(config, 3000), rel=0.01)
+
+
+@pytest.mark.parametrize("mode", ["fixed_steps", "fixed_flops"])
+def test_a_real_run_executes_what_is_planned(
+    stdlib: TokenDataset, tmp_path: Path, on_cpu: None, mode: str
+) -> None:
+    ffn = FFNConfig(kind="lowrank", rank=5)
+    config = guided(ffn, reduce_flops=False, mode=mode, block_size=64)
+    runtime = RuntimeConfig(micro_batch_size=3, eval_interval=1000)
+    config = config.model_copy(update={"steps": 10, "runtime": runtime})
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        result = train(config, stdlib, tmp_path)
+    # One evaluation at the end: three sequences' forward pass, a third of a training step.
+    evaluation = 3 * 64 * train_flops_per_token(config.model) / 3
+    assert counter.get_total_flops() - evaluation == pytest.approx(train_flops(config), rel=0.01)
+    assert result.train_flops == train_flops(config)
+
+
+def test_a_guided_run_by_hand() -> None:
+    """Two guides of 20 x 60 in two of three layers."""
+    ffn = FFNConfig(kind="lowrank", rank=5)
+    for reduce_flops, mode, total in (
+        (False, "fixed_steps", 40),
+        (True, "fixed_steps", 40),
+        (False, "fixed_flops", 60),
+        (True, "fixed_flops", 60),
+    ):
+        config = guided(ffn, reduce_flops, mode)
+        guide = 6 * 4 * 20 * 60 // (2 if reduce_flops else 1)
+        for convention in ("paper", "causal", "6nd"):
+            step = 33 * train_flops_per_token(config.model, convention)
+            expected = total * step + 20 * 33 * guide
+            assert train_flops(config, convention) == expected
+            assert train_flops_at(config, 0, convention) == 0
+            assert train_flops_at(config, 7, convention) == 7 * (step + 33 * guide)
+            assert train_flops_at(config, 31, convention) == 31 * step + 20 * 33 * guide
+        assert train_flops_per_token(config.model, "6nd") == 6 * count_params(config.model).total
+    assert count_params(config.model) == count_params(
+        config.model.model_copy(update={"guide": None})
+    )
+
+
+# The paper's self-guided and wide models
+
+
+def published(
+    preset: str,
+    ffn: dict[str, Any],
+    guide: float | None = None,
+    tokens: float | None = None,
+    **model: Any,
+) -> RunConfig:
+    recipe: dict[str, Any] = {"preset": preset, "ffn": ffn, "model": model}
+    if guide:
+        recipe["guide"] = {"ratio": guide}
+    if tokens:
+        recipe["budget"] = {"tokens": int(tokens)}
+    return Recipe.model_validate(recipe).resolve()
+
+
+WIDE_M = {"ffn_dim": 4864, "attn_dim": 512, "num_heads": 8, "num_kv_heads": 4}
+WIDE_L = {"ffn_dim": 7424, "attn_dim": 768, "num_heads": 12, "num_kv_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("ffn", "guide", "tokens", "model", "params", "flops"),
+    [
+        ({}, None, None, {}, "335", "1.55e+19"),
+        ({}, None, None, {"num_kv_heads": 4, "ffn_dim": 4864}, "335", "1.55e+19"),
+        ({"kind": "lowrank", "rank": 512}, None, 10.58e9, WIDE_M, "219", "1.55e+19"),
+        ({"kind": "lowrank", "rank": 512}, 0.40, 6.7e9, WIDE_M, "219", "1.56e+19"),
+    ],
+    ids=["dense", "grouped queries", "wide", "wide and guided"],
+)
+def test_every_printed_digit_of_the_wide_structured_table(
+    ffn: dict[str, Any],
+    guide: float | None,
+    tokens: float | None,
+    model: dict[str, Any],
+    params: str,
+    flops: str,
+) -> None:
+    config = published("transformer-m", ffn, guide, tokens, **model)
+    assert f"{count_params(config.model).total / 1e6:.0f}" == params
+    assert f"{train_flops(config):.2e}" == flops
+
+
+def test_the_wide_structured_counterparts_at_l() -> None:
+    dense = published("transformer-l", {})
+    grouped = published("transformer-l", {}, num_kv_heads=2, ffn_dim=7424)
+    lowrank = {"kind": "lowrank", "rank": 768}
+    guided_wide = published("transformer-l", lowrank, 0.395, **WIDE_L)
+    assert grouped.model.head_dim == 128 and guided_wide.model.head_dim == 64
+    assert count_params(grouped.model).total == pytest.approx(
+        count_params(dense.model).total, rel=0.01
+    )
+    assert count_params(guided_wide.model).total < 0.7 * count_params(dense.model).total
+    for config in (grouped, guided_wide):
+        assert train_flops(config) == pytest.approx(train_flops(dense), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("preset", "ffn", "ratio"),
+    [
+        ("transformer-s", {"kind": "lowrank", "rank": 192}, 0.30),
+        ("transformer-m", {"kind": "lowrank", "rank": 256}, 0.38),
+        ("transformer-l", {"kind": "lowrank", "rank": 384}, 0.41),
+        ("transformer-xl", {"kind": "lowrank", "rank": 512}, 0.43),
+        ("transformer-s", {"kind": "blockdense", "rank": 256, "nblocks": 2}, 0.30),
+        ("transformer-m", {"kind": "blockdense", "rank": 384, "nblocks": 4}, 0.40),
+        ("transformer-l", {"kind": "blockdense", "rank": 512, "nblocks": 2}, 0.41),
+        ("transformer-xl", {"kind": "blockdense", "rank": 768, "nblocks": 4}, 0.45),
+        ("transformer-s", {"kind": "blockshuffle", "nblocks": 4}, 0.30),
+        ("transformer-m", {"kind": "blockshuffle", "nblocks": 4}, 0.38),
+        ("transformer-l", {"kind": "blockshuffle", "nblocks": 4}, 0.41),
+        ("transformer-xl", {"kind": "blockshuffle", "nblocks": 4}, 0.43),
+    ],
+)
+def test_the_papers_ratios_bring_guided_runs_to_the_dense_flops(
+    preset: str, ffn: dict[str, Any], ratio: float
+) -> None:
+    config, dense = published(preset, ffn, ratio), published(preset, {})
+    assert train_flops(config) == pytest.approx(train_flops(dense), rel=0.02)
+    assert config.steps == dense.steps and config.tokens == dense.tokens
+    assert config.total_steps == dense.steps + int(ratio * dense.steps)
+
+
+def test_guidance_by_fixed_steps_adds_a_quarter_of_the_ffns_flops() -> None:
+    """At ratio 0.5: half of the steps, half of the draws, of a dense FFN's FLOPs."""
+    ffn = {"kind": "lowrank", "rank": 512}
+    plain = published("transformer-xl", ffn)
+    recipe = {"preset": "transformer-xl", "ffn": ffn}
+    guide = {"ratio": 0.5, "mode": "fixed_steps"}
+    config = Recipe.model_validate(recipe | {"guide": guide}).resolve()
+    assert config.total_steps == plain.steps
+    dense_ffn = 6 * 23 * 2 * 2048 * 8192 * plain.tokens
+    added = train_flops(config) - train_flops(plain)
+    assert added == pytest.approx(dense_ffn / 4, rel=1e-4)
+
+
+# What a budget pays for
+
+
+@pytest.mark.parametrize("mode", [None, "fixed_steps", "fixed_flops"])
+@pytest.mark.parametrize("ratio", [0.02, 0.1, 0.39, 1.0])
+@pytest.mark.parametrize("kind", ["ordinary", "a guide far above the rest"])
+def test_affordable_steps_are_the_most_that_fit(mode: str | None, ratio: float, kind: str) -> None:
+    sizes = small(FFNConfig(kind="lowrank", rank=1, keep_first_dense=False)).model_dump()
+    if kind != "ordinary":
+        sizes |= {"hidden_dim": 40, "ffn_dim": 1000, "attn_dim": 2, "num_heads": 1}
+        sizes |= {"num_kv_heads": 1, "vocab_size": 3, "block_size": 2}
+    guide = {"ratio": ratio, "mode": mode, "reduce_flops": False} if mode else None
+    model = ModelConfig.model_validate(sizes | {"guide": guide})
+
+    def cost(steps: int) -> int:
+        if guide is None:
+            return steps * 3 * model.block_size * train_flops_per_token(model)
+        guided = int(ratio * steps)
+        total = steps + (guided if mode == "fixed_flops" else 0)
+        extra = 6 * model.num_layers * 2 * model.hidden_dim * model.ffn_dim
+        return 3 * model.block_size * (total * train_flops_per_token(model) + guided * extra)
+
+    for steps in (1, 2, 9, 10, 49, 50, 51, 99, 333):
+        assert affordable_steps(model, 3, cost(steps)) == steps
+        assert affordable_steps(model, 3, cost(steps) - 1) == steps - 1
+        assert affordable_steps(model, 3, cost(steps + 1) - 1) == steps
+    assert affordable_steps(model, 3, 0.0) == 0

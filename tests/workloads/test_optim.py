@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from workloads.config import OptimizerConfig
+from workloads.config import FFNConfig, GuideConfig, ModelConfig, OptimizerConfig
+from workloads.model import Transformer
 from workloads.optim import build_optimizer, learning_rate
+from workloads.self_guided import add_guides
 
 UNIT = OptimizerConfig(learning_rate=1.0)
 
@@ -106,3 +108,42 @@ def test_every_parameter_is_decayed_and_the_defaults_are_the_papers() -> None:
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.1)
     assert (UNIT.max_grad_norm, UNIT.warmup_fraction) == (1.0, 0.1)
     assert UNIT.min_learning_rate_ratio == 0.1
+
+
+@pytest.mark.parametrize(
+    "ffn",
+    [FFNConfig(kind="lowrank", rank=3), FFNConfig(kind="blockshuffle", nblocks=3)],
+    ids=lambda ffn: ffn.kind,
+)
+def test_decay_on_matrices_leaves_norms_and_biases(ffn: FFNConfig) -> None:
+    """With gradients of zero, decay is all that moves a parameter."""
+    shape = ModelConfig(
+        vocab_size=11,
+        block_size=5,
+        num_layers=2,
+        hidden_dim=6,
+        ffn_dim=12,
+        num_heads=1,
+        position="absolute",
+        tie_embeddings=False,
+        ffn=ffn,
+        guide=GuideConfig(ratio=0.5),
+    )
+    for decay in ("matrices", "all"):
+        config = OptimizerConfig.model_validate(
+            {"learning_rate": 0.1, "weight_decay": 0.3, "decay": decay}
+        )
+        model = Transformer(shape)
+        add_guides(model, GuideConfig(ratio=0.5))
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+            parameter.grad = torch.zeros_like(parameter)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer = build_optimizer(model, config)
+        trained = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert sorted(trained) == sorted(id(p) for p in model.parameters())
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            vector = name.endswith("bias") or ".ln" in name or name.startswith("ln")
+            kept = 1.0 if vector and decay == "matrices" else 1 - 0.1 * 0.3
+            torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)

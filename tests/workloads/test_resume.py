@@ -1,9 +1,11 @@
 """Runs that are killed, anywhere, end with the bits of one that was not."""
 
+import pydoc
 import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.workloads.training import (
     STEPS,
@@ -14,8 +16,9 @@ from tests.workloads.training import (
     pico,
     rows_of,
 )
+from workloads.config import RunConfig
 from workloads.data.shards import TokenDataset
-from workloads.record import Row, read_rows
+from workloads.record import Result, Row, read_rows
 from workloads.train import train
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -99,3 +102,74 @@ def test_an_ended_run_returns_at_once(whole: Whole, stdlib: TokenDataset) -> Non
     before = times()
     assert train(config, stdlib, run_dir, lambda row: pytest.fail("trained")) == result
     assert times() == before
+
+
+# With guidance and dropout
+
+
+@pytest.fixture(scope="module")
+def guided(
+    stdlib: TokenDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, Path, Result]:
+    """A run of 20 steps, 10 of them guided, and the 10 more of `fixed_flops`; undisturbed.
+
+    It draws guides and dropout, and neither logs nor saves at each step.
+    """
+    config = pico(
+        model={"num_layers": 3, "dropout": 0.1},
+        guide={"ratio": 0.5},
+        budget={"steps": 20},
+        runtime={"log_interval": 2, "checkpoint_interval": 7},
+    )
+    assert (config.guided_steps, config.total_steps) == (10, 30)
+    run_dir = tmp_path_factory.mktemp("guided")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
+        return config, run_dir, train(config, stdlib, run_dir)
+
+
+def test_a_guided_run_killed_before_at_and_after_the_end_of_guidance_ends_with_the_same_bits(
+    guided: tuple[RunConfig, Path, Result], stdlib: TokenDataset, tmp_path: Path
+) -> None:
+    config, undisturbed, result = guided
+    for step in (8, 10, 16):
+        kill_after(config, stdlib, tmp_path, step)
+    ended = train(config, stdlib, tmp_path)
+    assert ended.resumed_step in (14, 21, 28)
+    assert ended.val_loss == result.val_loss
+    assert_same_run(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("place", ["before saving", "after saving", "while building anew"])
+def test_a_run_that_stops_at_the_end_of_guidance_ends_with_the_same_bits(
+    guided: tuple[RunConfig, Path, Result],
+    stdlib: TokenDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    """To the line: the last of guidance may be in the newest checkpoint or not."""
+    config, undisturbed, _ = guided
+    target = {
+        "before saving": "workloads.train.drop_guides",
+        "after saving": "workloads.parallel.wait_for_all",
+    }.get(place, "workloads.train.build_optimizer")
+    skipped = 1 if place == "while building anew" else 0  # The first is the run's beginning.
+    calls: list[None] = []
+    original = pydoc.locate(target)
+    assert callable(original)
+
+    def stop(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) > skipped:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, stdlib, tmp_path)
+    assert rows_of(tmp_path)[-1]["step"] == 10
+    ended = train(config, stdlib, tmp_path)
+    assert ended.resumed_step == (7 if place == "before saving" else 10)
+    assert_same_run(tmp_path, undisturbed)

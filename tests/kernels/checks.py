@@ -1,0 +1,105 @@
+"""What every linear operation must do, checked against the dense matrix it multiplies out to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Operation = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+Dense = Callable[[Tensor, Tensor], Tensor]
+NAMES = ("x", "v", "u", "bias")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tensors of one call; `bias` may be absent."""
+
+    x: Tensor
+    v: Tensor
+    u: Tensor
+    bias: Tensor | None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Inputs":
+        """Fresh leaves that need gradients, in the layout of these."""
+        tensors = (None if t is None else _leaf(t, device, dtype) for t in self.tensors)
+        return Inputs(*tensors)  # type: ignore[arg-type]  # only the bias may be None
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        return self.x, self.v, self.u, self.bias
+
+
+def _leaf(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to(device, dtype, copy=True).requires_grad_()
+
+
+def gradients(inputs: Inputs, y: Tensor, direction: Tensor) -> dict[str, Tensor]:
+    """y and the gradients of all inputs, by name, in float64 on the CPU."""
+    y.backward(direction.to(y))
+    found = {"y": y}
+    for name, tensor in zip(NAMES, inputs.tensors, strict=True):
+        if tensor is not None:
+            assert tensor.grad is not None and tensor.grad.dtype == tensor.dtype, name
+            found[name] = tensor.grad
+    return {name: tensor.detach().cpu().double() for name, tensor in found.items()}
+
+
+def expected(dense: Dense, inputs: Inputs, direction: Tensor) -> dict[str, Tensor]:
+    """The same by way of the materialized matrix, in float64."""
+    exact = inputs.to(torch.device("cpu"), torch.float64)
+    y = exact.x @ dense(exact.v, exact.u).T
+    return gradients(exact, y if exact.bias is None else y + exact.bias, direction)
+
+
+def errors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+    """Norm-relative errors by name; shapes must agree."""
+    assert found.keys() == wanted.keys()
+    result = {}
+    for name, value in wanted.items():
+        assert found[name].shape == value.shape, name
+        result[name] = float((found[name] - value).norm() / value.norm().clamp(min=1e-300))
+    return result
+
+
+def inputs(
+    shapes: tuple[tuple[int, ...], ...], batch: tuple[int, ...], n: int, bias: int | None
+) -> Inputs:
+    """Normal draws: x (*batch, n), v and u of `shapes`, and a bias of that many entries."""
+    v, u = (torch.randn(*shape) for shape in shapes)
+    return Inputs(torch.randn(*batch, n), v, u, None if bias is None else torch.randn(bias))
+
+
+# Layouts of x: each gives the same numbers with other strides.
+
+
+def contiguous(x: Tensor) -> Tensor:
+    return x
+
+
+def feature_major(x: Tensor) -> Tensor:
+    """Tokens next to each other, as `block_shuffle` leaves its wide side."""
+    return x.reshape(-1, x.shape[-1]).T.contiguous().T.view(x.shape)
+
+
+def gapped(x: Tensor) -> Tensor:
+    """Every second feature of a wider tensor: neither rows nor columns are without gaps."""
+    wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def transposed_batch(x: Tensor) -> Tensor:
+    """Batch and sequence exchanged in memory, so that tokens cannot be one dimension."""
+    return x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+LAYOUTS = [contiguous, feature_major, gapped, transposed_batch]
+
+
+def scatter(entries: np.ndarray, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A (rows, columns) matrix with each value at its place; differentiable in the values."""
+    rows, columns = torch.from_numpy(entries)
+    empty = torch.zeros(shape, dtype=values.dtype)
+    return empty.index_put((rows, columns), values.flatten(), accumulate=True)

@@ -1,0 +1,135 @@
+"""`python -m workloads bench ...`: what things cost on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from workloads import strict_yaml
+from workloads.config import ModelConfig
+from workloads.errors import InputError
+from workloads.flops import layer_ffns
+from workloads.parametrizations import PARAMETRIZATIONS
+from workloads.presets import Recipe
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure what structured layers cost on this machine, beside dense ones.
+
+    \b
+    Example: python -m workloads bench train --out ffn-cpu.json
+    """
+
+
+@app.command()
+def train(
+    width: Annotated[int, typer.Option(min=8, help="Model width; the FFN's is 4 times it.")] = 512,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens in a batch.")] = 4096,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the raw samples here, as JSON.")
+    ] = None,
+) -> None:
+    """Time the FFN's forward and backward: each structured kind against the dense one.
+
+    \b
+    Example: python -m workloads bench train --rounds 15 --out ffn-cpu.json
+
+    A row passes when its cost, as a share of the dense layer's, is at most its share of the FLOPs
+    and 0.15. The block kinds are also timed against the plain formulation of the paper's public
+    code. Other work on the machine spoils the numbers: look at the spread.
+    """
+    if width % 4:
+        raise InputError(f"--width {width} must be a multiple of 4, the number of blocks")
+    # Imported late so that --help does not wait for torch.
+    from workloads.bench.train import Size, measure, record, table
+
+    size = Size(width, tokens, rounds, threads)
+    rows = measure(size, lambda name: typer.echo(f"measuring {name}", err=True))
+    typer.echo(table(rows))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(record(size, rows), indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def decode(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG.yaml]", help="A run, as `train` takes it, whose model to measure."
+        ),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The model's size, by default micro.")] = None,
+    kind: Annotated[str | None, typer.Option(help="The FFN's kind, by default lowrank.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="The FFN's share of dense weights, by default 0.3125.")
+    ] = None,
+    nblocks: Annotated[int | None, typer.Option(help="Blocks of the block kinds.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the raw samples here, as JSON.")
+    ] = None,
+) -> None:
+    """Time decoding with dense, structured and pre-merged FFNs, and store their crossover.
+
+    \b
+    Example: python -m workloads bench decode --preset micro --fraction 0.3125
+
+    Up to the crossover's number of tokens an FFN is faster with its weights merged into a dense
+    one. It is stored for this device and this shape of FFN, and `model.premerge()` goes by it.
+    """
+    choice = {"kind": kind, "fraction": fraction, "nblocks": nblocks}
+    given = {name: value for name, value in choice.items() if value is not None}
+    model = _decoded_model(config, preset, given)
+    # Imported late so that --help does not wait for torch.
+    from workloads.bench.decode import Size, measure, table
+    from workloads.hardware import training_device
+    from workloads.premerge import store
+
+    report = measure(
+        model, Size.filling(model), training_device(), lambda name: typer.echo(name, err=True)
+    )
+    typer.echo(table(report))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report.record(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"stored in {store(report.crossover)}", err=True)
+
+
+def _decoded_model(
+    config: Path | None, preset: str | None, ffn: dict[str, str | float]
+) -> ModelConfig:
+    """The model with the structured FFN that the options or the file describe."""
+    if config is not None:
+        if preset or ffn:
+            option = "preset" if preset else next(iter(ffn))
+            raise InputError(f"{config} says which model to measure; remove --{option}")
+        recipe = strict_yaml.load(config, Recipe)
+        try:
+            model = recipe.value.resolve().model
+        except ValueError as error:
+            raise recipe.error((), strict_yaml.reason(error)) from error
+    else:
+        kind = ffn.setdefault("kind", "lowrank")
+        if kind in PARAMETRIZATIONS and "rank" in PARAMETRIZATIONS[str(kind)].sizes:
+            ffn.setdefault("fraction", 0.3125)
+        tree = {"preset": preset or "micro", "ffn": ffn}
+        try:
+            model = Recipe.model_validate(tree).resolve().model
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = first["loc"][-1] if first["loc"] else "ffn"
+            # An option by name, or all of them together.
+            place = "the FFN" if option == "ffn" else f"--{option} {first['input']}"
+            raise InputError(f"{place}: {strict_yaml.reason(error)}") from error
+    if all(layer.kind == "dense" for layer in layer_ffns(model)):
+        raise InputError("the model has no structured FFN to compare; choose another kind")
+    return model

@@ -1,0 +1,306 @@
+"""What decoding costs with a dense, a structured and a pre-merged FFN, and where the two cross.
+
+The crossover comes first: one FFN forward pass, structured against merged, over a ladder of token
+counts. Each rung is timed there and back (S M M S), so that a slow drift of the machine hits both
+alike. Then whole models decode at several batch sizes, in turns, the pre-merged one with the
+crossover just found.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workloads.bench.provenance import provenance
+from workloads.config import FFNConfig, ModelConfig
+from workloads.ffn import FeedForward
+from workloads.generate import new_cache, next_logits
+from workloads.model import Transformer
+from workloads.premerge import Crossover, Setting
+
+# A sample of the ladder repeats its pass to last about this long, and a rung goes on taking
+# samples for so long, but does three rounds.
+SAMPLE_SECONDS = 0.002
+RUNG_SECONDS = 0.5
+LEAST_ROUNDS = 3
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: `new_tokens` decoded after a prompt of `prompt_tokens`, at each batch
+    size, `rounds` times; and the token counts of the crossover's ladder."""
+
+    prompt_tokens: int
+    new_tokens: int
+    batches: tuple[int, ...] = (1, 4, 16, 64)
+    rounds: int = 5
+    # Two steps an octave.
+    ladder: tuple[int, ...] = (
+        1,
+        *(n for k in range(1, 12) for n in (2**k, 3 * 2 ** (k - 1))),
+        4096,
+    )
+
+    @classmethod
+    def filling(cls, model: ModelConfig) -> Size:
+        """Half a block of prompt, and up to 64 new tokens."""
+        prompt = model.block_size // 2
+        return cls(prompt, min(64, model.block_size - prompt))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Seconds of one FFN pass over so many tokens, by round."""
+
+    tokens: int
+    structured: list[float]
+    merged: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Merged over structured, by their fastest rounds: noise only ever adds time."""
+        return min(self.merged) / min(self.structured)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at one batch size: seconds of each round, and bytes.
+
+    `cache_bytes` are the keys and values of the whole text; `peak_bytes`, where the device counts
+    it, is the most that was held at a time, the weights among it.
+    """
+
+    model: str
+    batch: int
+    seconds: list[float]
+    new_tokens: int
+    weight_bytes: int
+    cache_bytes: int
+    peak_bytes: int | None
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.batch * self.new_tokens / median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of one benchmark; `model` has the structured FFN."""
+
+    model: ModelConfig
+    crossover: Crossover
+    ladder: list[Rung]
+    rows: list[Row]
+    provenance: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """The raw samples and what they were measured on, ready for JSON."""
+        return {
+            "benchmark": "decoding, dense against structured and pre-merged FFNs",
+            "model": self.model.model_dump(mode="json"),
+            "crossover": self.crossover.model_dump(mode="json"),
+            "ladder": [asdict(rung) for rung in self.ladder],
+            "rows": [asdict(r) | {"tokens_per_second": r.tokens_per_second} for r in self.rows],
+            **self.provenance,
+        }
+
+
+@torch.no_grad()
+def measure(
+    config: ModelConfig, size: Size, device: torch.device, show: Callable[[str], None]
+) -> Report:
+    """Measure a model with structured FFNs, in bf16 on CUDA and fp32 elsewhere; `show` is told
+    what begins."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    # A guide is for training.
+    config = config.model_copy(update={"guide": None})
+    torch.manual_seed(0)
+    show("building the models")
+    structured = _build(config, device, dtype)
+    models = {
+        "dense": _build(config.model_copy(update={"ffn": FFNConfig()}), device, dtype),
+        "structured": structured,
+        "pre-merged": copy.deepcopy(structured),
+    }
+    layer = structured.layers[-1].mlp
+    assert isinstance(layer, FeedForward)
+    ladder = list(_ladder(layer, config.hidden_dim, size.ladder, show))
+    crossover = Crossover(
+        setting=Setting.of(config, device, dtype), tokens=crossover_tokens(ladder)
+    )
+    models["pre-merged"].premerge(crossover.tokens)
+    rows = [row for batch in size.batches for row in _decode(models, batch, size, show)]
+    return Report(config, crossover, ladder, rows, provenance(device))
+
+
+def crossover_tokens(ladder: list[Rung]) -> int:
+    """The largest token count that the merged weight should serve; 0 for none.
+
+    It is where a switch gives the least total of log times over the ladder, so that one odd rung
+    moves it no further than it is odd.
+    """
+    gains = accumulate((math.log(rung.ratio) for rung in ladder), initial=0.0)
+    tokens = [0, *(rung.tokens for rung in ladder)]
+    return min(zip(gains, tokens, strict=True))[1]
+
+
+def table(report: Report) -> str:
+    """The report as text."""
+    found = report.crossover
+    setting = found.setting
+    most = report.ladder[-1].tokens
+    verdict = f"up to {found.tokens} tokens" if found.tokens else "at no token count"
+    beyond = ", the most that was measured" if found.tokens == most else ""
+    dense = {row.batch: row for row in report.rows if row.model == "dense"}
+    return "\n".join(
+        [
+            f"{setting.device}, {setting.dtype}, torch {torch.__version__}",
+            f"{_name(report.model)}",
+            "",
+            f"One FFN, merged over structured time: merged is faster {verdict}{beyond}",
+            f"{'tokens':>8}{'ratio':>8}",
+            *(f"{rung.tokens:>8}{rung.ratio:>8.2f}" for rung in report.ladder),
+            "",
+            "Decoding, and memory in MB",
+            f"{'batch':>6}  {'FFN':<11}{'tokens/s':>10}{'of dense':>10}{'weights':>10}"
+            f"{'KV cache':>10}{'sum':>10}{'peak':>10}",
+            *(_line(row, dense[row.batch]) for row in report.rows),
+        ]
+    )
+
+
+def _line(row: Row, dense: Row) -> str:
+    share = row.tokens_per_second / dense.tokens_per_second
+    sizes = (row.weight_bytes, row.cache_bytes, row.weight_bytes + row.cache_bytes, row.peak_bytes)
+    memory = "".join(f"{'-' if s is None else f'{s / MEGABYTE:.2f}':>10}" for s in sizes)
+    return f"{row.batch:>6}  {row.model:<11}{row.tokens_per_second:>10,.0f}{share:>10.2f}{memory}"
+
+
+def _name(model: ModelConfig) -> str:
+    ffn = model.ffn
+    sizes = {"rank": ffn.rank, "nblocks": ffn.nblocks}
+    given = "".join(f", {name} {value}" for name, value in sizes.items() if value)
+    return (
+        f"{model.num_layers} layers of width {model.hidden_dim}, FFN {model.ffn_dim} "
+        f"{ffn.kind}{given}; {model.num_kv_heads} of {model.num_heads} heads have keys"
+    )
+
+
+def _build(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Transformer:
+    with device:
+        return Transformer(config).to(dtype).eval()
+
+
+def _ladder(
+    structured: FeedForward, width: int, ladder: tuple[int, ...], show: Callable[[str], None]
+) -> Iterator[Rung]:
+    merged = copy.deepcopy(structured)
+    weight = next(structured.parameters())
+    for projection in (merged.fc1, merged.fc2):
+        projection.premerge(max(ladder))
+    for tokens in ladder:
+        show(f"one FFN, {tokens} tokens")
+        x = torch.randn(tokens, width, device=weight.device, dtype=weight.dtype)
+        yield _rung(structured, merged, x)
+
+
+def _rung(structured: FeedForward, merged: FeedForward, x: Tensor) -> Rung:
+    # The first pass warms up, and the second tells how many make a sample.
+    slowest = max(min(_seconds(layer, x, 1) for _ in range(2)) for layer in (structured, merged))
+    passes = math.ceil(SAMPLE_SECONDS / slowest)
+    rung = Rung(len(x), [], [])
+    deadline = time.perf_counter() + RUNG_SECONDS
+    while len(rung.merged) < LEAST_ROUNDS or time.perf_counter() < deadline:
+        first, second, third, fourth = (
+            _seconds(layer, x, passes) for layer in (structured, merged, merged, structured)
+        )
+        rung.structured.append((first + fourth) / (2 * passes))
+        rung.merged.append((second + third) / (2 * passes))
+    return rung
+
+
+def _seconds(layer: FeedForward, x: Tensor, passes: int) -> float:
+    _synchronize(x.device)
+    start = time.perf_counter()
+    for _ in range(passes):
+        layer(x)
+    _synchronize(x.device)
+    return time.perf_counter() - start
+
+
+def _decode(
+    models: dict[str, Transformer], batch: int, size: Size, show: Callable[[str], None]
+) -> list[Row]:
+    """Each model in turn, round by round; the first round warms up."""
+    show(f"decoding, batch {batch}")
+    config = models["structured"].config
+    tokens = torch.randint(config.vocab_size, (batch,))
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    memory: dict[str, tuple[int, int | None]] = {}
+    for number in range(1 + size.rounds):
+        for name, model in models.items():
+            took, cache, peak = _decode_once(
+                model, tokens.to(model.device), size.prompt_tokens, size.new_tokens
+            )
+            memory[name] = cache, peak
+            if number:
+                seconds[name].append(took)
+    return [
+        Row(
+            model=name,
+            batch=batch,
+            seconds=seconds[name],
+            new_tokens=size.new_tokens,
+            weight_bytes=_weight_bytes(model),
+            cache_bytes=memory[name][0],
+            peak_bytes=memory[name][1],
+        )
+        for name, model in models.items()
+    ]
+
+
+def _decode_once(
+    model: Transformer, tokens: Tensor, prompt_tokens: int, new_tokens: int
+) -> tuple[float, int, int | None]:
+    """(seconds for the new tokens alone, bytes of the cache, the peak of bytes held)."""
+    device, batch = model.device, len(tokens)
+    counted = device.type == "cuda"
+    before = torch.cuda.memory_allocated(device) if counted else 0
+    if counted:
+        torch.cuda.reset_peak_memory_stats(device)
+    one = torch.ones(batch, dtype=torch.long, device=device)
+    cache = new_cache(model, batch, prompt_tokens + new_tokens)
+    # Noise in the place of a prompt's keys and values takes no time to compute, and as long to use.
+    cache.place(prompt_tokens)
+    cache.advance(prompt_tokens * one)
+    cache.keys.normal_()
+    cache.values.normal_()
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(new_tokens):
+        tokens = next_logits(model, tokens[:, None], one, cache).argmax(-1)
+    _synchronize(device)
+    seconds = time.perf_counter() - start
+    # Less what the other models hold.
+    held = torch.cuda.max_memory_allocated(device) - before if counted else 0
+    return seconds, cache.nbytes, _weight_bytes(model) + held if counted else None
+
+
+def _weight_bytes(model: Transformer) -> int:
+    """Parameters, each once, and buffers: the merged weights and the table of rotations."""
+    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
