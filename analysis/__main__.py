@@ -5,6 +5,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from analysis.commands.compare import compare_command
+from analysis.commands.fit import fit
+from analysis.commands.isoflop import isoflop_command
+from analysis.commands.next_runs import next_runs_command
+from analysis.commands.predict import predict_command
 from analysis.report import write_report
 from analysis.runs import RunTableError, load_csv, load_mlflow
 
@@ -21,7 +26,20 @@ def main() -> None:
     """Fit scaling laws to finished runs and draw them.
 
     Needs a run table only, from MLflow or a CSV: no GPU, no torch, no Ray.
+
+    \b
+    Example:
+      python -m analysis fit runs.csv --law compute --by arm
+
+    Exit codes: 0 done, 1 the work failed, 2 the input is wrong.
     """
+
+
+app.command()(fit)
+app.command(name="compare")(compare_command)
+app.command(name="predict")(predict_command)
+app.command(name="isoflop")(isoflop_command)
+app.command(name="next-runs")(next_runs_command)
 
 
 @app.command()

@@ -20,8 +20,7 @@ import jinja2
 import pandas as pd
 
 from analysis import figures
-from analysis.bootstrap import Interval, Resampling, slope_interval
-from analysis.fit import Fit, fit_power_law
+from analysis.ladder import Fit, Interval, Resampling, fit_power_law, slope_interval
 from analysis.runs import RUN_COLUMNS, clean, run_table
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")

@@ -91,7 +91,7 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
         if experiment is None:
             names = [found.name for found in client.search_experiments()]
             raise RunTableError(
-                f"{tracking_uri}: no study {study!r}{_nearest(study, names)}; "
+                f"{tracking_uri}: no study {study!r}{nearest(study, names)}; "
                 "check the name and the tracking URI"
             )
         rows, token = [], None
@@ -148,7 +148,7 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     for name, column in RUN_COLUMNS.items():
         if column.required and name not in frame.columns:
             raise RunTableError(
-                f"{source}: no column {name!r}{_nearest(name, map(str, frame.columns))}; "
+                f"{source}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
                 f"rename or add it ({column.meaning})"
             )
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
@@ -251,7 +251,8 @@ def _refuse_absent_sqlite(tracking_uri: str) -> None:
         raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")
 
 
-def _nearest(name: str, candidates: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Words that name the candidate most like `name`, or nothing."""
     found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f" (nearest: {found[0]!r})" if found else ""
 

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.bootstrap import Resampling
 from analysis.figures import COLOURS, LINES, MARKERS, scaling_figure
-from analysis.fit import fit_power_law
+from analysis.ladder import Resampling, fit_power_law
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.3])

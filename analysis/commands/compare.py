@@ -1,0 +1,167 @@
+"""`python -m analysis compare`: arms against a reference."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from analysis.arm import counts
+from analysis.bootstrap import Resampling
+from analysis.commands import options as opt
+from analysis.compare import Comparison, compare, default_E
+from analysis.fit import FitError
+from analysis.shared import Options, holm
+from analysis.table import Columns, labels_of, read_table
+
+
+def compare_command(
+    runs: opt.Runs,
+    by: Annotated[str, typer.Option(help="Column that names the arms.")] = "arm",
+    reference: Annotated[
+        str | None, typer.Option(help="The arm to compare with. [default: the first]")
+    ] = None,
+    pair_col: Annotated[
+        str | None,
+        typer.Option(help="Column whose equal values pair runs of two arms, such as the size."),
+    ] = None,
+    at: Annotated[
+        list[float] | None, typer.Option(help="FLOPs at which to state slopes and gains.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Go beyond losses that both reached, marked.")
+    ] = False,
+    params_col: opt.ParamsCol = None,
+    tokens_col: opt.TokensCol = None,
+    flops_col: opt.FlopsCol = None,
+    loss_col: opt.LossCol = None,
+    group_col: opt.GroupCol = None,
+    status_col: opt.StatusCol = None,
+    convention_col: opt.ConventionCol = None,
+    convention: opt.Convention = None,
+    loss: opt.LossName = "huber",
+    delta: opt.Delta = None,
+    e: Annotated[
+        float | None,
+        typer.Option(
+            "--e", help="Hold E at this loss. [default: free from 8 sizes an arm, else 0]"
+        ),
+    ] = None,
+    bootstrap: opt.Bootstrap = 4000,
+    seed: opt.Seed = 0,
+    level: opt.Level = 0.95,
+    json: opt.JsonOut = None,
+) -> None:
+    """Compare arms on L(C) = E + a C^-b: compute-equivalent gain, slopes, exponents over one E.
+
+    The gain is how many times an arm's FLOPs the reference needs for the same loss. It is stated
+    inside the losses that both arms reached; beyond them only with --extrapolate, and marked.
+
+    \b
+    Example:
+      python -m analysis compare runs.csv --by arm --reference dense --pair-col preset
+    """
+    with opt.refusals():
+        if bootstrap < 100:
+            raise FitError(
+                f"--bootstrap {bootstrap}: a comparison needs intervals; give 100 or more"
+            )
+        columns = Columns(
+            params=params_col,
+            tokens=tokens_col,
+            flops=flops_col,
+            loss=loss_col,
+            group=group_col,
+            by=by,
+            status=status_col,
+            convention=convention_col,
+        )
+        table = read_table(runs, columns, ("flops",), convention)
+        arms = table.arms()
+        cells = None
+        if pair_col is not None:
+            cells = {name: labels_of(one, pair_col, "--pair-col") for name, one in arms.items()}
+        held = default_E(arms) if e is None else e
+        options = Options(
+            opt.loss_named(loss), delta, held, Resampling(bootstrap, level, seed), extrapolate
+        )
+        name = reference or next(iter(arms))
+        fitted, found = compare(arms, name, options, tuple(at or ()), cells)
+        p_values = holm([one.shared.p_likelihood for one in found])
+        document = {
+            "reference": name,
+            "E": "free" if held is None else held,
+            "arms": {
+                arm: {
+                    "params": one.fit.params,
+                    "intervals": one.draws.intervals,
+                    "n_used": one.fit.n,
+                    "bootstrap_method": one.draws.method,
+                }
+                for arm, one in fitted.items()
+            },
+            "comparisons": [
+                asdict(one) | {"p_likelihood_holm": p}
+                for one, p in zip(found, p_values, strict=True)
+            ],
+            "multiplicity": _multiplicity(found),
+            "excluded": [asdict(row) for row in table.excluded],
+            "excluded_counts": counts(table),
+            "provenance": opt.provenance(runs, columns, {"seed": seed, "bootstrap": bootstrap}),
+        }
+        opt.write_json(json, document)
+    lines = [_held_line(held, table.convention)]
+    for one, p in zip(found, p_values, strict=True):
+        lines += _sentences(one, p)
+    opt.printed([*lines, _multiplicity(found)])
+
+
+def _held_line(held: float | None, convention: str | None) -> str:
+    counted = f"; FLOPs counted as {convention!r}" if convention else ""
+    if held is None:
+        return f"E is free in every arm{counted}"
+    return (
+        f"E is held at {held:g}: exponents are of the whole loss, not of what it can lose{counted}"
+    )
+
+
+def _multiplicity(found: list[Comparison]) -> str:
+    if len(found) == 1:
+        return "one comparison: its interval and p-value stand as they are"
+    return (
+        f"{len(found)} comparisons: intervals are each at their own level; p-values are also given "
+        "adjusted by Holm's method"
+    )
+
+
+def _sentences(one: Comparison, p: float) -> list[str]:
+    lines = [f"{one.arm} against {one.reference}{' (paired)' if one.paired else ''}"]
+    lines.append(f"  {one.verdict}")
+    stated = {slope.flops for slope in one.slopes}
+    for at in one.gains:
+        if at.flops in stated or at is one.gains[0] or at is one.gains[-1]:
+            mark = "  EXTRAPOLATED" if at.extrapolated else ""
+            gain = at.gain
+            lines.append(
+                f"  gain at C = {at.flops:.3g}: {gain.value:.3f} "
+                f"[{gain.low:.3f}, {gain.high:.3f}]{mark}"
+            )
+    shared = one.shared
+    d = shared.difference
+    lines.append(
+        f"  over one E = {shared.E.value:.4g}: b {shared.arm.value:.4f} against "
+        f"{shared.reference.value:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}], "
+        f"p = {shared.p_likelihood:.3g} (Holm {p:.3g})"
+    )
+    if one.permutation is not None:
+        flips = one.permutation
+        lines.append(
+            f"  sign flips of {flips.pairs} pairs: p = {flips.p:.3g} "
+            f"(the smallest possible is {flips.smallest_p:.2g})"
+        )
+    if one.free_E_difference is not None:
+        d = one.free_E_difference
+        lines.append(
+            f"  caution: with E free in each, exponents differ by {d.value:+.4f} "
+            f"[{d.low:+.4f}, {d.high:+.4f}], which mixes E and b"
+        )
+    return lines + [f"  refused: {text}" for text in one.refused]

@@ -1,0 +1,179 @@
+"""`python -m analysis fit`: a law through a table of runs."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from analysis.arm import ArmFit, Settings, document, fit_arm, fit_table, sentences
+from analysis.bootstrap import Resampling
+from analysis.choose import candidates, delta_path
+from analysis.commands import options as opt
+from analysis.fit import FitError
+from analysis.table import Columns, read_table, with_column
+
+
+def fit(
+    runs: opt.Runs,
+    law: opt.LawOption = "chinchilla",
+    params_col: opt.ParamsCol = None,
+    tokens_col: opt.TokensCol = None,
+    flops_col: opt.FlopsCol = None,
+    loss_col: opt.LossCol = None,
+    unique_tokens_col: opt.UniqueCol = None,
+    group_col: opt.GroupCol = None,
+    status_col: opt.StatusCol = None,
+    convention_col: opt.ConventionCol = None,
+    convention: opt.Convention = None,
+    by: opt.By = None,
+    loss: opt.LossName = "huber",
+    delta: opt.Delta = None,
+    e: opt.HeldE = None,
+    drop_highest: opt.DropHighest = 0,
+    outliers: Annotated[
+        float | None,
+        typer.Option(help="Leave out runs this many robust s.d. from a first fit."),
+    ] = None,
+    starts: Annotated[
+        int | None, typer.Option(min=1, help="Grid cells refined. [default: the law's]")
+    ] = None,
+    bootstrap: opt.Bootstrap = 4000,
+    seed: opt.Seed = 0,
+    level: opt.Level = 0.95,
+    also_params_col: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit again with this column of parameters, such as without embeddings."),
+    ] = None,
+    also_flops_col: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit again with this column of FLOPs: another convention."),
+    ] = None,
+    alternatives: Annotated[
+        bool, typer.Option("--alternatives", help="Compare the laws by AICc and held-out error.")
+    ] = False,
+    deltas: Annotated[
+        bool, typer.Option("--delta-path", help="Show the fit from l1 over deltas to l2.")
+    ] = False,
+    json: opt.JsonOut = None,
+) -> None:
+    """Fit a scaling law to runs, with intervals and a certificate of convergence.
+
+    Every row is one run, or with --group-col one checkpoint of a run. Rows that are unfinished,
+    diverged, without a usable number, or duplicates stay out, and are listed with the reason.
+
+    \b
+    Examples:
+      python -m analysis fit runs.csv --law compute --by arm --json fits.json
+      python -m analysis fit points.csv --law chinchilla --params-col N --flops-col C \\
+        --loss-col loss --loss huber --delta 1e-3 --drop-highest 5 --json fit.json
+    """
+    with opt.refusals():
+        columns = Columns(
+            params=params_col,
+            tokens=tokens_col,
+            flops=flops_col,
+            loss=loss_col,
+            unique_tokens=unique_tokens_col,
+            group=group_col,
+            by=by,
+            status=status_col,
+            convention=convention_col,
+        )
+        settings = Settings(
+            law=opt.law_named(law),
+            loss=opt.loss_named(loss),
+            delta=delta,
+            E=e,
+            starts=starts,
+            drop_highest=drop_highest,
+            outliers=outliers,
+            resampling=Resampling(bootstrap, level, seed) if bootstrap else None,
+        )
+        table = read_table(runs, columns, settings.law.variables, convention)
+        found, lines = {}, []
+        for name, rows in table.arms().items():
+            try:
+                arm = fit_arm(rows, settings)
+            except FitError as error:
+                if by is None:
+                    raise FitError(f"{runs}: {error}") from error
+                found[name] = {"error": str(error), "n_used": rows.n}
+                lines.append(f"{name}: not fitted: {error}")
+                continue
+            found[name] = document(arm)
+            lines += sentences(name, arm)
+            found[name]["sensitivity"] = _sensitivity(
+                arm, settings, {"params": also_params_col or [], "flops": also_flops_col or []}
+            )
+            for other in found[name]["sensitivity"]:
+                shown = ", ".join(f"{n} {v:.5g}" for n, v in other["params"].items())
+                lines.append(f"  with {other['variable']} from {other['column']!r}: {shown}")
+            if alternatives:
+                found[name]["alternatives"] = _alternatives(arm, settings, lines)
+            if deltas:
+                found[name]["delta_path"] = _delta_path(arm, lines)
+        if by is not None and all("error" in one for one in found.values()):
+            raise FitError(f"{runs}: no arm can be fitted; {next(iter(found.values()))['error']}")
+        whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
+        whole["provenance"] = opt.provenance(
+            runs, columns, {"bootstrap": bootstrap, "seed": seed, "level": level, "law": law}
+        )
+        opt.write_json(json, whole)
+    opt.printed(lines)
+
+
+def _sensitivity(
+    arm: ArmFit, settings: Settings, columns: dict[str, list[str]]
+) -> list[dict[str, Any]]:
+    found = []
+    for variable, names in columns.items():
+        for name in names:
+            other = fit_table(with_column(arm.table, variable, name), settings)
+            found.append(
+                {
+                    "variable": variable,
+                    "column": name,
+                    "params": other.params,
+                    "objective": other.objective,
+                }
+            )
+    return found
+
+
+def _alternatives(arm: ArmFit, settings: Settings, lines: list[str]) -> list[dict[str, Any]]:
+    found = []
+    lines.append("  laws on these runs, by AICc (lower is better) and held-out error:")
+    # One delta for all, or their likelihoods would not compare.
+    delta = arm.fit.delta if arm.fit.loss == "huber" else None
+    for one in candidates(arm.table.values, arm.table.loss, loss=settings.loss, delta=delta):
+        error = f"{one.held_out.rms:.2%}" if one.held_out else f"not known: {one.why_not}"
+        aicc = one.fit.aicc if one.fit else float("inf")
+        lines.append(f"    {one.law:16} AICc {aicc:10.2f}  misses the largest runs by {error}")
+        found.append(
+            {
+                "law": one.law,
+                "aicc": aicc,
+                "params": one.fit.params if one.fit else None,
+                "leave_largest_out": asdict(one.held_out) if one.held_out else None,
+                "why_not": one.why_not,
+            }
+        )
+    return found
+
+
+def _delta_path(arm: ArmFit, lines: list[str]) -> list[dict[str, Any]]:
+    found = []
+    lines.append("  from absolute deviations over Huber's delta to squares:")
+    for one in delta_path(arm.fit, arm.table.loss):
+        name = one.loss if one.loss != "huber" else f"{one.delta:g}"
+        shown = ", ".join(f"{n} {v:.5g}" for n, v in one.params.items())
+        lines.append(f"    {name:>8}: {shown}")
+        found.append(
+            {
+                "loss": one.loss,
+                "delta": one.delta if one.loss == "huber" else None,
+                "params": one.params,
+                "objective": one.objective,
+            }
+        )
+    return found

@@ -1,0 +1,157 @@
+"""`python -m analysis next-runs`: which runs to make next, as part of a study file."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from analysis.arm import Settings, fit_arm
+from analysis.commands import options as opt
+from analysis.design import Size, next_runs, spec_fragment
+from analysis.fit import FitError
+from analysis.predict import flops_factor
+from analysis.runs import RunTableError
+from analysis.table import Columns, Table, read_frame, read_table
+
+
+def next_runs_command(
+    runs: opt.Runs,
+    at: Annotated[
+        str, typer.Option(metavar="NAME=NUMBER,...", help="The target, as params=7e9,tokens=1e12.")
+    ],
+    budget: Annotated[float, typer.Option(help="Training FLOPs to spend on new runs.")],
+    law: opt.LawOption = "chinchilla",
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PARAMS",
+            help="A preset that may be run, with its parameters. [default: those of the table]",
+        ),
+    ] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="The arm to plan for, where column arm has several.")
+    ] = None,
+    params_col: opt.ParamsCol = None,
+    tokens_col: opt.TokensCol = None,
+    flops_col: opt.FlopsCol = None,
+    loss_col: opt.LossCol = None,
+    status_col: opt.StatusCol = None,
+    convention_col: opt.ConventionCol = None,
+    convention: opt.Convention = None,
+    loss: opt.LossName = "huber",
+    delta: opt.Delta = None,
+    e: opt.HeldE = None,
+    drop_highest: opt.DropHighest = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FRAGMENT.yaml", help="Write the fragment here.")
+    ] = None,
+    json: opt.JsonOut = None,
+) -> None:
+    """Choose the runs that narrow the interval at a target most, within a budget of FLOPs.
+
+    Prints `points:` rows for a study file. The design is optimal for the fitted law, if it holds.
+
+    \b
+    Example:
+      python -m analysis next-runs runs.csv --arm dense --law compute --e 0 \\
+        --at flops=1e21 --budget 1e20 --out points.yaml
+    """
+    with opt.refusals():
+        chosen = opt.law_named(law)
+        target = opt.one_target(at, chosen)
+        if not 0 < budget < float("inf"):
+            raise FitError(f"--budget {budget:g}: give a positive number of FLOPs")
+        columns = Columns(
+            params=params_col,
+            tokens=tokens_col,
+            flops=flops_col,
+            loss=loss_col,
+            by="arm" if arm is not None else None,
+            status=status_col,
+            convention=convention_col,
+        )
+        table = read_table(runs, columns, (*chosen.variables, "params", "tokens"), convention)
+        if arm is not None:
+            arms = table.arms()
+            if arm not in arms:
+                raise FitError(f"--arm {arm!r}: no such arm in {runs}; one of {', '.join(arms)}")
+            table = arms[arm]
+        settings = Settings(
+            law=chosen,
+            loss=opt.loss_named(loss),
+            delta=delta,
+            E=e,
+            drop_highest=drop_highest,
+            resampling=None,
+        )
+        try:
+            fitted = fit_arm(table, settings)
+            sizes = _named_sizes(preset, table) if preset else _table_sizes(table)
+            factor = flops_factor(table.values)
+            design = next_runs(fitted.fit, target, sizes, budget, factor)
+        except FitError as error:
+            raise FitError(f"{runs}: {error}") from error
+        fragment = spec_fragment(design, target)
+        document = asdict(design) | {
+            "target": target,
+            "flops_per_param_token": factor,
+            "law": law,
+            "params": fitted.fit.params,
+            "provenance": opt.provenance(runs, columns, {"budget": budget}),
+        }
+        opt.write_json(json, document)
+        if out is not None:
+            try:
+                out.write_text(fragment, encoding="utf-8")
+            except OSError as error:
+                raise RunTableError(
+                    f"{out}: cannot be written ({error}); choose another"
+                ) from error
+    typer.echo(fragment, nl=False)
+
+
+def _named_sizes(presets: list[str], table: Table) -> list[Size]:
+    per_param = float(np.median(table.values["tokens"] / table.values["params"]))
+    sizes = []
+    for text in presets:
+        name, _, value = text.partition("=")
+        try:
+            params = float(value)
+        except ValueError:
+            raise FitError(f"--preset {text!r}: not NAME=PARAMS") from None
+        if not (name and 0 < params < float("inf")):
+            raise FitError(f"--preset {text!r}: give a name and a positive number of parameters")
+        sizes.append(Size(name, {"kind": "dense"}, params, per_param * params))
+    return sizes
+
+
+def _table_sizes(table: Table) -> list[Size]:
+    """The models of the table's own rows, by its preset and FFN columns."""
+    frame = read_frame(Path(table.source)).rename(columns=str).iloc[table.row - 1]
+    if "preset" not in frame.columns:
+        raise FitError("no column 'preset' says which models can run; name some with --preset")
+    sizes: dict[str, Size] = {}
+    for i, row in enumerate(frame.to_dict("records")):
+        ffn = _ffn(row)
+        key = f"{row['preset']} {ffn}"
+        if key not in sizes and not pd.isna(row["preset"]):
+            params, tokens = (float(table.values[name][i]) for name in ("params", "tokens"))
+            sizes[key] = Size(str(row["preset"]), ffn, params, tokens)
+    if not sizes:
+        raise FitError("column 'preset' is empty; name models with --preset")
+    return list(sizes.values())
+
+
+def _ffn(row: dict) -> dict[str, str | int | float]:
+    kind = row.get("ffn_kind", "dense")
+    ffn: dict[str, str | int | float] = {"kind": "dense" if pd.isna(kind) else str(kind)}
+    for name in ("rank", "nblocks"):
+        value = row.get(f"ffn_{name}")
+        if value is not None and not pd.isna(value):
+            ffn[name] = int(value)
+    if "arm" in row and not pd.isna(row["arm"]):
+        ffn["arm"] = str(row["arm"])
+    return ffn

@@ -1,0 +1,166 @@
+"""`python -m analysis predict`: loss at a target, the best split of compute, past predictions."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from analysis.arm import ArmFit, Settings, document, fit_arm
+from analysis.bootstrap import Estimate, Resampling
+from analysis.commands import options as opt
+from analysis.fit import FitError
+from analysis.predict import (
+    Allocation,
+    Prediction,
+    Rollout,
+    allocate,
+    flops_factor,
+    predict,
+    rollout,
+)
+from analysis.table import Columns, read_table
+
+
+def predict_command(
+    runs: opt.Runs,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBER,...", help="A target, as params=7e9,tokens=1e12."),
+    ] = None,
+    optimal_at: Annotated[
+        list[float] | None,
+        typer.Option(help="FLOPs to split into parameters and tokens for the lowest loss."),
+    ] = None,
+    law: opt.LawOption = "chinchilla",
+    params_col: opt.ParamsCol = None,
+    tokens_col: opt.TokensCol = None,
+    flops_col: opt.FlopsCol = None,
+    loss_col: opt.LossCol = None,
+    unique_tokens_col: opt.UniqueCol = None,
+    group_col: opt.GroupCol = None,
+    status_col: opt.StatusCol = None,
+    convention_col: opt.ConventionCol = None,
+    convention: opt.Convention = None,
+    by: opt.By = None,
+    loss: opt.LossName = "huber",
+    delta: opt.Delta = None,
+    e: opt.HeldE = None,
+    drop_highest: opt.DropHighest = 0,
+    bootstrap: opt.Bootstrap = 4000,
+    seed: opt.Seed = 0,
+    level: opt.Level = 0.95,
+    json: opt.JsonOut = None,
+) -> None:
+    """Predict the loss at targets, and the best parameters and tokens for a budget, with intervals.
+
+    A prediction beyond the runs is marked with how far. Beside it stands how the same law, fitted
+    to the smaller runs only, would have foretold the larger ones.
+
+    \b
+    Example:
+      python -m analysis predict runs.csv --at params=7e9,tokens=1e12 --optimal-at 1e22
+    """
+    with opt.refusals():
+        chosen = opt.law_named(law)
+        targets = [opt.one_target(text, chosen) for text in at or ()]
+        if not targets and not optimal_at:
+            raise FitError("nothing to predict; give --at NAME=NUMBER,... or --optimal-at FLOPS")
+        if bad := [C for C in optimal_at or () if not 0 < C < float("inf")]:
+            raise FitError(f"--optimal-at {bad[0]:g}: give a positive number of FLOPs")
+        if bootstrap < 100:
+            raise FitError(
+                f"--bootstrap {bootstrap}: a prediction needs its interval; give 100 or more"
+            )
+        columns = Columns(
+            params=params_col,
+            tokens=tokens_col,
+            flops=flops_col,
+            loss=loss_col,
+            unique_tokens=unique_tokens_col,
+            group=group_col,
+            by=by,
+            status=status_col,
+            convention=convention_col,
+        )
+        resampling = Resampling(bootstrap, level, seed)
+        settings = Settings(
+            law=chosen,
+            loss=opt.loss_named(loss),
+            delta=delta,
+            E=e,
+            drop_highest=drop_highest,
+            resampling=resampling,
+        )
+        table = read_table(runs, columns, chosen.variables, convention)
+        found: dict[str, Any] = {}
+        lines: list[str] = []
+        for name, rows in table.arms().items():
+            try:
+                arm = fit_arm(rows, settings)
+            except FitError as error:
+                raise FitError(f"{runs}, {name}: {error}") from error
+            found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
+        whole = found["all"] if by is None else {"by": by, "arms": found}
+        whole["provenance"] = opt.provenance(
+            runs, columns, {"bootstrap": bootstrap, "seed": seed, "level": level, "law": law}
+        )
+        opt.write_json(json, whole)
+    opt.printed(lines)
+
+
+def _arm(
+    name: str,
+    arm: ArmFit,
+    targets: list[dict[str, float]],
+    budgets: list[float],
+    resampling: Resampling,
+    lines: list[str],
+) -> dict[str, Any]:
+    assert arm.draws is not None
+    factor = flops_factor(arm.table.values)
+    predictions = predict(arm.fit, arm.draws, targets, resampling.seed)
+    splits = allocate(arm.fit, arm.draws, budgets, factor) if budgets else []
+    past = rollout(arm.fit, arm.table.values, arm.table.loss, resampling)
+    lines.append(f"{name}: {arm.fit.law.formula}, {arm.fit.n} runs")
+    if lost := arm.certificate.unidentified:
+        lines.append(f"  not identified by these runs: {', '.join(lost)}")
+    lines += [_prediction(one, resampling.level) for one in predictions]
+    lines += [_split(one, factor, arm.table.convention) for one in splits]
+    lines += [_past(one) for one in past]
+    return {
+        "fit": document(arm),
+        "predictions": [asdict(one) for one in predictions],
+        "flops_per_param_token": factor,
+        "allocations": [asdict(one) for one in splits],
+        "rollout": [asdict(one) for one in past],
+    }
+
+
+def _prediction(one: Prediction, level: float) -> str:
+    target = ", ".join(f"{name} {value:.4g}" for name, value in one.target.items())
+    text = (
+        f"  at {target}: loss {_range(one.loss, '.4f')} ({level:.0%}); "
+        f"one new run [{one.new_run.low:.4f}, {one.new_run.high:.4f}]"
+    )
+    return text + (f"; EXTRAPOLATED: {', '.join(one.extrapolated)}" if one.extrapolated else "")
+
+
+def _split(one: Allocation, factor: float, convention: str | None) -> str:
+    counted = f" ({convention} convention)" if convention else ""
+    return (
+        f"  C = {one.flops:.3g}{counted}, C = {factor:.3g} N D: N* {_range(one.params, '.3g')}, "
+        f"D* {_range(one.tokens, '.3g')}, D/N {_range(one.tokens_per_param, '.3g')}, "
+        f"loss {_range(one.loss, '.4f')}"
+    )
+
+
+def _past(one: Rollout) -> str:
+    return (
+        f"  from the {one.n_fitted} smallest runs the other {one.n_foretold} were missed by "
+        f"{one.rms:.2%} (bias {one.bias:+.2%}); {one.coverage:.0%} fell in their {one.level:.0%} "
+        "intervals"
+    )
+
+
+def _range(one: Estimate, form: str) -> str:
+    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
