@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from study.spec import Resources
-from workloads import hardware
 from workloads.errors import InputError
 
 # Train's controller polls its workers, and a report waits for the poll: at the default of 2 s that
@@ -24,7 +23,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    **hardware.ENVIRONMENT,
 }
 
 

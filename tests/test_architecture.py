@@ -32,6 +32,9 @@ FOREIGN = {
     "study": set(),
     "cluster": set(),
 }
+# What every command of `analysis` that fits a table takes.
+TABLE_OPTIONS = {"runs", "--params-col", "--tokens-col", "--flops-col", "--loss-col"}
+TABLE_OPTIONS |= {"--status-col", "--convention-col", "--convention", "--loss", "--delta", "--json"}
 COMMANDS = {
     "study": {
         "plan": {"spec", "--json", "--runs"},
@@ -45,7 +48,23 @@ COMMANDS = {
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
     },
-    "analysis": {"report": {"runs", "--mlflow", "--study", "--out", "--title"}},
+    "analysis": {
+        "report": {"runs", "--mlflow", "--study", "--out", "--title"},
+        "fit": TABLE_OPTIONS
+        | {"--law", "--unique-tokens-col", "--group-col", "--by", "--e", "--drop-highest"}
+        | {"--outliers", "--starts", "--bootstrap", "--seed", "--level", "--also-params-col"}
+        | {"--also-flops-col", "--alternatives", "--delta-path"},
+        "compare": TABLE_OPTIONS
+        | {"--by", "--reference", "--pair-col", "--at", "--extrapolate", "--group-col", "--e"}
+        | {"--bootstrap", "--seed", "--level"},
+        "predict": TABLE_OPTIONS
+        | {"--at", "--optimal-at", "--law", "--unique-tokens-col", "--group-col", "--by", "--e"}
+        | {"--drop-highest", "--bootstrap", "--seed", "--level"},
+        "isoflop": TABLE_OPTIONS
+        | {"--law", "--group-col", "--drop-highest", "--bootstrap", "--seed", "--level"},
+        "next-runs": TABLE_OPTIONS
+        | {"--at", "--budget", "--law", "--preset", "--arm", "--e", "--drop-highest", "--out"},
+    },
 }
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workloads import hardware, strict_yaml
+from workloads import strict_yaml
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError
 from workloads.presets import Recipe
@@ -115,7 +114,6 @@ def import_reference(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    os.environ.update(hardware.ENVIRONMENT | os.environ)
     try:
         app(prog_name="python -m workloads")
     except InputError as error:

@@ -18,8 +18,9 @@ from kernels.block_shuffle import block_shuffle
 from workloads.config import FFNConfig, ModelConfig
 
 INIT_STD = 0.02
-# A CPU trains a structured FFN in chunks of tokens whose inner activations are this large: they
-# stay in its cache between the products, which are too narrow to hide the way to memory.
+# A CPU trains a structured FFN in chunks of tokens whose inner activations are this large: larger
+# ones leave its cache between the products, and the C library takes fresh pages for each from the
+# system. Dense products are long enough to hide the first, and gain nothing.
 CACHED_BYTES = 8 * 2**20
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import resource
@@ -25,13 +24,6 @@ PEAK_FLOPS_PER_SECOND = {
     "GB200": 2500e12,
     "B200": 2250e12,
 }
-
-# What to set before torch is imported: its large CPU tensors then lie in pages of 2 MiB, where
-# Linux has them, and products spend less on looking addresses up.
-ENVIRONMENT = {"THP_MEM_ALLOC_ENABLE": "1"}
-
-# Parameters of glibc's mallopt(3).
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def training_device() -> torch.device:
@@ -75,18 +67,6 @@ def peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def keep_freed_memory() -> None:
-    """Have this process keep the memory that tensors free on a CPU, where the C library is glibc.
-
-    It would give large pieces back at once, and the next step would pay a page fault for each
-    4 KiB of them: about a tenth of the time of a dense FFN's training.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def cpu_name() -> str:

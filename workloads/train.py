@@ -27,7 +27,6 @@ from workloads.errors import InputError
 from workloads.flops import train_flops_at
 from workloads.hardware import (
     environment,
-    keep_freed_memory,
     peak_flops_per_second,
     peak_memory_bytes,
     training_device,
@@ -91,8 +90,6 @@ class _Trainer:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )

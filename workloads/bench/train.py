@@ -9,11 +9,9 @@ drift of the machine hits all of them alike, and gives one ratio of each pair.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,9 +20,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
+from workloads.bench.provenance import provenance
 from workloads.config import FFNConfig, ModelConfig
 from workloads.ffn import FeedForward
-from workloads.hardware import cpu_name, environment, keep_freed_memory
+from workloads.hardware import cpu_name
+from workloads.presets import FFNChoice
 
 # What a layer may cost beyond its share of the FLOPs, as a share of the dense layer's time.
 ALLOWANCE = 0.15
@@ -91,7 +91,6 @@ class Row:
 def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
     """One row for each parametrization; `show` is told which one begins."""
     torch.set_num_threads(size.threads)
-    keep_freed_memory()  # as the trainer does
     torch.manual_seed(0)
     x = torch.randn(size.tokens, size.width, requires_grad=True)
     direction = torch.randn(size.tokens, size.width)
@@ -109,22 +108,20 @@ def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
 
 
 def parametrizations(width: int) -> dict[str, FFNConfig]:
-    """The rows of the table: each kind at about each of `FRACTIONS`, by name."""
-    lowrank = [FFNConfig(kind="lowrank", rank=width // divisor) for divisor in (2, 4)]
-    blockdense = [
-        FFNConfig(kind="blockdense", nblocks=2, rank=_block_dense_rank(width, 2, fraction))
+    """The rows of the table: each kind at about each of `FRACTIONS`, as a plan sizes it."""
+    shape = _shape(width)
+    ranks = [
+        FFNChoice(kind=kind, nblocks=nblocks, fraction=fraction).resolve(shape)
+        for kind, nblocks in (("lowrank", None), ("blockdense", 2))
         for fraction in FRACTIONS
     ]
     blockshuffle = [FFNConfig(kind="blockshuffle", nblocks=blocks) for blocks in (2, 4)]
-    return {_name(config): config for config in lowrank + blockdense + blockshuffle}
+    return {_name(config): config for config in ranks + blockshuffle}
 
 
 def build(width: int, config: FFNConfig) -> FeedForward:
     """The trainer's own layer."""
-    shape = ModelConfig(
-        vocab_size=1, block_size=1, num_layers=1, hidden_dim=width, ffn_dim=4 * width, num_heads=1
-    )
-    return FeedForward(shape, config)
+    return FeedForward(_shape(width), config)
 
 
 def through(layer: FeedForward, product: Product) -> Forward:
@@ -183,9 +180,7 @@ def record(size: Size, rows: list[Row]) -> dict[str, Any]:
         "benchmark": "ffn forward and backward, float32",
         "size": asdict(size),
         "cpu": cpu_name(),
-        "environment": environment(torch.device("cpu")),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        **provenance(torch.device("cpu")),
         "rows": [
             asdict(row)
             | {"limit": row.limit, "passes": row.passes, "cost": asdict(row.cost)}
@@ -221,22 +216,12 @@ def _weights(layer: FeedForward) -> int:
     return sum(p.numel() for name, p in layer.named_parameters() if not name.endswith("bias"))
 
 
-def _block_dense_rank(width: int, blocks: int, fraction: float) -> int:
-    """The rank, a multiple of `blocks`, whose share of the dense weights is nearest `fraction`."""
-    dense, per_rank = 8 * width**2, 5 * width * (1 + 1 / blocks)
-    return max(round(fraction * dense / per_rank / blocks), 1) * blocks
+def _shape(width: int) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=1, block_size=1, num_layers=1, hidden_dim=width, ffn_dim=4 * width, num_heads=1
+    )
 
 
 def _name(config: FFNConfig) -> str:
     sizes = {" r": config.rank, " B": config.nblocks}
     return config.kind + "".join(f"{key}{value}" for key, value in sizes.items() if value)
-
-
-def _git(*arguments: str) -> str | None:
-    """What git answers about the checkout this file lies in; None where there is none."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
