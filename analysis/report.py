@@ -5,6 +5,7 @@ their intervals do not touch, and what the runs leave open is said. The same tab
 bytes, so a report can be compared, cached and committed.
 """
 
+import base64
 import hashlib
 import html
 import json
@@ -20,6 +21,7 @@ import jinja2
 import pandas as pd
 
 from analysis import figures
+from analysis.curves import curves_figure
 from analysis.ladder import Fit, Interval, Resampling, fit_power_law, slope_interval
 from analysis.runs import RUN_COLUMNS, clean, run_table
 
@@ -59,16 +61,20 @@ class Section:
     rows: list[tuple[str, ...]]
 
 
-def write_report(runs: pd.DataFrame, out_dir: Path, title: str) -> Report:
+def write_report(
+    runs: pd.DataFrame, out_dir: Path, title: str, curves: pd.DataFrame | None = None
+) -> Report:
     """Fit every arm of `runs` and write the report to `out_dir`, which is made if absent.
 
     Writes `runs.csv` (all rows, whether they entered or not), `fits.json`, `scaling.png`,
-    `scaling.svg`, `report.md` and `report.html`, replacing files of these names.
+    `scaling.svg`, `report.md` and `report.html`, replacing files of these names; and, where
+    `curves` are given, `curves.csv`, `curves.png` and `curves.svg`.
 
     Args:
         runs: one row a run, with the required columns of `RUN_COLUMNS`.
         out_dir: the folder of the report.
         title: its heading.
+        curves: the training curves, with the columns of `curves.CURVE_COLUMNS`.
 
     Raises:
         RunTableError: the table lacks a column, holds a bad number or mixes FLOP conventions.
@@ -96,7 +102,11 @@ def write_report(runs: pd.DataFrame, out_dir: Path, title: str) -> Report:
 
     fits = {result.arm: result.fit for result in arms}
     figures.save(figures.scaling_figure(used, fits, resampling), out_dir / "scaling")
+    if curves is not None:
+        curves.to_csv(out_dir / "curves.csv", index=False, lineterminator="\n")
+        figures.save(curves_figure(curves), out_dir / "curves")
     context = {
+        "curves": None if curves is None else _data_uri(out_dir / "curves.svg"),
         "title": title,
         "headlines": headlines,
         "caption": _caption(used, resampling),
@@ -107,6 +117,11 @@ def write_report(runs: pd.DataFrame, out_dir: Path, title: str) -> Report:
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         _write_text(out_dir / name, templates.get_template(name).render(context))
     return Report(out_dir, headlines, arms, len(used), len(excluded))
+
+
+def _data_uri(svg: Path) -> str:
+    """The picture as an address that holds it, so that the page needs no other file."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
 def _fit_arms(used: pd.DataFrame, resampling: Resampling) -> tuple[ArmResult, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import report, runs
+from analysis.curves import CURVE_COLUMNS
 from study import ledger
 from study.ledger import Record
 from study.plan import Study
 from workloads.errors import InputError
+from workloads.record import METRICS_FILE, read_rows
 
 
 def write(study: Study, records: dict[str, Record]) -> report.Report:
@@ -18,10 +20,20 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
     """
     try:
         return report.write_report(
-            _table(study, records), study.directory, title=f"Study {study.name}"
+            _table(study, records), study.directory, f"Study {study.name}", _curves(study)
         )
     except runs.RunTableError as error:
         raise InputError(str(error)) from error
+
+
+def _curves(study: Study) -> pd.DataFrame | None:
+    """Every recorded step of the points whose directories are at hand."""
+    rows = [
+        {"point_id": point.id, "arm": point.variant.arm_name(), **row}
+        for point in study.points
+        for row in read_rows(study.run_dir(point) / METRICS_FILE)[0]
+    ]
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS)) if rows else None
 
 
 def _table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
