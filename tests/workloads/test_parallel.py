@@ -130,6 +130,7 @@ def test_one_worker_goes_on_where_shards_stopped(
     assert_close(tmp_path / "run", alone[0])
 
 
+@pytest.mark.slow
 def test_copies_go_on_where_shards_stopped(
     alone: tuple[Path, Result], sharded: Path, stdlib: TokenDataset, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_copies_go_on_where_shards_stopped(
     assert_close(tmp_path / "run", alone[0])
 
 
+@pytest.mark.slow
 def test_shards_go_on_where_one_worker_stopped_amid_guidance(
     alone: tuple[Path, Result], stdlib: TokenDataset, tmp_path: Path
 ) -> None:
