@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from workloads import strict_yaml
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError
-from workloads.presets import Recipe
+from workloads.presets import load_run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,11 +51,7 @@ def train(
     Prints the result as JSON; the metrics are in OUT/metrics.jsonl. Exit code 0 when the run
     finished, 1 when it diverged, 2 when the configuration is wrong.
     """
-    recipe = strict_yaml.load(config, Recipe)
-    try:
-        run_config = recipe.value.resolve()
-    except ValueError as error:
-        raise recipe.error((), strict_yaml.reason(error)) from error
+    run_config = load_run(config)
     # Imported late so that --help and configuration errors do not wait for torch.
     from workloads.data.shards import prepare
     from workloads.record import RESULT_FILE, Row
@@ -100,11 +95,7 @@ def import_reference(
     model's configuration as safetensors; workloads.reference.load_model(OUT) gives the model.
     Exit code 0 when OUT is written, 2 when the files do not fit or cannot be read.
     """
-    recipe = strict_yaml.load(config, Recipe)
-    try:
-        model_config = recipe.value.resolve().model
-    except ValueError as error:
-        raise recipe.error((), strict_yaml.reason(error)) from error
+    model_config = load_run(config).model
     # Imported late, as above.
     from workloads import reference
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from workloads import flops
+from workloads import flops, strict_yaml
 from workloads.config import (
     AdamWConfig,
     ArchitectureOptions,
@@ -274,3 +275,12 @@ class Recipe(Variant):
             eval_tokens=self.eval_tokens or preset.eval_tokens,
             runtime=self.runtime or RuntimeConfig(micro_batch_size=preset.micro_batch_size),
         )
+
+
+def load_run(path: Path) -> RunConfig:
+    """The run that a recipe file describes. Raises InputError for a mistake in it."""
+    recipe = strict_yaml.load(path, Recipe)
+    try:
+        return recipe.value.resolve()
+    except ValueError as error:
+        raise recipe.error((), strict_yaml.reason(error)) from error

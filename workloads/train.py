@@ -64,10 +64,10 @@ def train(
     run_id = fingerprint(identity(config, dataset.fingerprint))
     if ended := read_result(run_dir, run_id):
         return ended
-    alone = parallel.rank() == 0
-    with exclusive(run_dir, TAKEOVER_SECONDS) if alone else nullcontext():
+    writes = parallel.rank() == 0
+    with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
         result = _Trainer(config, dataset, run_dir, run_id).loop(report)
-        if alone:
+        if writes:
             result.write(run_dir)
     return result
 

@@ -14,7 +14,7 @@ from workloads.config import ModelConfig
 from workloads.errors import InputError
 from workloads.flops import layer_ffns
 from workloads.parametrizations import PARAMETRIZATIONS
-from workloads.presets import Recipe
+from workloads.presets import Recipe, load_run
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -112,11 +112,7 @@ def _decoded_model(
         if preset or ffn:
             option = "preset" if preset else next(iter(ffn))
             raise InputError(f"{config} says which model to measure; remove --{option}")
-        recipe = strict_yaml.load(config, Recipe)
-        try:
-            model = recipe.value.resolve().model
-        except ValueError as error:
-            raise recipe.error((), strict_yaml.reason(error)) from error
+        model = load_run(config).model
     else:
         kind = ffn.setdefault("kind", "lowrank")
         if kind in PARAMETRIZATIONS and "rank" in PARAMETRIZATIONS[str(kind)].sizes:
