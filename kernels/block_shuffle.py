@@ -8,12 +8,10 @@ feature-major, forward and backward, and only the narrow side of the layer is ev
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from kernels.block_dense import as_autocast, multiply_blocks
+from kernels.factored import Factors, multiply_blocks, product
 
 
 def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -25,9 +23,7 @@ def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tenso
     """
     if torch.compiler.is_compiling():  # Fuses the shuffles itself; it cannot see into `out=`.
         return definition(x, v, u, bias)
-    x, v, u = as_autocast(x, v, u)
-    y = _BlockShuffle.apply(x.reshape(-1, x.shape[-1]), v, u, bias)
-    return y.reshape(*x.shape[:-1], y.shape[1])
+    return product(BlockShuffle, x, Factors(v, u, bias))
 
 
 def definition(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -39,51 +35,50 @@ def definition(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias.to(y.dtype)
 
 
-class _BlockShuffle(torch.autograd.Function):
-    """(tokens, n) to (tokens, m); `inner` and all gradients but that of x are feature-major."""
+class BlockShuffle:
+    """The operation; its activations are feature-major."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-        blocks, k_block, n_block = v.shape
-        m_block = u.shape[1]
-        inner = x.new_empty(blocks * k_block, len(x))
-        y = x.new_empty(m_block * blocks, len(x))
-        multiply_blocks(v, _cut(x.t(), blocks), out=_cut(inner, blocks))
-        multiply_blocks(u, _dealt(inner, blocks), out=_dealt(y, blocks))
+    def empty(like: Tensor, tokens: int, features: int) -> Tensor:
+        return like.new_empty(features, tokens).t()
+
+    @staticmethod
+    def sizes(weights: Factors) -> tuple[int, int]:
+        blocks, m_block, k_block = weights.u.shape
+        return blocks * k_block, blocks * m_block
+
+    @staticmethod
+    def multiply(x: Tensor, weights: Factors, inner: Tensor, y: Tensor) -> None:
+        v, u, bias = weights
+        direct = y.t().is_contiguous()
+        wide = y if direct else BlockShuffle.empty(y, *y.shape)
+        multiply_blocks(v, _cut(x, v), out=_cut(inner, v))
+        multiply_blocks(u, _dealt(inner, v), out=_dealt(wide, v))
         if bias is not None:
-            y.add_(bias[:, None])
-        ctx.save_for_backward(x, v, u, inner)
-        ctx.bias_dtype = None if bias is None else bias.dtype
-        return y.t() if m_block > n_block else y.t().contiguous()
+            wide.add_(bias)
+        if not direct:
+            y.copy_(wide)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, v, u, inner = ctx.saved_tensors
-        blocks = len(v)
-        need_x, need_v, need_u, need_bias = ctx.needs_input_grad
-        d_x = d_v = d_u = d_bias = None
-        d_y = grads[0].t().contiguous()  # A copy only where y was contiguous, on the narrow side.
-        if need_bias:
-            d_bias = d_y.sum(1, dtype=ctx.bias_dtype)
-        if need_u:
-            d_u = u.new_empty(u.shape)
-            multiply_blocks(_dealt(d_y, blocks), _dealt(inner, blocks).mT, out=d_u)
+    def differentiate(
+        d_y: Tensor, x: Tensor, inner: Tensor, weights: Factors, d_x: Tensor, sums: Factors
+    ) -> None:
+        v, u, _ = weights
+        if sums.bias is not None:
+            sums.bias.add_(d_y.sum(0, dtype=sums.bias.dtype))
+        d_y = d_y.t().contiguous().t()  # A copy only of the narrow side, which is row-major.
+        multiply_blocks(_dealt(d_y, v), _dealt(inner, v).mT, out=sums.u, add=True)
         d_inner = torch.empty_like(inner)
-        multiply_blocks(u.mT, _dealt(d_y, blocks), out=_dealt(d_inner, blocks))
-        if need_v:
-            d_v = v.new_empty(v.shape)
-            multiply_blocks(_cut(d_inner, blocks), _cut(x.t(), blocks).mT, out=d_v)
-        if need_x:
-            d_x = torch.empty_like(x)  # In the layout of x, which is also its producer's.
-            multiply_blocks(v.mT, _cut(d_inner, blocks), out=_cut(d_x.t(), blocks))
-        return d_x, d_v, d_u, d_bias
+        multiply_blocks(u.mT, _dealt(d_y, v), out=_dealt(d_inner, v))
+        multiply_blocks(_cut(d_inner, v), _cut(x, v).mT, out=sums.v, add=True)
+        multiply_blocks(v.mT, _cut(d_inner, v), out=_cut(d_x, v))
 
 
-def _cut(features: Tensor, blocks: int) -> Tensor:
-    """(features, tokens) cut into (B, features / B, tokens): block b is the b-th run of rows."""
-    return features.unflatten(0, (blocks, -1))
+def _cut(activations: Tensor, v: Tensor) -> Tensor:
+    """(tokens, features) as (B, features / B, tokens): block b is the b-th run of features."""
+    return activations.t().unflatten(0, (len(v), -1))
 
 
-def _dealt(features: Tensor, blocks: int) -> Tensor:
-    """(features, tokens) dealt into (B, features / B, tokens): block l is rows l, l + B, ..."""
-    return features.unflatten(0, (-1, blocks)).transpose(0, 1)
+def _dealt(activations: Tensor, v: Tensor) -> Tensor:
+    """(tokens, features) as (B, features / B, tokens): block l is features l, l + B, ..."""
+    return activations.t().unflatten(0, (-1, len(v))).transpose(0, 1)

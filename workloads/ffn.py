@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.block_dense import block_dense
-from kernels.block_shuffle import block_shuffle
+from kernels import Activation
+from kernels.activation import activate
+from kernels.block_dense import BlockDense, block_dense
+from kernels.block_shuffle import BlockShuffle, block_shuffle
+from kernels.factored import Factors, Operation
+from kernels.feed_forward import feed_forward, suits
 from workloads.config import FFNConfig, ModelConfig
 
 INIT_STD = 0.02
-# A CPU trains a structured FFN in chunks of tokens whose inner activations are this large: larger
-# ones leave its cache between the products, and the C library takes fresh pages for each from the
-# system. Dense products are long enough to hide the first, and gain nothing.
-CACHED_BYTES = 8 * 2**20
 
 
 class Projection(nn.Module):
@@ -34,6 +34,7 @@ class Projection(nn.Module):
     """
 
     kinds: ClassVar[dict[str, type[Projection]]] = {}
+    operation: ClassVar[type[Operation] | None] = None  # That of `factors`.
     bias: nn.Parameter | None
     guide: nn.Parameter | None
     guide_share: Tensor
@@ -66,6 +67,15 @@ class Projection(nn.Module):
     def dense_weight(self) -> Tensor:
         """The (m, n) matrix that the structured weights multiply out to."""
         raise NotImplementedError
+
+    def factors(self) -> Factors:
+        """The weights as `operation` takes them."""
+        raise NotImplementedError
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether a training pass is `product` alone, without a guide or a merged weight."""
+        return not self.crossover_tokens and (self.guide is None or not self.guide_runs)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.crossover_tokens and self._merge_serves(x):
@@ -148,6 +158,8 @@ class DenseProjection(Projection, kind="dense"):
 class LowRankProjection(Projection, kind="lowrank"):
     """y = U (V x) + b with V (rank, n) and U (m, rank), spectrally initialized."""
 
+    operation = BlockDense
+
     def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
         assert ffn.rank is not None
         # The top of a fresh dense weight's spectrum, split evenly between the factors
@@ -161,12 +173,17 @@ class LowRankProjection(Projection, kind="lowrank"):
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(F.linear(x, self.v), self.u, bias)
 
+    def factors(self) -> Factors:
+        return Factors(self.v[None], self.u, self.bias)
+
     def dense_weight(self) -> Tensor:
         return self.u @ self.v
 
 
 class BlockDenseProjection(Projection, kind="blockdense"):
     """y = U (blockdiag(V) x) + b with V (B, rank/B, n/B) and U (m, rank)."""
+
+    operation = BlockDense
 
     def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
         assert ffn.rank is not None and ffn.nblocks is not None
@@ -176,6 +193,9 @@ class BlockDenseProjection(Projection, kind="blockdense"):
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         return block_dense(x, self.v, self.u, bias)
+
+    def factors(self) -> Factors:
+        return Factors(self.v, self.u, self.bias)
 
     def dense_weight(self) -> Tensor:
         return self.u @ torch.block_diag(*self.v)
@@ -188,6 +208,8 @@ class BlockShuffleProjection(Projection, kind="blockshuffle"):
     and gives column l to block l; P^-1 puts entry s of block l at position s B + l.
     """
 
+    operation = BlockShuffle
+
     def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
         assert ffn.nblocks is not None
         blocks, inner = ffn.nblocks, min(n, m)
@@ -196,6 +218,9 @@ class BlockShuffleProjection(Projection, kind="blockshuffle"):
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         return block_shuffle(x, self.v, self.u, bias)
+
+    def factors(self) -> Factors:
+        return Factors(self.v, self.u, self.bias)
 
     def dense_weight(self) -> Tensor:
         blocks, _, k_block = self.u.shape
@@ -213,27 +238,17 @@ class FeedForward(nn.Module):
         super().__init__()
         projection = Projection.kinds[ffn.kind]
         (n1, m1), (n2, m2) = model.ffn_shapes
-        self.activation = model.activation
-        self.inner_dim = m1
+        self.activation: Activation = model.activation
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(0, -2)
-        chunk = max(1, CACHED_BYTES // (self.inner_dim * x.element_size()))
-        dense = isinstance(self.fc1, DenseProjection)
-        if x.is_cuda or dense or not self.training or len(tokens) <= chunk:
-            return self._forward(x)
-        return torch.cat([self._forward(part) for part in tokens.split(chunk)]).view_as(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self._activate(self.fc1(x)))
-
-    def _activate(self, x: Tensor) -> Tensor:
-        if self.activation == "swiglu":
-            gate, value = x.chunk(2, dim=-1)
-            return F.silu(gate) * value
-        return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        operation = self.fc1.operation
+        alone = self.training and self.fc1.trains_alone and self.fc2.trains_alone
+        if operation is not None and alone and suits(x):
+            first, second = self.fc1.factors(), self.fc2.factors()
+            return feed_forward(operation, x, first, second, self.activation)
+        return self.fc2(activate(self.fc1(x), self.activation))
 
 
 def _normal(*shape: int) -> Tensor:

@@ -15,7 +15,7 @@ from tests.workloads.training import final_state, pico, rows_of, weights_of
 from workloads.config import FFNConfig, GuideConfig, ModelConfig, RunConfig
 from workloads.data.loader import Batch, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
-from workloads.ffn import Projection
+from workloads.ffn import FeedForward, Projection
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer
 from workloads.record import Row, read_rows
@@ -473,8 +473,7 @@ def test_guided_training_is_the_recipe_written_by_hand(
     torch.manual_seed(3)
     model = Transformer(config.model).double()
     for layer in model.layers[1:]:
-        layer.mlp.fc1 = ByHand(layer.mlp.fc1)  # type: ignore[union-attr]  # a FeedForward
-        layer.mlp.fc2 = ByHand(layer.mlp.fc2)  # type: ignore[union-attr]  # a FeedForward
+        layer.mlp = FeedForwardByHand(layer.mlp)
     optimizer = build_optimizer(model, config.optimizer)
     loader = BatchLoader(stdlib.split("train"), 128, 8, 3)
     rows = rows_of(tmp_path)
@@ -520,8 +519,7 @@ def test_evaluation_amid_guidance_is_of_the_whole_mixture(
             return
         model = Transformer(config.model)
         for layer in model.layers[1:]:
-            layer.mlp.fc1 = ByHand(layer.mlp.fc1)  # type: ignore[union-attr]  # a FeedForward
-            layer.mlp.fc2 = ByHand(layer.mlp.fc2)  # type: ignore[union-attr]  # a FeedForward
+            layer.mlp = FeedForwardByHand(layer.mlp)
         model.load_state_dict(weights_of(tmp_path))
         for module in model.modules():
             if isinstance(module, ByHand):
@@ -533,6 +531,18 @@ def test_evaluation_amid_guidance_is_of_the_whole_mixture(
     found = {row["step"]: row["val_loss"] for row in rows_of(tmp_path) if row["step"] in expected}
     assert found == pytest.approx(expected, rel=2e-6)
     assert len(expected) == 4
+
+
+class FeedForwardByHand(nn.Module):
+    """fc2(GELU(fc1(x))), under the names of the layer's own weights."""
+
+    def __init__(self, layer: object) -> None:
+        super().__init__()
+        assert isinstance(layer, FeedForward)
+        self.fc1, self.fc2 = ByHand(layer.fc1), ByHand(layer.fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(x)))
 
 
 class ByHand(nn.Module):
