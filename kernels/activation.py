@@ -1,4 +1,7 @@
-"""The FFN's activations, and what they pass back, into memory that the caller keeps."""
+"""The FFN's activations, and what they pass back, into memory that the caller keeps.
+
+`activation` is `gelu`, `gelu_tanh` or `swiglu`; others are a KeyError.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kernels import Activation
-
 _APPROXIMATE: dict[str, str] = {"gelu": "none", "gelu_tanh": "tanh"}
 
 
-def activate(z: Tensor, activation: Activation) -> Tensor:
+def activate(z: Tensor, activation: str) -> Tensor:
     """GELU of z, exactly or by tanh; or SwiGLU, silu(first half of z) * second half."""
     if activation == "swiglu":
         gate, value = z.chunk(2, dim=-1)
@@ -19,7 +20,7 @@ def activate(z: Tensor, activation: Activation) -> Tensor:
     return F.gelu(z, approximate=_APPROXIMATE[activation])
 
 
-def activate_into(h: Tensor, z: Tensor, activation: Activation) -> None:
+def activate_into(h: Tensor, z: Tensor, activation: str) -> None:
     """Fill h with `activate(z)`; outside autograd."""
     if activation == "swiglu":
         gate, value = z.chunk(2, dim=-1)
@@ -28,7 +29,7 @@ def activate_into(h: Tensor, z: Tensor, activation: Activation) -> None:
         torch.ops.aten.gelu.out(z, approximate=_APPROXIMATE[activation], out=h)
 
 
-def gradient_into(d_z: Tensor, d_h: Tensor, z: Tensor, activation: Activation) -> None:
+def gradient_into(d_z: Tensor, d_h: Tensor, z: Tensor, activation: str) -> None:
     """Fill d_z, which may be d_h where their widths agree, with the gradient of z."""
     if activation != "swiglu":
         torch.ops.aten.gelu_backward.grad_input(

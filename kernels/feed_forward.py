@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import Activation
 from kernels.activation import activate_into, gradient_into
 from kernels.factored import Factors, Operation
 
@@ -33,7 +32,7 @@ def suits(x: Tensor) -> bool:
 
 
 def feed_forward(
-    operation: type[Operation], x: Tensor, first: Factors, second: Factors, activation: Activation
+    operation: type[Operation], x: Tensor, first: Factors, second: Factors, activation: str
 ) -> Tensor:
     """(..., n) to (..., n): both projections by one operation, as `kernels.factored` has them."""
     tokens = x.reshape(-1, x.shape[-1])
@@ -44,7 +43,7 @@ def feed_forward(
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, operation: type[Operation], activation: Activation, x: Tensor, *weights: Tensor
+        ctx: Any, operation: type[Operation], activation: str, x: Tensor, *weights: Tensor
     ) -> Tensor:
         first, second = Factors(*weights[:3]), Factors(*weights[3:])
         (inner_1, wide), (inner_2, _) = operation.sizes(first), operation.sizes(second)
@@ -94,7 +93,7 @@ def _chunk_tokens(x: Tensor, wide: int) -> int:
 
 
 def _hidden(
-    operation: type[Operation], x: Tensor, wide: int, tokens: int, activation: Activation
+    operation: type[Operation], x: Tensor, wide: int, tokens: int, activation: str
 ) -> Tensor:
     """Memory for what the activation gives one chunk."""
     return operation.empty(x, tokens, wide // 2 if activation == "swiglu" else wide)

@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from kernels import Activation
 from workloads.parametrizations import PARAMETRIZATIONS, FFNKind
 
 
@@ -85,7 +84,7 @@ class ArchitectureOptions(Config):
     rope_base: PositiveFloat = 10_000.0
     rope_interpolation: PositiveFloat = 1.0
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    activation: Activation = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
     tie_embeddings: bool = True
     bias: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

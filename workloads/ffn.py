@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels import Activation
 from kernels.activation import activate
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle, block_shuffle
@@ -238,7 +237,7 @@ class FeedForward(nn.Module):
         super().__init__()
         projection = Projection.kinds[ffn.kind]
         (n1, m1), (n2, m2) = model.ffn_shapes
-        self.activation: Activation = model.activation
+        self.activation = model.activation
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
