@@ -1,9 +1,8 @@
-"""What every linear operation must do, checked against the dense matrix it multiplies out to."""
+"""Inputs of an operation, its results in float64, and layouts of memory to try it on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,14 +62,6 @@ def errors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, flo
     return result
 
 
-def inputs(
-    shapes: tuple[tuple[int, ...], ...], batch: tuple[int, ...], n: int, bias: int | None
-) -> Inputs:
-    """Normal draws: x (*batch, n), v and u of `shapes`, and a bias of that many entries."""
-    v, u = (torch.randn(*shape) for shape in shapes)
-    return Inputs(torch.randn(*batch, n), v, u, None if bias is None else torch.randn(bias))
-
-
 # Layouts of x: each gives the same numbers with other strides.
 
 
@@ -96,10 +87,3 @@ def transposed_batch(x: Tensor) -> Tensor:
 
 
 LAYOUTS = [contiguous, feature_major, gapped, transposed_batch]
-
-
-def scatter(entries: np.ndarray, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A (rows, columns) matrix with each value at its place; differentiable in the values."""
-    rows, columns = torch.from_numpy(entries)
-    empty = torch.zeros(shape, dtype=values.dtype)
-    return empty.index_put((rows, columns), values.flatten(), accumulate=True)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from workloads.config import FFNConfig, GuideConfig, ModelConfig, OptimizerConfig
@@ -147,3 +148,53 @@ def test_decay_on_matrices_leaves_norms_and_biases(ffn: FFNConfig) -> None:
             vector = name.endswith("bias") or ".ln" in name or name.startswith("ln")
             kept = 1.0 if vector and decay == "matrices" else 1 - 0.1 * 0.3
             torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)
+
+
+def scheduled(schedule: str, **changes: object) -> OptimizerConfig:
+    return OptimizerConfig.model_validate(
+        {"learning_rate": 2.0, "schedule": schedule, "warmup_steps": 4} | changes
+    )
+
+
+def test_a_constant_schedule_holds_its_peak() -> None:
+    assert rates(7, scheduled("constant")) == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0]
+    assert rates(3, scheduled("constant", warmup_steps=0)) == [2.0] * 3
+
+
+@pytest.mark.parametrize("steps", [10, 100, 333])
+def test_wsd_warms_up_holds_and_decays_linearly(steps: int) -> None:
+    config = scheduled("wsd", decay_fraction=0.3, min_learning_rate_ratio=0.25)
+    decay = round(0.3 * steps)
+    # The corners of the trapezium, joined by NumPy: the second formulation.
+    corners = [-1, 3, steps - decay, steps]
+    expected = np.interp(range(steps), corners, [0.0, 2.0, 2.0, 0.5])
+    np.testing.assert_allclose(rates(steps, config), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+def test_a_longer_run_has_the_rates_of_the_shorter_ones_stable_phase(schedule: str) -> None:
+    config = scheduled(schedule)
+    start = config.decay_start(50)
+    assert rates(50, config)[:start] == rates(80, config)[:start]
+    assert start == {"constant": 50, "wsd": 40}[schedule]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedule": "wsd"}, "schedule wsd needs warmup_steps; add it"),
+        ({"schedule": "constant"}, "schedule constant needs warmup_steps; add it"),
+        ({"warmup_steps": 5}, "warmup_steps does not apply to schedule cosine; remove it"),
+        (
+            {"schedule": "wsd", "warmup_steps": 5, "warmup_fraction": 0.2},
+            "warmup_fraction does not apply to schedule wsd; remove it",
+        ),
+        (
+            {"schedule": "constant", "warmup_steps": 5, "decay_fraction": 0.5},
+            "decay_fraction does not apply to schedule constant; remove it",
+        ),
+    ],
+)
+def test_what_a_schedule_does_not_take_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OptimizerConfig.model_validate({"learning_rate": 1.0} | options)

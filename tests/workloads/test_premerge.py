@@ -1,65 +1,24 @@
 """Pre-merged FFNs: the same outputs, the cheaper way for few tokens, never a merge out of date."""
 
 import copy
-import json
-import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from tests.workloads.test_model import randomized
-from workloads import checkpoint, premerge
+from tests.workloads.premerged import KINDS, build, ffn_of, way
+from workloads import checkpoint
 from workloads.checkpoint import Progress
-from workloads.config import FFNConfig, GuideConfig, ModelConfig, OptimizerConfig
-from workloads.errors import InputError
-from workloads.ffn import FeedForward, Projection
-from workloads.flops import ffn_weights
+from workloads.config import FFNConfig, GuideConfig, OptimizerConfig
 from workloads.generate import generate
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer
-from workloads.premerge import Crossover, Setting, store, table_path
 from workloads.self_guided import add_guides, drop_guides
 
-CPU = torch.device("cpu")
-LOWRANK = FFNConfig(kind="lowrank", rank=5)
-KINDS = [
-    LOWRANK,
-    FFNConfig(kind="blockdense", rank=6, nblocks=3),
-    FFNConfig(kind="blockshuffle", nblocks=3),
-]
 over_kinds = pytest.mark.parametrize("ffn", KINDS, ids=lambda ffn: ffn.kind)
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def shape(ffn: FFNConfig, **options: Any) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=29,
-        block_size=13,
-        num_layers=3,
-        hidden_dim=18,
-        ffn_dim=45,
-        num_heads=3,
-        ffn=ffn,
-        **options,
-    )
-
-
-def build(ffn: FFNConfig = LOWRANK, **options: Any) -> Transformer:
-    """In evaluation mode and float64."""
-    model = Transformer(shape(ffn, **options))
-    randomized(model)
-    return model.eval()
 
 
 @torch.no_grad()
@@ -69,26 +28,6 @@ def logits(model: Transformer, tokens: Tensor) -> Tensor:
 
 def text(batch: int, time: int) -> Tensor:
     return torch.randint(29, (batch, time))
-
-
-def ffn_of(model: Transformer) -> FeedForward:
-    mlp = model.layers[-1].mlp
-    assert isinstance(mlp, FeedForward)
-    return mlp
-
-
-def way(model: Transformer, *batch: int) -> str:
-    """What the last FFN does with a batch of tokens, by its FLOPs."""
-    config, layer = model.config, ffn_of(model)
-    x = torch.randn(*batch, config.hidden_dim, dtype=torch.float64)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        layer(x)
-    each = 2 * x[..., 0].numel()
-    costs = {
-        each * ffn_weights(config, config.ffn): "structured",
-        each * ffn_weights(config, FFNConfig()): "merged",
-    }
-    return costs[counter.get_total_flops()]
 
 
 # The same outputs
@@ -177,102 +116,6 @@ def test_an_ffn_goes_by_its_number_of_tokens(ffn: FFNConfig) -> None:
     model.premerge(0)
     assert way(model, 1) == "structured"
     assert ffn_of(model).fc1.merged is None  # It would only take memory.
-
-
-# What was measured
-
-
-def stored(tokens: int, model: ModelConfig, dtype: torch.dtype = torch.float64) -> Path:
-    return store(Crossover(setting=Setting.of(model, CPU, dtype), tokens=tokens))
-
-
-def test_without_a_measurement_the_default_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    model = build()
-    model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == premerge.DEFAULT_CROSSOVER_TOKENS
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    for part in ("python -m workloads bench decode", "lowrank", "float64", "256 tokens", "default"):
-        assert part in record.getMessage()
-
-
-def test_the_stored_crossover_is_for_this_device_type_and_shape(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = build()
-    ours = model.config
-    wider = ours.model_copy(update={"ffn_dim": 90})
-    gated = ours.model_copy(update={"activation": "swiglu"})
-    other_rank = ours.model_copy(update={"ffn": FFNConfig(kind="lowrank", rank=6)})
-    block = ours.model_copy(update={"ffn": KINDS[1]})
-    for number, other in enumerate((wider, gated, other_rank, block)):
-        stored(100 + number, other)
-    stored(200, ours, torch.float32)
-    with monkeypatch.context() as patch:
-        patch.setattr("workloads.premerge.cpu_name", lambda: "another CPU")
-        stored(201, ours)
-    model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == premerge.DEFAULT_CROSSOVER_TOKENS
-    caplog.clear()
-    stored(7, ours)
-    stored(8, ours)  # In place of the former.
-    model.premerge()
-    assert (way(model, 8), way(model, 9)) == ("merged", "structured")
-    assert not caplog.records
-    assert len(json.loads(table_path().read_text())) == 7
-    # What else a model has does not matter, nor the position of the dense layer.
-    deeper = ours.model_copy(update={"num_layers": 5, "vocab_size": 31, "norm": "rmsnorm"})
-    assert premerge.crossover_tokens_for(deeper, CPU, torch.float64) == 8
-
-
-def test_autocast_is_the_type_that_counts() -> None:
-    model = build().float()
-    stored(3, model.config, torch.bfloat16)
-    stored(4, model.config, torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == 3
-    model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == 4
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[3]", b'[{"tokens": 3}]', b"\xff\xfe", b'{"a": 1}'], ids=repr
-)
-def test_a_damaged_table_is_a_warning(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    table_path().parent.mkdir(parents=True)
-    table_path().write_bytes(content)
-    model = build()
-    model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == premerge.DEFAULT_CROSSOVER_TOKENS
-    assert f"{table_path()} is damaged" in caplog.records[0].getMessage()
-    stored(9, model.config)
-    caplog.clear()
-    model.premerge()
-    assert ffn_of(model).fc1.crossover_tokens == 9 and not caplog.records
-
-
-def test_the_table_lies_in_the_cache_folder(
-    cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = stored(3, shape(LOWRANK))
-    assert path == cache_home / "structured-scaling" / "crossovers.json"
-    assert not list(path.parent.glob("*.tmp"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for unset in ("", "relative/path"):
-        monkeypatch.setenv("XDG_CACHE_HOME", unset)
-        assert table_path() == tmp_path / ".cache" / "structured-scaling" / "crossovers.json"
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"file/.* cannot be written: .* set XDG_CACHE_HOME"):
-        stored(3, shape(LOWRANK))
-
-
-def test_a_dense_model_has_nothing_to_merge(caplog: pytest.LogCaptureFixture) -> None:
-    model = build(FFNConfig())
-    model.premerge()
-    assert not caplog.records
-    assert all(m.merged is None for m in model.modules() if isinstance(m, Projection))
 
 
 # Out of date

@@ -1,105 +1,33 @@
 """Import of the public implementation's weights: the same numbers, and clear refusals."""
 
-import io
-import json
-import os
-import pickle
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from tests.workloads import published
 from tests.workloads.published import Shape, State, Training
-from workloads.__main__ import main
-from workloads.config import (
-    DataConfig,
-    FFNConfig,
-    GuideConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
+from tests.workloads.reference_models import (
+    FIRST,
+    PEAK,
+    SHAPES,
+    STEPS,
+    batches_of,
+    config_of,
+    difference,
+    state_of,
 )
+from workloads.config import DataConfig, OptimizerConfig, RunConfig
 from workloads.errors import InputError
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer, learning_rate
-from workloads.reference import import_reference, load_model, load_structured_ffn, save_model
-from workloads.self_guided import drop_guides, set_guides
+from workloads.reference import load_structured_ffn
+from workloads.self_guided import set_guides
 
-ROOT = Path(__file__).parents[2]
-STEPS, FIRST, PEAK = 20, 3, 6e-4
-GUIDE = GuideConfig(ratio=0.5, mode="fixed_steps", reduce_flops=False)
-GQA = Shape("lowrank", attn_dim=40, num_q_heads=4, num_kv_heads=2)
-SHAPES = {
-    "dense": Shape(),
-    "lowrank": Shape("lowrank"),
-    "blockdense": Shape("blockdense", rank=6),
-    "blockshuffle": Shape("blockshuffle"),
-    "first layer too": Shape("blockshuffle", nblocks=9, first_layer=False),
-    "narrow ffn": Shape("blockshuffle", ffn_dim=9),
-    "grouped queries": GQA,
-    "untied": Shape("blockdense", rank=6, tied=False),
-    "swiglu": Shape("lowrank", act="swiglu"),
-    "swiglu in blocks": Shape("blockshuffle", act="swiglu"),
-    "rmsnorm": Shape("lowrank", norm="rmsnorm"),
-    "no biases": Shape("lowrank", norm="rmsnorm", bias=False),
-    "biases of norms": Shape("blockdense", rank=6, bias=False),
-    "absolute": Shape("lowrank", position="absolute"),
-    "rope": Shape("lowrank", rotary_base=500.0, interpolation=3.0),
-    "scaled scores": Shape("lowrank", inverse_layer_scale=True),
-    "all": replace(
-        GQA,
-        kind="blockshuffle",
-        tied=False,
-        act="swiglu",
-        norm="rmsnorm",
-        bias=False,
-        position="absolute",
-        inverse_layer_scale=True,
-    ),
-    "guided lowrank": Shape("lowrank", guided=True),
-    "guided blockdense": Shape("blockdense", rank=6, guided=True, bias=False, norm="rmsnorm"),
-    "guided blockshuffle": Shape("blockshuffle", guided=True, act="swiglu", first_layer=False),
-}
 over_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-
-
-def config_of(shape: Shape) -> ModelConfig:
-    """The same model by the platform's configuration."""
-    ffn = FFNConfig(
-        kind="dense" if shape.kind == "linear" else shape.kind,
-        rank=shape.rank if shape.kind in ("lowrank", "blockdense") else None,
-        nblocks=shape.nblocks if shape.kind in ("blockdense", "blockshuffle") else None,
-        keep_first_dense=shape.first_layer,
-    )
-    return ModelConfig(
-        vocab_size=shape.vocab_size,
-        block_size=shape.max_positions,
-        num_layers=shape.num_layers,
-        hidden_dim=shape.hidden_dim,
-        ffn_dim=shape.ffn_dim,
-        attn_dim=shape.attn_dim,
-        num_heads=shape.num_q_heads,
-        num_kv_heads=shape.num_kv_heads,
-        ffn=ffn,
-        guide=GUIDE if shape.guided else None,
-        position=shape.position,
-        rope_base=shape.rotary_base,
-        rope_interpolation=shape.interpolation or 1.0,
-        norm=shape.norm,
-        activation=shape.act,
-        tie_embeddings=shape.tied,
-        bias=shape.bias,
-        inverse_layer_scale=shape.inverse_layer_scale,
-    )
 
 
 def run_of(shape: Shape) -> RunConfig:
@@ -112,27 +40,6 @@ def run_of(shape: Shape) -> RunConfig:
         seed=0,
         eval_tokens=100,
     )
-
-
-def state_of(shape: Shape, guided_for: int = FIRST) -> State:
-    """Random weights; guides as they stand after so many steps."""
-    state = published.random_state(shape)
-    for name in [n for n in state if n.endswith(".count")]:
-        share = (1 + torch.cos(torch.tensor(guided_for / (STEPS // 2) * torch.pi))) / 2
-        state[name] = torch.tensor(guided_for)
-        state[name.replace("count", "ratio")] = share
-    return state
-
-
-def batches_of(shape: Shape, count: int) -> list[tuple[Tensor, Tensor]]:
-    rows = torch.randint(shape.vocab_size, (count, 4, shape.max_positions + 1))
-    return [(row[:, :-1], row[:, 1:]) for row in rows]
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    """The largest, relative to the largest entry."""
-    assert found.shape == expected.shape
-    return float(((found - expected).abs().max() / expected.abs().max()).detach())
 
 
 def published_names(model: Transformer, of: str = "data") -> dict[str, Tensor]:
@@ -426,183 +333,3 @@ def test_a_damaged_state_is_one_line(change: Callable[[State], object], expected
 def test_what_is_not_a_state_dict_is_one_line(content: Any) -> None:
     with pytest.raises(InputError, match="holds no state dict"):
         load_structured_ffn(content, config_of(Shape()))
-
-
-# Files
-
-
-@pytest.mark.parametrize("name", ["biases of norms", "guided lowrank", "all"])
-def test_a_model_file_gives_the_same_model(name: str, tmp_path: Path) -> None:
-    shape = SHAPES[name]
-    model = load_structured_ffn(state_of(shape), config_of(shape))
-    path = tmp_path / "new" / "model.safetensors"
-    save_model(model, path)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-    again = load_model(path)
-    assert again.config == model.config
-    ((tokens, _),) = batches_of(shape, 1)
-    assert torch.equal(again(tokens), model(tokens))
-    assert again.state_dict().keys() == model.state_dict().keys()
-    with safe_open(path, framework="pt") as file:
-        assert json.loads(file.metadata()["config"])["hidden_dim"] == 18
-    drop_guides(model)
-    save_model(model, path)  # In place of the first.
-    assert not any("guide" in key for key in load_model(path).state_dict())
-
-
-def test_only_a_model_file_is_replaced(tmp_path: Path) -> None:
-    shape = SHAPES["lowrank"]
-    checkpoint, out = tmp_path / "0.pth", tmp_path / "out"
-    torch.save(state_of(shape), checkpoint)
-    before = checkpoint.read_bytes()
-    for place in (checkpoint, tmp_path):
-        with pytest.raises(InputError, match="is not an imported model; choose another name"):
-            import_reference(checkpoint, config_of(shape), place)
-    assert checkpoint.read_bytes() == before
-    import_reference(checkpoint, config_of(shape), out)
-    import_reference(checkpoint, config_of(shape), out)
-    with pytest.raises(InputError, match=r"cannot be written: .*; choose another place"):
-        import_reference(checkpoint, config_of(shape), out / "below")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pth", "out"]
-
-
-@pytest.mark.parametrize("content", [b"", b"text", None])
-def test_another_file_is_not_a_model(content: bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match="is not a model of this platform"):
-        load_model(path)
-
-
-class Malicious:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return os.mkdir, (str(self.path),)
-
-
-def saved(content: Any, zipped: bool = True) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        ("zipped", r"holds pickled objects \(\w+.mkdir\) beside its tensors"),
-        ("legacy", r"holds pickled objects \(\w+.mkdir\) beside its tensors"),
-        ("plain pickle", "not a checkpoint that torch.save wrote"),
-    ],
-)
-def test_pickled_objects_are_refused_and_not_run(form: str, expected: str, tmp_path: Path) -> None:
-    path, made = tmp_path / "0.pth", tmp_path / "made"
-    content = {"model": state_of(Shape()), "config": Malicious(made)}
-    attack = pickle.dumps({"config": Malicious(made)})
-    path.write_bytes(attack if form == "plain pickle" else saved(content, form == "zipped"))
-    with pytest.raises(InputError, match=expected) as caught:
-        import_reference(path, config_of(Shape()), tmp_path / "out")
-    assert len(str(caught.value).splitlines()) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.pth"]
-    pickle.loads(attack)
-    assert made.exists(), "the attack would not have worked"
-
-
-def test_damaged_files_are_one_line(tmp_path: Path) -> None:
-    whole = saved(state_of(Shape()))
-    legacy = saved(state_of(Shape()), zipped=False)
-    damaged = [b"", b"text\n", whole[:-50], whole[:1000], legacy[:-50], legacy[:500], bytes(999)]
-    path = tmp_path / "0.pth"
-    for content in damaged:
-        path.write_bytes(content)
-        with pytest.raises(InputError, match="is damaged or not a checkpoint") as caught:
-            import_reference(path, config_of(Shape()), tmp_path / "out")
-        assert len(str(caught.value).splitlines()) == 1
-    for missing in (tmp_path / "nowhere.pth", tmp_path):
-        with pytest.raises(InputError, match=r"cannot be read: .*; check the path"):
-            import_reference(missing, config_of(Shape()), tmp_path / "out")
-
-
-# The command
-
-CONFIG = """\
-preset: pico
-model: {vocab_size: 37, block_size: 11, num_layers: 3, hidden_dim: 18, ffn_dim: 45, num_heads: 3}
-ffn: {kind: lowrank, rank: 5}
-"""
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """The command's arguments; its files fit."""
-    checkpoint, config, out = (tmp_path / name for name in ("0.pth", "c.yaml", "m.safetensors"))
-    config.write_text(CONFIG)
-    torch.save({"model": state_of(SHAPES["lowrank"]), "step": 0}, checkpoint)
-    return checkpoint, config, out
-
-
-def command(files: tuple[Path, Path, Path]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "workloads", "import-reference", *map(str, files)],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_command_writes_the_model(files: tuple[Path, Path, Path]) -> None:
-    checkpoint, _, out = files
-    done = command(files)
-    assert (done.returncode, done.stderr) == (0, "")
-    shape, state = SHAPES["lowrank"], torch.load(checkpoint)["model"]
-    model = load_model(out)
-    numbers = sum(parameter.numel() for parameter in model.parameters())
-    assert done.stdout == f"{out}: {numbers:,} parameters\n"
-    ((tokens, _),) = batches_of(shape, 1)
-    with torch.no_grad():
-        assert difference(model(tokens), published.logits(shape, state, tokens)) < 1e-5
-
-
-def test_the_command_refuses_pickled_objects_in_one_line(files: tuple[Path, Path, Path]) -> None:
-    checkpoint, _, out = files
-    made = out.with_name("made")
-    checkpoint.write_bytes(saved({"model": {}, "config": Malicious(made)}))
-    done = command(files)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{checkpoint}: holds pickled objects (")
-    assert not made.exists() and not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("rank: 5", "rank: 7", r"/0.pth: model\.layers\.1\.mlp.*; set ffn.rank: 5$"),
-        ("rank: 5", "rnak: 5", r"/c.yaml:3: ffn.rnak = 5: no such key; did you mean rank\?"),
-        ("rank: 5", "rank: 19", r"/c.yaml:1: .*rank 19 exceeds the projection's smaller side"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_2(
-    files: tuple[Path, Path, Path],
-    old: str,
-    new: str,
-    expected: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    checkpoint, config, out = files
-    config.write_text(CONFIG.replace(old, new))
-    arguments = ["import-reference", *map(str, (checkpoint, config, out))]
-    monkeypatch.setattr(sys, "argv", ["workloads", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    printed = capsys.readouterr()
-    (line,) = printed.err.splitlines()
-    assert re.search(expected, line) and not printed.out
-    assert not out.exists()

@@ -52,7 +52,7 @@ data: {val_fraction: 0.1}
             ":5: ffn.rnak = 3: no such key; did you mean rank? (known: kind, rank, nblocks,",
         ),
         ("preset: pico\nbudget: {Steps: 1}\n", ":2: budget.Steps = 1: no such key; did you mean s"),
-        ("preset: pico\nzzz: 1\n", ":2: zzz = 1: no such key; known: preset, model, ffn, guide,"),
+        ("preset: pico\nzzz: 1\n", ":2: zzz = 1: no such key; known: preset, model, width, ffn,"),
         ("presett: pico\n", ":1: presett = 'pico': no such key; did you mean preset?"),
         (
             "preset: pico\nffn:\n  kind: lowrnak\n  rank: 3\n",

@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[2]
 STEPS = 40
 # A run's config, directory, result and reported rows.
 Whole = tuple[RunConfig, Path, Result, list[Row]]
-# What differs between two runs of the same numbers.
+# What differs between two runs of the same numbers, one of which was killed.
 TIMES = ("timestamp_ms", "tokens_per_second", "train_seconds", "peak_memory_bytes")
+TIMES += ("executed_flops",)
 
 # One process of a run: config, dataset, run directory, rank, world size, rendezvous file.
 PROCESS = """
