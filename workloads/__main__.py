@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from workloads.bench.cli import app as bench_app
-from workloads.errors import InputError
+from workloads.errors import InputError, Preempted
 from workloads.presets import load_run
 
 app = typer.Typer(
@@ -49,7 +51,8 @@ def train(
       budget: {steps: 200}
 
     Prints the result as JSON; the metrics are in OUT/metrics.jsonl. Exit code 0 when the run
-    finished, 1 when it diverged, 2 when the configuration is wrong.
+    finished, 1 when it diverged or was stopped, 2 when the configuration is wrong. SIGTERM stops it
+    after the step in hand, which is saved; the same command goes on there.
     """
     run_config = load_run(config)
     # Imported late so that --help and configuration errors do not wait for torch.
@@ -64,7 +67,14 @@ def train(
             err=True,
         )
 
-    result = train(run_config, prepare(run_config.data, data_root), out, show)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    dataset = prepare(run_config.data, data_root)
+    try:
+        result = train(run_config, dataset, out, show, stopping=stop.is_set)
+    except Preempted as error:
+        typer.echo(f"{error}; the same command goes on from there", err=True)
+        raise typer.Exit(1) from None
     typer.echo((out / RESULT_FILE).read_text(encoding="utf-8"))
     raise typer.Exit(0 if result.status == "finished" else 1)
 

@@ -38,6 +38,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Stable:
+    """The first `steps` of a run, which runs of the same `trajectory` share whatever their length
+    (`config.trajectory`): a checkpoint of one is as good as a checkpoint of another."""
+
+    trajectory: str
+    steps: int
+
+
+@dataclass(frozen=True)
 class Saved:
     """A sound checkpoint, read into memory."""
 
@@ -78,30 +87,49 @@ def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
     return named
 
 
-def save(directory: Path, tensors: dict[str, Tensor], progress: Progress, fingerprint: str) -> Path:
-    """Write the checkpoint of `progress.step` and drop all but the newest `KEPT`."""
+def save(
+    directory: Path,
+    tensors: dict[str, Tensor],
+    progress: Progress,
+    fingerprint: str,
+    stable: Stable | None = None,
+) -> Path:
+    """Write the checkpoint of `progress.step` and drop all but the newest `KEPT` and the one at
+    the end of the stable phase. Raises OSError when it cannot be written; the others stand."""
     metadata = {
         "step": str(progress.step),
         "train_seconds": repr(progress.train_seconds),
         "train_loss_max": repr(progress.train_loss_max),
         "fingerprint": fingerprint,
     }
+    if stable and progress.step <= stable.steps:
+        metadata["trajectory"] = stable.trajectory
     metadata["sha256"] = _digest(tensors, metadata)
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"step-{progress.step:08d}.safetensors"
+    path = path_of(directory, progress.step)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (SafetensorError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written: {error}") from error
     _sync_directory(directory)
     for old in [*_newest_first(directory)[KEPT:], *directory.glob("*.tmp")]:
-        old.unlink(missing_ok=True)
+        if not stable or old != path_of(directory, stable.steps):
+            old.unlink(missing_ok=True)
     return path
 
 
-def newest(directory: Path, fingerprint: str) -> Saved | None:
-    """The newest sound checkpoint of this run, if there is any.
+def path_of(directory: Path, step: int) -> Path:
+    """Where the checkpoint of `step` is."""
+    return directory / f"step-{step:08d}.safetensors"
+
+
+def newest(directory: Path, fingerprint: str, stable: Stable | None = None) -> Saved | None:
+    """The newest sound checkpoint of this run, or of one that shares its stable phase, if any.
 
     A damaged file is named in a warning and passed over. Raises InputError when the directory
     holds checkpoints of another run.
@@ -112,7 +140,7 @@ def newest(directory: Path, fingerprint: str) -> Saved | None:
         except (SafetensorError, OSError, ValueError) as error:
             logger.warning("%s is damaged (%s); trying the one before it", path, error)
             continue
-        if metadata["fingerprint"] != fingerprint:
+        if metadata["fingerprint"] != fingerprint and not _shared(metadata, stable):
             raise InputError(
                 f"{path} belongs to run {metadata['fingerprint']}, not {fingerprint}; "
                 "choose another directory or delete this one"
@@ -124,6 +152,13 @@ def newest(directory: Path, fingerprint: str) -> Saved | None:
         )
         return Saved(path, progress, tensors)
     return None
+
+
+def _shared(metadata: dict[str, str], stable: Stable | None) -> bool:
+    """Whether another run's checkpoint is also one of this run."""
+    if stable is None or int(metadata["step"]) > stable.steps:
+        return False
+    return metadata.get("trajectory") == stable.trajectory
 
 
 def _newest_first(directory: Path) -> list[Path]:

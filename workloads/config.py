@@ -26,9 +26,14 @@ from workloads.parametrizations import PARAMETRIZATIONS, FFNKind
 
 
 class Config(BaseModel):
-    """Base of every configuration model: immutable, unknown keys and infinities are errors."""
+    """Base of every configuration model: immutable, unknown keys and infinities are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    The docstring below a field is its description in the JSON Schema of study files.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class FFNConfig(Config):
@@ -54,41 +59,48 @@ class FFNConfig(Config):
         return self
 
 
-class GuideConfig(Config):
-    """Self-guided training (arXiv 2406.16450, section 4): a dense guide that fades out.
+class GuideOptions(Config):
+    """How a dense guide fades out in self-guided training (arXiv 2406.16450, section 4)."""
 
-    It runs for the first `ratio` of the steps. `fixed_steps` spends the guide's FLOPs on top;
-    `fixed_flops` instead reads the guided steps' tokens once more at the end, without the guide,
-    so that a run costs about what a longer one without guidance would. With `reduce_flops` a layer
-    runs its guide with the probability of its share: half of the cost. The guide starts as the
-    `effective` product of the structured weights; `reference` is the public implementation's,
-    which leaves the permutations of blockshuffle out.
-    """
+    mode: Literal["fixed_steps", "fixed_flops"] = "fixed_flops"
+    """`fixed_steps` spends the guide's FLOPs on top; `fixed_flops` reads the guided steps' tokens
+    once more at the end, without the guide, and costs what a longer run without it would."""
+    reduce_flops: bool = True
+    """Run a layer's guide with the probability of its share: half of the cost."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the guide's share falls from 1 to 0."""
+    init: Literal["effective", "reference"] = "effective"
+    """The guide starts as the `effective` product of the structured weights; `reference` is the
+    public implementation's, which leaves the permutations of blockshuffle out."""
+
+
+class GuideConfig(GuideOptions):
+    """Self-guided training for the first `ratio` of the steps."""
 
     ratio: Annotated[float, Field(gt=0, le=1)]
-    mode: Literal["fixed_steps", "fixed_flops"] = "fixed_flops"
-    reduce_flops: bool = True
-    schedule: Literal["cosine", "linear"] = "cosine"
-    init: Literal["effective", "reference"] = "effective"
 
 
 class ArchitectureOptions(Config):
-    """What a transformer may have otherwise than the paper's presets, whose values these are.
-
-    `gelu_tanh` is the approximation by tanh, which the public StructuredFFN code computes;
-    `rope_interpolation` divides positions; `dropout` is that of the embedding and of what each
-    sublayer adds; `inverse_layer_scale` divides attention scores by the layer's number, from 1.
-    """
+    """What a transformer may have otherwise than the paper's presets, whose values these are."""
 
     position: Literal["rope", "absolute"] = "rope"
+    """Rotary, or learned absolute positions."""
     rope_base: PositiveFloat = 10_000.0
+    """Base of the rotary frequencies."""
     rope_interpolation: PositiveFloat = 1.0
+    """Divides the positions of `rope`."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """The norm before each sublayer and before the head."""
     activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
+    """Of the FFN; `gelu_tanh` approximates by tanh, as the public StructuredFFN code does."""
     tie_embeddings: bool = True
+    """The head shares the embedding's weights."""
     bias: bool = True
+    """Biases in the linear layers and layer norms."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the embedding and of what each sublayer adds: a probability."""
     inverse_layer_scale: bool = False
+    """Divide attention scores by the layer's number, from 1."""
 
 
 class ModelConfig(ArchitectureOptions):
@@ -181,8 +193,11 @@ class DataConfig(Config):
     """Which text, how it becomes tokens, and the share of documents kept for validation."""
 
     source: Literal["python-stdlib"] = "python-stdlib"
+    """The text: the standard library of the running Python."""
     tokenizer: Literal["byte"] = "byte"
+    """UTF-8 bytes and an end of document: 257 ids."""
     val_fraction: float = 0.05
+    """Share of documents kept for validation."""
 
     @model_validator(mode="after")
     def _split_is_a_split(self) -> Self:
@@ -191,22 +206,58 @@ class DataConfig(Config):
         return self
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+Schedule = Literal["cosine", "constant", "wsd"]
+# What each schedule takes. A warm-up in steps is the same for longer runs that continue shorter.
+SCHEDULE_FIELDS: dict[Schedule, frozenset[str]] = {
+    "cosine": frozenset({"warmup_fraction", "min_learning_rate_ratio"}),
+    "constant": frozenset({"warmup_steps"}),
+    "wsd": frozenset({"warmup_steps", "decay_fraction", "min_learning_rate_ratio"}),
+}
+
+
 class AdamWConfig(Config):
-    """AdamW with linear warm-up and cosine decay; the defaults are the paper's.
+    """AdamW with a schedule of its learning rate; the defaults are the paper's."""
 
-    `decay` says which parameters weight decay pulls on: all, as in the paper, or the matrices
-    (embeddings among them) and neither biases nor norms.
-    """
-
+    schedule: Schedule = "cosine"
+    """After a linear warm-up: `cosine` decay; `constant` at the peak; `wsd`, constant and then
+    linear decay. Under the latter two a larger budget continues from the smaller one's run."""
     min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    betas: tuple[
-        Annotated[float, Field(ge=0, lt=1)],
-        Annotated[float, Field(ge=0, lt=1)],
-    ] = (0.9, 0.999)
+    """The lowest rate over the peak, for `cosine` and `wsd`."""
+    warmup_fraction: Share = 0.1
+    """Share of the steps that `cosine` warms up."""
+    warmup_steps: NonNegativeInt | None = None
+    """Optimizer steps that `constant` and `wsd` warm up."""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the steps, the last ones, that `wsd` decays."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of the means of gradients and of their squares."""
     weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay, times the learning rate a step."""
     decay: Literal["all", "matrices"] = "all"
+    """What weight decay pulls on: `all`, as in the paper, or neither biases nor norms."""
     max_grad_norm: PositiveFloat = 1.0
+    """The global gradient norm is clipped to it."""
+
+    @model_validator(mode="after")
+    def _takes_what_its_schedule_takes(self) -> Self:
+        for name in sorted(self.unused_fields):
+            if getattr(self, name) != AdamWConfig.model_fields[name].default:
+                raise ValueError(f"{name} does not apply to schedule {self.schedule}; remove it")
+        if self.schedule != "cosine" and self.warmup_steps is None:
+            raise ValueError(f"schedule {self.schedule} needs warmup_steps; add it")
+        return self
+
+    @property
+    def unused_fields(self) -> set[str]:
+        """Those of other schedules, and `schedule` where it is cosine, at first the only one."""
+        later = {"schedule"} if self.schedule == "cosine" else set[str]()
+        return later.union(*SCHEDULE_FIELDS.values()) - SCHEDULE_FIELDS[self.schedule]
+
+    def decay_start(self, steps: int) -> int:
+        """Of `steps` in all, those before the linear decay of `wsd`, which takes at least one."""
+        decay = max(1, round(self.decay_fraction * steps)) if self.schedule == "wsd" else 0
+        return steps - decay
 
 
 class OptimizerConfig(AdamWConfig):
@@ -216,21 +267,22 @@ class OptimizerConfig(AdamWConfig):
 
 
 class RuntimeConfig(Config):
-    """How a run executes; nothing here changes its result beyond floating-point rounding.
-
-    `micro_batch_size` is in sequences and per worker; the intervals are in optimizer steps.
-    Several workers hold a copy of the model each (`ddp`) or a shard (`fsdp`). `compile` is on
-    where it is left out and the device is CUDA. `activation_checkpointing: k` recomputes the
-    activations of every k-th layer in the backward pass, of none at 0.
-    """
+    """How a run executes; nothing here changes its result beyond floating-point rounding."""
 
     micro_batch_size: PositiveInt = 16
+    """Sequences of one forward pass, per worker."""
     log_interval: PositiveInt = 10
+    """Optimizer steps between recorded rows."""
     eval_interval: PositiveInt = 100
+    """Optimizer steps between evaluations."""
     checkpoint_interval: PositiveInt = 100
+    """Optimizer steps between checkpoints."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Several workers hold a copy of the model each (`ddp`) or a shard (`fsdp`)."""
     compile: bool | None = None
+    """Compile the model; left out, on CUDA devices only."""
     activation_checkpointing: NonNegativeInt = 0
+    """Recompute the activations of every k-th layer in the backward pass; of none at 0."""
 
 
 class RunConfig(Config):
@@ -269,6 +321,16 @@ class RunConfig(Config):
         repeated = self.guided_steps if guide and guide.mode == "fixed_flops" else 0
         return self.steps + repeated
 
+    @property
+    def stable_steps(self) -> int:
+        """Steps, the first of the run, that do not depend on how many there are in all.
+
+        Under `constant` all, under `wsd` those before the decay, under cosine none. A guide's
+        share falls over a part of all steps: there are none with it.
+        """
+        shared = self.optimizer.schedule != "cosine" and not self.model.guide
+        return self.optimizer.decay_start(self.total_steps) if shared else 0
+
     def tokens_at(self, step: int) -> int:
         """Tokens of text trained on after `step` optimizer steps."""
         return min(step, self.steps) * self.tokens_per_step
@@ -279,6 +341,16 @@ class RunConfig(Config):
             raise ValueError(
                 f"eval_tokens {self.eval_tokens} is less than one sequence of "
                 f"{self.model.block_size} tokens; raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warms_up_before_it_decays(self) -> Self:
+        warmup, steps = self.optimizer.warmup_steps or 0, self.total_steps
+        if warmup > (start := self.optimizer.decay_start(steps)):
+            raise ValueError(
+                f"optimizer.warmup_steps {warmup} is more than the first {start} of {steps} steps, "
+                "when the rate decays or the run ends; lower it, or raise the budget"
             )
         return self
 
@@ -294,9 +366,20 @@ class RunConfig(Config):
 
 def identity(config: RunConfig, data_fingerprint: str) -> dict[str, Any]:
     """All that changes the run's result, as a JSON-ready tree; nothing that does not."""
-    tree = config.model_dump(mode="json", exclude={"runtime"})
+    unused: dict[str, Any] = {"runtime": True, "optimizer": config.optimizer.unused_fields}
+    tree = config.model_dump(mode="json", exclude=unused)
     tree["data"]["fingerprint"] = data_fingerprint
     return tree
+
+
+def trajectory(run_identity: dict[str, Any]) -> dict[str, Any]:
+    """What of an identity decides the run's first `stable_steps` steps: all but its length.
+
+    Runs of one trajectory, `constant` or `wsd`, are the same in the stable phases they share.
+    """
+    later = {"schedule", "decay_fraction", "min_learning_rate_ratio"}
+    optimizer = {k: v for k, v in run_identity["optimizer"].items() if k not in later}
+    return {k: v for k, v in run_identity.items() if k != "steps"} | {"optimizer": optimizer}
 
 
 def fingerprint(run_identity: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,10 +18,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    WithJsonSchema,
     model_validator,
 )
 
 from workloads import flops, strict_yaml
+from workloads.budget import Budget, Unreachable, check_spends, matching_ratios
 from workloads.config import (
     AdamWConfig,
     ArchitectureOptions,
@@ -29,12 +31,14 @@ from workloads.config import (
     DataConfig,
     FFNConfig,
     GuideConfig,
+    GuideOptions,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
     RuntimeConfig,
 )
 from workloads.parametrizations import PARAMETRIZATIONS, FFNKind
+from workloads.width import scale
 
 
 class Preset(Config):
@@ -105,26 +109,36 @@ def _known_preset(name: str) -> str:
     return name
 
 
-PresetName = Annotated[str, AfterValidator(_known_preset)]
+PresetName = Annotated[
+    str, AfterValidator(_known_preset), WithJsonSchema({"type": "string", "enum": list(PRESETS)})
+]
+KindName = Annotated[FFNKind, WithJsonSchema({"type": "string", "enum": list(PARAMETRIZATIONS)})]
 
 
 class FFNChoice(Config):
-    """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights.
+    """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights."""
 
-    `fraction` chooses the rank nearest to it: a multiple of 32 from hidden width 512 up, of 4
-    below, and always of `nblocks`. `arm` names the curve the run belongs to; by default it is
-    the kind and its size.
-    """
-
-    kind: FFNKind = "dense"
+    kind: KindName = "dense"
+    """The parametrization of the two projections (arXiv 2406.16450, section 3)."""
     rank: PositiveInt | None = None
+    """Features between the two factors of lowrank and blockdense."""
     nblocks: PositiveInt | None = None
+    """Blocks of blockdense and blockshuffle."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Chooses the rank by its share of the dense FFN's weights: the nearest multiple of 32 from
+    hidden width 512 up, of 4 below, and always of `nblocks`."""
     keep_first_dense: bool = True
+    """The first layer's FFN is dense."""
     arm: str | None = None
+    """The curve that the run belongs to; by default the kind and its size."""
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
+        self.check_size()
+        return self
+
+    def check_size(self) -> None:
+        """Raises ValueError when the size is not given, or not in one way."""
         rank = self.rank
         if self.fraction is not None:
             if self.rank is not None:
@@ -135,7 +149,6 @@ class FFNChoice(Config):
                 )
             rank = 1
         FFNConfig(kind=self.kind, rank=rank, nblocks=self.nblocks)
-        return self
 
     def resolve(self, model: ModelConfig) -> FFNConfig:
         """The parametrization in a model of this shape, with the rank chosen."""
@@ -173,13 +186,21 @@ class ModelChanges(ArchitectureOptions):
     """
 
     vocab_size: PositiveInt | None = None
+    """Token ids."""
     block_size: PositiveInt | None = None
+    """Tokens of a sequence."""
     num_layers: PositiveInt | None = None
+    """Layers, each of attention and an FFN."""
     hidden_dim: PositiveInt | None = None
+    """Width of the residual stream."""
     ffn_dim: PositiveInt | None = None
+    """Width inside the FFN."""
     attn_dim: PositiveInt | None = None
+    """Width of all query heads together."""
     num_heads: PositiveInt | None = None
+    """Query heads."""
     num_kv_heads: PositiveInt | None = None
+    """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
         """The changes, by field."""
@@ -191,74 +212,126 @@ class ModelChanges(ArchitectureOptions):
         return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
 
 
-class Budget(Config):
-    """How long to train, in exactly one unit. `tokens_per_param` counts the run's own parameters.
+class GuideChoice(GuideOptions):
+    """A guide with its share of the steps given, or chosen by the FLOPs that it spends."""
 
-    Tokens are fresh ones: a guide in mode `fixed_flops` reads some again on top, and its FLOPs
-    count into `train_flops`. Steps are whole and never exceed the budget.
-    """
-
-    tokens: PositiveInt | None = None
-    tokens_per_param: PositiveFloat | None = None
-    train_flops: PositiveFloat | None = None
-    steps: PositiveInt | None = None
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the steps that are guided, from the first."""
+    match_flops_of: Literal["dense"] | None = None
+    """In place of `ratio`: the run reads the fresh tokens of its dense twin, whose budget the
+    run's is, and is guided for the share that spends the twin's FLOPs to within 1%."""
 
     @model_validator(mode="after")
-    def _one_unit(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            units = ", ".join(type(self).model_fields)
-            raise ValueError(f"a budget has exactly one of {units}; found {given or 'none'}")
+    def _one_share(self) -> Self:
+        if (self.ratio is None) == (self.match_flops_of is None):
+            raise ValueError("a guide has exactly one of ratio and match_flops_of; change it")
         return self
 
-    def resolve(self, model: ModelConfig, batch_size: int) -> int:
-        """The number of steps on fresh tokens the budget pays for (0 when it pays for none)."""
-        if self.steps is not None:
-            return self.steps
-        if self.train_flops is not None:
-            return flops.affordable_steps(model, batch_size, self.train_flops)
-        if self.tokens_per_param is not None:
-            tokens = self.tokens_per_param * flops.count_params(model).total
-        else:
-            tokens = self.tokens or 0
-        return int(tokens // (batch_size * model.block_size))
+    def resolve(self, ratio: float) -> GuideConfig:
+        """The guide with the share that was given or chosen."""
+        options = self.model_dump(include=set(GuideOptions.model_fields))
+        return GuideConfig(ratio=ratio, **options)
 
 
 class Variant(Config):
     """What tells the runs of a study apart: a preset, and what differs from it."""
 
     preset: PresetName
+    """Shape, tokens, batch and learning rate, unless given otherwise."""
     model: ModelChanges = ModelChanges()
+    """What differs from the preset's model."""
+    width: PositiveFloat = 1.0
+    """Multiplies the model's `hidden_dim`, `ffn_dim` and `attn_dim`; heads keep their size where
+    that divides. Tokens and learning rate stay the preset's."""
     ffn: FFNChoice = FFNChoice()
-    guide: GuideConfig | None = None
+    """The feedforward layers."""
+    guide: GuideChoice | None = None
+    """Self-guided training; left out or null, there is none."""
     budget: Budget | None = None
+    """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
+    """The peak; left out, the preset's."""
     seed: NonNegativeInt = 0
+    """Of initialization, data order and dropout."""
 
     def arm_name(self) -> str:
         """The curve that the run belongs to: the FFN's, and how it is guided if it is."""
         if self.guide is None or self.ffn.arm is not None:
             return self.ffn.arm_name()
+        share = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
         mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
-        return f"{self.ffn.arm_name()} guided {self.guide.ratio:g}{mode}"
+        return f"{self.ffn.arm_name()} guided {share}{mode}"
+
+    @property
+    def matches_dense(self) -> bool:
+        """True when the budget is the dense twin's, whose FLOPs the run spends."""
+        matching = (part and part.match_flops_of for part in (self.budget, self.guide))
+        return self.ffn.kind != "dense" and any(matching)
 
 
 class Recipe(Variant):
     """One run as a person writes it; what is left out is the preset's."""
 
     data: DataConfig = DataConfig()
+    """The text that is trained on."""
     optimizer: AdamWConfig = AdamWConfig()
+    """AdamW and its schedule."""
     eval_tokens: PositiveInt | None = None
+    """Validation tokens of an evaluation; left out, the preset's."""
     runtime: RuntimeConfig | None = None
+    """How the run executes."""
 
     def resolve(self) -> RunConfig:
-        """The run in full. Raises ValueError where the parts do not fit together."""
+        """The run in full. Raises ValueError where the parts do not fit together, and Unreachable
+        where no run of whole steps spends the FLOPs that are asked for."""
+        if self.matches_dense:
+            return self._matched(self.dense_twin().resolve())
+        budget = self.budget or Budget(tokens=PRESETS[self.preset].tokens)
+        if budget.match_flops_of:  # of a dense run itself
+            return self.dense_twin().resolve()
+        model = self._model(self.guide and self.guide.ratio)
+        if budget.exact_flops:
+            return self._spending(model, budget.exact_flops)
+        return self._run(model, budget.resolve(model, PRESETS[self.preset].batch_size))
+
+    @property
+    def asked_flops(self) -> float | None:
+        """The training FLOPs that the run is to spend, to within 1%; None where none are named."""
+        exact = self.budget and self.budget.exact_flops
+        if exact is None and self.matches_dense:
+            return flops.train_flops(self.dense_twin().resolve())
+        return exact
+
+    def dense_twin(self) -> Recipe:
+        """The same run with a dense FFN and no guide, under the same budget."""
+        budget = self.budget and self.budget.of_twin()
+        return self.model_copy(update={"ffn": FFNChoice(), "guide": None, "budget": budget})
+
+    def _matched(self, twin: RunConfig) -> RunConfig:
+        """This run at its twin's FLOPs: by the guide's share if it may be chosen, or by tokens."""
+        asked = self.budget and self.budget.exact_flops
+        spent = asked or flops.train_flops(twin)
+        if self.guide is None or self.guide.ratio is not None:
+            return self._spending(self._model(self.guide and self.guide.ratio), spent)
+        ratios = matching_ratios(self._model(1.0), twin.tokens_per_step, twin.steps, spent)
+        return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
+
+    def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
+        """The run whose whole steps come nearest to `train_flops`."""
+        below = flops.affordable_steps(model, PRESETS[self.preset].batch_size, train_flops)
+        if below * (model.guide.ratio if model.guide else 1) < 1:
+            step = "one guided step" if model.guide else "one step"
+            raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
+        return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    def _model(self, guide_ratio: float | None) -> ModelConfig:
+        dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
+        guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
+        parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
+        return ModelConfig.model_validate(dense.model_dump() | parts)
+
+    def _run(self, model: ModelConfig, steps: int) -> RunConfig:
         preset = PRESETS[self.preset]
-        dense = self.model.apply(preset.model)
-        parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": self.guide}
-        model = ModelConfig.model_validate(dense.model_dump() | parts)
-        budget = self.budget or Budget(tokens=preset.tokens)
-        steps = budget.resolve(model, preset.batch_size)
         if steps == 0:
             raise ValueError(
                 f"the budget pays for less than one step of {preset.batch_size} x "
@@ -275,6 +348,12 @@ class Recipe(Variant):
             eval_tokens=self.eval_tokens or preset.eval_tokens,
             runtime=self.runtime or RuntimeConfig(micro_batch_size=preset.micro_batch_size),
         )
+
+
+def _nearest(runs: list[RunConfig], train_flops: float) -> RunConfig:
+    """The run that spends nearest to `train_flops`, to within 1%. Raises Unreachable."""
+    nearest = min(runs, key=lambda run: abs(flops.train_flops(run) - train_flops))
+    return check_spends(nearest, train_flops)
 
 
 def load_run(path: Path) -> RunConfig:

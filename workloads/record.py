@@ -22,8 +22,10 @@ from typing import Any, Literal
 from workloads.errors import InputError
 
 Row = dict[str, float]
-EndStatus = Literal["finished", "diverged"]
+# `stopped` is by a scheduler, which compared the run with others of its sweep.
+EndStatus = Literal["finished", "diverged", "stopped"]
 METRICS_FILE, RESULT_FILE, OWNER_FILE = "metrics.jsonl", "result.json", "fingerprint"
+CHECKPOINT_FOLDER = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Result:
     """How a run ended. Losses in nats per token.
 
     `train_seconds` is the training loop's own time over all its lives; `resumed_step` is the step
-    after which the last life began, 0 for a run that was never killed.
+    after which the last life began, 0 for a run that was never killed. `executed_flops` counts
+    every life's training FLOPs, `train_flops` those of the steps that stand.
     """
 
     status: EndStatus
@@ -43,6 +46,7 @@ class Result:
     resumed_step: int
     val_loss: float | None = None
     bits_per_byte: float | None = None
+    executed_flops: int = 0
     environment: dict[str, Any] = field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:

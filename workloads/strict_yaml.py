@@ -1,4 +1,7 @@
-"""YAML files checked against a model: a mistake is one line with file, line, value and remedy."""
+"""YAML files checked against a model: a mistake is one line with file, line, value and remedy.
+
+Scalars are what they look like: `true` and `"3"` are no numbers, and 3 is no text.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError
 
@@ -49,7 +53,7 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply, or in itself; write it flatter") from error
     try:
-        return Loaded(model.model_validate(content), path, text, tree)
+        return Loaded(model.model_validate(content, strict=True), path, text, tree)
     except ValidationError as error:
         raise _invalid(path, tree, model, error) from error
 
@@ -141,9 +145,16 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
 
 
 def _plain(node: Any) -> Any:
-    """Round-trip YAML nodes as built-in types."""
+    """Round-trip YAML nodes as built-in types, of which strict validation converts none.
+
+    A number written with an exponent is whole where its value is: `1.0e5` may count tokens.
+    """
     if isinstance(node, CommentedMap):
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
-        return [_plain(value) for value in node]
+        return tuple(_plain(value) for value in node)
+    if isinstance(node, ScalarBoolean):  # one with an anchor, which is an int
+        return bool(node)
+    if isinstance(node, float) and node.is_integer():
+        return int(node)
     return node

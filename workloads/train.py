@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from workloads import checkpoint, parallel
-from workloads.checkpoint import Progress
-from workloads.config import RunConfig, fingerprint, identity
+from workloads.checkpoint import Progress, Stable
+from workloads.config import RunConfig, fingerprint, identity, trajectory
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
-from workloads.errors import InputError
+from workloads.errors import InputError, Preempted, Refused
 from workloads.flops import train_flops_at
 from workloads.hardware import (
     environment,
@@ -31,9 +31,11 @@ from workloads.hardware import (
     peak_memory_bytes,
     training_device,
 )
+from workloads.lives import Life
 from workloads.model import Transformer, next_token_loss
 from workloads.optim import build_optimizer, learning_rate
 from workloads.record import (
+    CHECKPOINT_FOLDER,
     EndStatus,
     MetricsLog,
     Result,
@@ -44,7 +46,6 @@ from workloads.record import (
 )
 from workloads.self_guided import add_guides, drop_guides, set_guides
 
-CHECKPOINT_FOLDER = "checkpoints"
 # How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
 TAKEOVER_SECONDS = 60.0
 
@@ -54,19 +55,26 @@ def train(
     dataset: TokenDataset,
     run_dir: Path,
     report: Callable[[Row], None] = lambda row: None,
+    admit: Callable[[], None] = lambda: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train, or go on from the latest checkpoint in `run_dir`; return how the run ended.
 
     `report` gets each evaluation on every worker, as a row with step, tokens, train_flops and
-    val_loss (nats per token). A run that has already ended is returned as it ended. Raises
-    InputError when the data does not fit the model or `run_dir` belongs to another run.
+    val_loss (nats per token). The first worker calls `admit` once the run's directory says what it
+    is about to execute; it may raise Refused. Every worker asks `stopping` at each step: when one
+    is told so, all save the step they are at and raise Preempted. A run that has already ended is
+    returned as it ended. Raises InputError when the data does not fit the model or `run_dir`
+    belongs to another run.
     """
     run_id = fingerprint(identity(config, dataset.fingerprint))
     if ended := read_result(run_dir, run_id):
         return ended
     writes = parallel.rank() == 0
     with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
-        result = _Trainer(config, dataset, run_dir, run_id).loop(report)
+        result = _Trainer(config, dataset, run_dir, run_id).live(report, admit, stopping)
+        if stopped := read_result(run_dir, run_id):  # by a scheduler, while the last steps ran
+            return stopped
         if writes:
             result.write(run_dir)
     return result
@@ -84,7 +92,9 @@ class _Trainer:
                 f"{config.model.vocab_size}; choose a preset with at least as many"
             )
         self.config, self.dataset, self.run_id = config, dataset, run_id
-        self.checkpoints = run_dir / CHECKPOINT_FOLDER
+        shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
+        self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
+        self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
         self.micro_batches = _micro_batches(config)
         if parallel.rank() == 0:
             claim(run_dir, run_id)
@@ -99,7 +109,7 @@ class _Trainer:
     def _build(self) -> Progress:
         """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
         config = self.config
-        saved = checkpoint.newest(self.checkpoints, self.run_id)
+        saved = checkpoint.newest(self.checkpoints, self.run_id, self.stable)
         progress = saved.progress if saved else Progress()
         torch.manual_seed(config.seed)
         self.model = Transformer(config.model)
@@ -112,12 +122,44 @@ class _Trainer:
             saved.load(self.model, self.optimizer)
         return progress
 
+    def live(
+        self,
+        report: Callable[[Row], None],
+        admit: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> Result:
+        """One life of the run: to its end, or until it is refused, stopped or killed."""
+        self.stopping, self.stop_asked = stopping, False
+        began, end = (
+            train_flops_at(self.config, step) for step in (self.start.step, self.config.total_steps)
+        )
+        self.life = Life(self.run_dir, began, end) if parallel.rank() == 0 else None
+        with self.life or nullcontext():
+            self._ask(admit)
+            return self.loop(report)
+
+    def _ask(self, admit: Callable[[], None]) -> None:
+        """Let the first worker be admitted or refused, and all the others with it."""
+        refusal: Refused | None = None
+        try:
+            if self.life:
+                admit()
+        except Refused as error:
+            refusal = error
+        refused = torch.tensor(float(refusal is not None), device=self.device)
+        if float(parallel.sum_over_workers(refused)):
+            raise refusal or Refused("the run's first worker was refused")
+
     def loop(self, report: Callable[[Row], None]) -> Result:
         runtime, steps = self.config.runtime, self.config.total_steps
         evaluation: Row = {}
+        # Saved besides those of the interval: where a longer run may go on from, and the end.
+        saved_steps = (self.config.stable_steps, steps)
         for step in range(self.start.step + 1, steps + 1):
             evaluating = step % runtime.eval_interval == 0 or step == steps
             logging = evaluating or step % runtime.log_interval == 0
+            if self.life:
+                self.life.reach(train_flops_at(self.config, step))
             began = time.perf_counter()
             metrics = self.step(step - 1, with_layers=logging)
             self.clock.count_step(time.perf_counter() - began, metrics["train_loss"])
@@ -136,8 +178,10 @@ class _Trainer:
                     report(row)
             if step == self.config.guided_steps:
                 self._end_guidance(step)
-            elif step % runtime.checkpoint_interval == 0 or step == steps:
+            elif self.stop_asked or step % runtime.checkpoint_interval == 0 or step in saved_steps:
                 self._save(step)
+            if self.stop_asked and step < steps:
+                raise Preempted(f"stopped after step {step}, which is saved")
         # Killed between the last checkpoint and the result, a run resumes with no step left.
         return self._result("finished", steps, evaluation or self.evaluate(steps))
 
@@ -174,7 +218,11 @@ class _Trainer:
                 loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
                 loss.backward()
             total += loss.detach()
-        return float(parallel.sum_over_workers(total)) / parallel.world_size()
+        # Whether any worker is to stop goes with the loss: so all stop after the same step.
+        stop = torch.full_like(total, self.stopping())
+        loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
+        self.stop_asked = stops > 0
+        return loss / parallel.world_size()
 
     def _loss(self, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         inputs, targets = inputs.to(self.device), targets.to(self.device)
@@ -221,6 +269,8 @@ class _Trainer:
             "train_loss_max": worst_loss,
             "peak_memory_bytes": peak_memory_bytes(self.device),
         }
+        if self.life:
+            row["executed_flops"] = self.life.executed
         if peak := peak_flops_per_second(self.device):
             flops = train_flops_at(self.config, step) - train_flops_at(self.config, step - steps)
             row["mfu"] = flops / seconds / (peak * parallel.world_size())
@@ -242,7 +292,8 @@ class _Trainer:
     def _save(self, step: int) -> None:
         tensors = checkpoint.collect(self.model, self.optimizer)
         if parallel.rank() == 0:
-            checkpoint.save(self.checkpoints, tensors, self.clock.progress(step), self.run_id)
+            progress = self.clock.progress(step)
+            checkpoint.save(self.checkpoints, tensors, progress, self.run_id, self.stable)
 
     def _result(self, status: EndStatus, step: int, evaluation: Row) -> Result:
         position = self._position(step)
@@ -252,6 +303,7 @@ class _Trainer:
             step=step,
             tokens=int(position["tokens"]),
             train_flops=int(position["train_flops"]),
+            executed_flops=self.life.executed if self.life else 0,
             train_seconds=self.clock.train_seconds(),
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
