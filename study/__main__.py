@@ -1,4 +1,4 @@
-"""`python -m study plan|run|status|report SPEC`: a study file from its cost to its figure."""
+"""`python -m study COMMAND`: a study file from its cost to its figure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from study import estimate, ledger, plan
+from study import continuation, estimate, ledger, plan
+from study.commands import jobs, looking, transfer
+from study.commands.options import RUNS, Json, Runs, Spec, progress, results, say
+from study.front import print_fronts
 from study.ledger import Record
+from study.naming import describe
 from study.plan import Study
-from study.status import Display, Outcome, duration, print_plan, print_status
+from study.plan_table import print_plan
+from study.sampled import with_recorded
+from study.status import Display, Outcome
+from study.tables import duration
 from workloads.errors import InputError
 
 START = time.perf_counter()
@@ -26,13 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
-results = Console(width=max(100, Console().width))
-progress = Console(stderr=True)
-
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="The study file (YAML).")]
-Runs = Annotated[Path, typer.Option(help="Where runs, data and the default ledger are kept.")]
-RUNS = Path("runs")
 
 
 @app.callback()
@@ -51,7 +49,7 @@ def study() -> None:
 @app.command(name="plan")
 def plan_command(
     spec: Spec,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    as_json: Json = False,
     runs: Runs = RUNS,
 ) -> None:
     """Show what a study would run and what it costs, without starting anything.
@@ -63,10 +61,27 @@ def plan_command(
     planned, records = _load(spec, runs)
     seconds, basis = estimate.point_seconds(planned.points, records, planned.spec.value.resources)
     states = ledger.states(planned, records)
+    notes = continuation.notes(planned, records)
     if as_json:
-        print(json.dumps(plan.as_json(planned, states, seconds, basis), indent=1))
+        print(json.dumps(plan.as_json(planned, states, notes, seconds, basis), indent=1))
     else:
         print_plan(results, planned, states, seconds, basis)
+        _print_notes(planned, notes)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, with which editors complete and check them.
+
+    \b
+    Example:
+      python -m study schema > study.schema.json
+
+    A study file then begins with: # yaml-language-server: $schema=study.schema.json
+    """
+    from study.schema import study_schema
+
+    print(json.dumps(study_schema(), indent=1))
 
 
 @app.command()
@@ -79,29 +94,28 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study run study/specs/quickstart.yaml
     """
+    from study import submit
     from study.run import run as run_study
 
+    if submit.in_job():
+        submit.check_lasting(runs)
     planned, records = _load(spec, runs)
     outcome = run_study(planned, Display(progress, planned, records))
     _print_overhead(outcome)
-    states = Counter(ledger.states(planned, _write_report(planned)).values())
-    del states["finished"]
+    if outcome.undelivered:
+        say(
+            f"MLflow lacks some of the results ({outcome.undelivered}); they are in "
+            f"{planned.directory}, and the same command delivers them without training again"
+        )
+        raise typer.Exit(1)
+    planned, records = _write_report(planned)
+    print_fronts(results, planned, records)
+    states = Counter(ledger.states(planned, records).values())
+    del states["finished"], states["stopped"]
     if states:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        _say(f"not finished: {counts}; for causes: python -m study status {spec}")
+        say(f"not finished: {counts}; for causes: python -m study status {spec}")
         raise typer.Exit(1)
-
-
-@app.command()
-def status(spec: Spec, runs: Runs = RUNS) -> None:
-    """Show the state of every point: done, running, failed, diverged or missing; FLOPs spent.
-
-    \b
-    Example:
-      python -m study status study/specs/quickstart.yaml
-    """
-    planned, records = _load(spec, runs)
-    print_status(results, planned, records)
 
 
 @app.command()
@@ -120,40 +134,67 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
     _write_report(planned)
 
 
+app.command()(looking.status)
+app.command()(jobs.submit)
+app.command()(jobs.stop)
+app.command()(looking.ui)
+app.command()(looking.doctor)
+app.command()(transfer.export)
+app.command(name="import")(transfer.import_)
+app.command()(transfer.adopt)
+app.command()(transfer.drop)
+
+
+def _print_notes(planned: Study, notes: dict[str, str]) -> None:
+    """How near the points come to the FLOPs asked of them, what is no point and why, what a search
+    may add, and which new points continue from a recorded run."""
+    lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
+    lines += [
+        f"search: {describe(item.item.variant)}: {item.trials} samples of "
+        f"{', '.join(item.dimensions)}, {item.max_train_flops:.3g} FLOPs at most"
+        for item in planned.searched
+    ]
+    lines += [f"dropped: {item.point}: {item.reason}" for item in planned.dropped]
+    if (most := planned.imprecision) is not None:
+        lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
+    for line in lines:
+        results.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _load(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
     planned = plan.load(spec, runs)
     records = ledger.read(ledger.tracking_uri(runs), planned.name)
     ledger.check_identities(planned.points, records)
-    return planned, records
+    return with_recorded(planned, records), records
 
 
-def _write_report(planned: Study) -> dict[str, Record]:
-    """Write the report from what the ledger holds now, which is returned; print its headlines."""
+def _write_report(planned: Study) -> tuple[Study, dict[str, Record]]:
+    """Write the report from what the ledger holds now, which is returned with the study's samples;
+    print its headlines."""
     from study.report import write
 
     records = ledger.read(ledger.tracking_uri(planned.runs_dir), planned.name)
+    planned = with_recorded(planned, records)
     written = write(planned, records)
     for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
         results.print(line, highlight=False, soft_wrap=True)
-    return records
+    return planned, records
 
 
 def _print_overhead(outcome: Outcome) -> None:
     """What orchestration cost: this command's wall time over the training loops' own time."""
-    if not outcome.slots:
-        _say("nothing to run: every point has ended")
+    if outcome.delivered:
+        say(f"results of an earlier launch, delivered to MLflow now: {outcome.delivered}")
+    elif not outcome.slots:
+        say("nothing to run: every point has ended")
     if not outcome.results:
         return
     wall, training = time.perf_counter() - START, outcome.train_seconds
-    _say(
+    say(
         f"{len(outcome.results)} point(s) in {duration(wall)}; overhead {wall / training:.2f} "
         f"({wall:.0f} s of wall time over {training:.0f} s of training loops, {outcome.slots} "
         f"points at a time: {wall * outcome.slots / training:.2f} a slot)"
     )
-
-
-def _say(text: str) -> None:
-    progress.print(text, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The driver's side of a run: follows the trials, delivers their metrics, shows their progress.
+"""The driver's side of a run: follows the trials, has them recorded, shows their progress.
 
 Tune calls it at each of its steps. What a trial recorded is read from the point's directory, so
 that nothing depends on which messages arrived.
@@ -7,6 +7,8 @@ that nothing depends on which messages arrived.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,14 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from study import ledger
-from study.ledger import Record
+from study import causes
 from study.plan import Point, Study
-from study.provenance import capture
+from study.preemption import SAVING_SECONDS, STOP_FILE
+from study.recorder import Recorder
 from study.status import Display, Outcome
-from study.tracking import Tracker
-from workloads.record import read_result
+from workloads.record import METRICS_FILE, read_result, read_rows
 
-DELIVERY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 
 
 class Driver(Callback):
@@ -32,17 +33,18 @@ class Driver(Callback):
         self,
         study: Study,
         points: list[Point],
-        records: dict[str, Record],
+        recorder: Recorder,
         display: Display,
         outcome: Outcome,
     ) -> None:
-        uri = ledger.tracking_uri(study.runs_dir)
-        self._tracker = Tracker(uri, study.name, study.runs_dir, study.spec.text, capture())
-        self._study, self._records, self._display = study, records, display
+        self._study, self._recorder, self._display = study, recorder, display
         self._points = {point.id: point for point in points}
         self._running: dict[str, Point] = {}
+        self._stopped: list[Point] = []
+        self._offsets: dict[str, int] = {}
         self._earlier_seconds: dict[str, float] = {}
-        self._next_delivery = 0.0
+        self._next_look = 0.0
+        self._stop_asked: float | None = None
         self.outcome = outcome
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,24 +57,35 @@ class Driver(Callback):
         point = self._point(trial)
         if point.id in self._running:  # another attempt in the same launch
             return
-        self._tracker.start_point(point, self._records.get(point.id))
+        if self._stop_asked:  # it will see that, too
+            return
         self._running[point.id] = point
-        # Rows that an earlier launch left; the ledger may lack the last of them.
-        earlier = self._tracker.deliver(point, self._study.run_dir(point))
+        self._recorder.start(point)
+        # Rows that an earlier launch left.
+        earlier, self._offsets[point.id] = read_rows(self._study.run_dir(point) / METRICS_FILE)
         self._earlier_seconds[point.id] = earlier[-1]["train_seconds"] if earlier else 0.0
         self._display.started(point, earlier)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         now = time.monotonic()
-        if now >= self._next_delivery:
-            self._next_delivery = now + DELIVERY_SECONDS
-            for point in self._running.values():
-                self._deliver(point)
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        if self._recorder.lost:
+            raise self._recorder.lost
+        for point in self._running.values():
+            self._show_rows(point)
+        self._recorder.keep_up(self._running.values())
+        if self._stop_asked is None and (self._study.directory / STOP_FILE).exists():
+            self._stop_asked = now
+        if self._stop_asked and (not self._running or now > self._stop_asked + SAVING_SECONDS):
+            # How Tune is told to leave its loop; SIGINT is the study's own.
+            os.kill(os.getpid(), signal.SIGUSR1)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._display.retrying(self._point(trial), _cause(trial))
+        self._display.retrying(self._point(trial), self._cause(trial))
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -80,10 +93,10 @@ class Driver(Callback):
         point = self._point(trial)
         result = read_result(self._study.run_dir(point), point.fingerprint)
         if result is None:
-            self._fail(point, "the trial ended without a result")
+            self._without_result(point)
             return
-        self._deliver(point)
-        self._tracker.end_point(point, result)
+        self._show_rows(point)
+        self._recorder.end(point, result)
         self._running.pop(point.id)
         self.outcome.results[point.id] = result
         self.outcome.earlier_seconds += self._earlier_seconds[point.id]
@@ -92,33 +105,46 @@ class Driver(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._fail(self._point(trial), _cause(trial))
+        self._fail(self._point(trial), self._cause(trial))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        for point in self._running.values():  # what a stopped study leaves half way
-            self._deliver(point)
-            self._tracker.interrupt_point(point)
-        self._tracker.close(complete=len(self.outcome.results) == len(self._points))
+        for point in [*self._running.values(), *self._stopped]:
+            self._recorder.interrupt(point)
 
-    def _deliver(self, point: Point) -> None:
-        rows = self._tracker.deliver(point, self._study.run_dir(point))
+    def _without_result(self, point: Point) -> None:
+        """A trial returned before its point ended: the study is stopping, or it was refused."""
+        if point.id not in self._running:
+            return
+        cause = causes.read(self._study.run_dir(point))
+        if not cause and (self._study.directory / STOP_FILE).exists():
+            self._stopped.append(self._running.pop(point.id))
+        else:
+            self._fail(point, cause or "the trial ended without a result")
+
+    def _show_rows(self, point: Point) -> None:
+        path = self._study.run_dir(point) / METRICS_FILE
+        rows, self._offsets[point.id] = read_rows(path, self._offsets[point.id])
         if rows:
             self._display.progressed(point, rows)
 
     def _fail(self, point: Point, cause: str) -> None:
-        self._deliver(point)
-        self._tracker.fail_point(point, cause)
+        self._show_rows(point)
+        self._recorder.fail(point, cause)
         self._running.pop(point.id, None)
         self._display.failed(point, cause)
+
+    def _cause(self, trial: Trial) -> str:
+        left = causes.read(self._study.run_dir(self._point(trial)))
+        return left or _tunes_cause(trial)
 
     def _point(self, trial: Trial) -> Point:
         return self._points[json.loads(trial.config["task"])["point_id"]]
 
 
-def _cause(trial: Trial) -> str:
+def _tunes_cause(trial: Trial) -> str:
     """The trial's last error in one line, from the text that Tune keeps of it."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
     last = text.rpartition("Failure # ")[2]
-    if "The actor died unexpectedly" in last:
+    if "The actor died unexpectedly" in last or "ActorDiedError" in last:
         return "its process died: killed, crashed or out of memory"
     return next((line.strip() for line in reversed(last.splitlines()) if line.strip()), "unknown")

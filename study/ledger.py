@@ -7,22 +7,36 @@ instead, through the three tables that hold runs, tags and latest metrics.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from study.lease import Holder, holder
 from study.plan import Point, Study
 from workloads.config import flatten
 from workloads.errors import InputError
 from workloads.record import exclusive
 
-Status = Literal["running", "interrupted", "finished", "diverged", "failed"]
-ENDED: frozenset[str] = frozenset({"finished", "diverged"})
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Status = Literal["running", "interrupted", "finished", "diverged", "stopped", "failed"]
+ENDED: frozenset[str] = frozenset({"finished", "diverged", "stopped"})
 SQLITE = "sqlite:///"
+# MLflow's own defaults have a call to a server that is away last four minutes.
+HTTP_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -49,23 +63,63 @@ def tracking_uri(runs_dir: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or default
 
 
+def client(uri: str) -> MlflowClient:
+    """MLflow's client, which gives up in seconds. Raises InputError when no server answers."""
+    for name, value in HTTP_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its notes on each try
+    if uri.startswith(("http://", "https://")):
+        _check_answers(uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _check_answers(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # an answer, too
+    except OSError as error:
+        raise _unreachable(uri, str(getattr(error, "reason", error))) from None
+
+
+def _unreachable(uri: str, reason: str) -> InputError:
+    return InputError(
+        f"MLflow at {uri} does not answer ({reason}); start it, or correct MLFLOW_TRACKING_URI"
+    )
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Within it, what MLflow cannot do is an InputError that names the server and the reason."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise _unreachable(uri, str(error).splitlines()[0]) from error
+
+
 def read(uri: str, study: str) -> dict[str, Record]:
     """The study's points that have a run, by point id; empty when there is no ledger yet."""
     if uri.startswith(SQLITE):
         runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
     else:
-        runs = read_client(uri, study)
+        with answering(uri):
+            runs = read_client(uri, study)
     return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
 
 
 def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
     """The state of every planned point by id: its record's status, `missing` or `interrupted`.
 
-    A record says `running` until its driver says otherwise; where the study's directory has no
-    live driver the point is `interrupted`, and the next run goes on with it. On a machine without
-    that directory the record's word stands.
+    A record says `running` until its driver says otherwise; where the study has no live driver,
+    here or on another machine, the point is `interrupted`, and the next run goes on with it.
     """
-    alive = not study.directory.exists() or _has_driver(study.directory)
+    running = any(record.status == "running" for record in records.values())
+    alive = running and _is_driven(study)
     return {point.id: _state(records.get(point.id), alive) for point in study.points}
 
 
@@ -75,12 +129,26 @@ def _state(record: Record | None, driver_alive: bool) -> str:
     return "interrupted" if record.status == "running" and not driver_alive else record.status
 
 
-def _has_driver(directory: Path) -> bool:
-    try:
-        with exclusive(directory, patience_seconds=0):
-            return False
-    except InputError:
-        return True
+def _is_driven(study: Study) -> bool:
+    if study.directory.exists():
+        try:
+            with exclusive(study.directory, patience_seconds=0):
+                pass
+        except InputError:
+            return True
+    driver = _driver(tracking_uri(study.runs_dir), study.name)
+    return driver is not None and driver.alive
+
+
+def _driver(uri: str, study: str) -> Holder | None:
+    """The driver that holds the study, as the study's own run names it."""
+    if uri.startswith(SQLITE):
+        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
+    else:
+        with answering(uri):
+            runs = read_client(uri, study, "tags.role = 'study'")
+    tags = next((run.tags for run in runs if run.tags.get("role") == "study"), {})
+    return holder(tags)
 
 
 def check_identities(points: list[Point], records: dict[str, Record]) -> None:
@@ -130,16 +198,17 @@ def _query(
     )
 
 
-def read_client(uri: str, study: str) -> list[Record]:
-    """Every run of the study, its own included, through MLflow's client: for any server."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(study)
+def read_client(uri: str, study: str, which: str = "") -> list[Record]:
+    """The study's runs, its own included, through MLflow's client: for any server. `which` is a
+    filter in MLflow's language."""
+    mlflow = client(uri)
+    experiment = mlflow.get_experiment_by_name(study)
     records: list[Record] = []
     token: str | None = None
     while experiment:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+        page = mlflow.search_runs(
+            [experiment.experiment_id], which, max_results=1000, page_token=token
+        )
         records += [Record(run.info.run_id, run.data.tags, run.data.metrics) for run in page]
         token = page.token
         if not token:

@@ -6,107 +6,59 @@ Pure functions of the study file and the text it trains on; no torch and no Ray.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from study.combinations import Combination, Dropped, combinations
+from study.cost import (
+    ACCELERATORS,
+    DEFAULT_ACCELERATOR,
+    HardwareSpec,
+    Price,
+    flops_per_second,
+    gpu_hours,
+    price,
+)
+from study.naming import describe
+from study.points import FLOP_CONVENTION, Point
 from study.spec import StudySpec
 from study.spec import load as load_spec
-from workloads import flops
-from workloads.config import GuideConfig, RunConfig, fingerprint, identity
+from study.tuning import Reals, Wholes, with_values
+from workloads.budget import Budget, Unreachable
 from workloads.data import shards
-from workloads.presets import ModelChanges, Recipe, Variant
+from workloads.errors import InputError
+from workloads.presets import Recipe, Variant
 from workloads.strict_yaml import Loaded, Location, reason
-
-# How ids abbreviate the sizes of a changed model.
-SIZE_LETTERS = {
-    "vocab_size": "v",
-    "block_size": "t",
-    "num_layers": "l",
-    "hidden_dim": "d",
-    "ffn_dim": "f",
-    "attn_dim": "a",
-    "num_heads": "q",
-    "num_kv_heads": "kv",
-}
-FLOP_CONVENTION: flops.FlopConvention = "paper"
+from workloads.width import WidthError
 
 
 @dataclass(frozen=True)
-class Point:
-    """One planned run: `variant` is how the study file names it, `config` is the run in full."""
+class Open:
+    """A combination that a search completes: what it leaves open, and what its samples may cost.
 
-    variant: Variant
-    config: RunConfig
+    `max_train_flops` is the most that all `trials` samples together can need.
+    """
+
+    item: Combination
+    dimensions: dict[str, Reals | Wholes]
+    trials: int
+    max_train_flops: int
     data_fingerprint: str
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """All that changes the result (see `workloads.config.identity`)."""
-        return identity(self.config, self.data_fingerprint)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.identity)
-
-    @cached_property
-    def id(self) -> str:
-        """Readable and unique in a study, such as `m-lowrank-r256-c1.01e19-seed0`."""
-        ffn, rate = self.config.model.ffn, self.variant.learning_rate
-        parts = [
-            self.variant.preset.removeprefix("transformer-"),
-            *_model_parts(self.variant.model),
-            ffn.kind,
-            f"r{ffn.rank}" if ffn.rank else "",
-            f"b{ffn.nblocks}" if ffn.nblocks else "",
-            "" if ffn.keep_first_dense else "alllayers",
-            *_guide_parts(self.config.model.guide),
-            f"c{self.train_flops:.2e}".replace("e+", "e"),
-            f"lr{rate:g}" if rate else "",
-            f"seed{self.config.seed}",
-        ]
-        return "-".join(part for part in parts if part)
-
-    @cached_property
-    def params(self) -> flops.ParamCount:
-        return flops.count_params(self.config.model)
-
-    @cached_property
-    def train_flops(self) -> int:
-        return flops.train_flops(self.config, FLOP_CONVENTION)
-
-    def summary(self) -> dict[str, Any]:
-        """The planned quantities under the names they have from here to the plot."""
-        model = self.config.model
-        return {
-            "preset": self.variant.preset,
-            "arm": self.variant.arm_name(),
-            "ffn_kind": model.ffn.kind,
-            "ffn_rank": model.ffn.rank,
-            "ffn_nblocks": model.ffn.nblocks,
-            "ffn_fraction": flops.ffn_fraction(model),
-            "guide_ratio": model.guide.ratio if model.guide else None,
-            "guide_mode": model.guide.mode if model.guide else None,
-            "params": self.params.total,
-            "ffn_params": self.params.ffn,
-            "tokens": self.config.tokens,
-            "steps": self.config.total_steps,
-            "train_flops": self.train_flops,
-            "flop_convention": FLOP_CONVENTION,
-            "learning_rate": self.config.optimizer.learning_rate,
-            "seed": self.config.seed,
-        }
 
 
 @dataclass(frozen=True)
 class Study:
-    """A planned study and its places on disk."""
+    """A planned study and its places on disk. `points` has no samples of a search that are not
+    recorded yet."""
 
     spec: Loaded[StudySpec]
     points: list[Point]
+    dropped: list[Dropped]
     runs_dir: Path
+    searched: list[Open] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -120,41 +72,119 @@ class Study:
     def data_root(self) -> Path:
         return self.runs_dir / "data"
 
+    @property
+    def imprecision(self) -> float | None:
+        """The largest relative difference of planned FLOPs from those asked for, if any are."""
+        points = [(p.train_flops, p.asked_flops) for p in self.points if p.asked_flops]
+        return max((abs(planned / asked - 1) for planned, asked in points), default=None)
+
+    @property
+    def hardware(self) -> HardwareSpec:
+        """The stated hardware; without, A100s, as many as the resources give a point."""
+        spec = self.spec.value
+        gpus = max(1, spec.resources.num_workers * spec.resources.gpus_per_worker)
+        return spec.hardware or HardwareSpec(accelerator=DEFAULT_ACCELERATOR, gpus=gpus)
+
+    def price(self, point: Point) -> Price:
+        """What the point takes on that hardware."""
+        return price(point.config, point.train_flops, self.hardware)
+
+    @property
+    def points_dir(self) -> Path:
+        """The directories of all points, by id."""
+        return self.directory / "points"
+
     def run_dir(self, point: Point) -> Path:
-        return self.directory / "points" / point.id
+        return self.points_dir / point.id
 
 
 def load(path: Path, runs_dir: Path) -> Study:
     """Read and plan a study file. Raises InputError for a mistake in it."""
     spec = load_spec(path)
-    return Study(spec, points(spec), runs_dir)
-
-
-def points(spec: Loaded[StudySpec]) -> list[Point]:
-    """Every point of the study, in the order of the file.
-
-    Raises InputError when parts do not fit together, two points are the same, or the sum of
-    training FLOPs passes `max_total_flops`.
-    """
     data_fingerprint = shards.fingerprint(spec.value.data)
+    found, dropped = combinations(spec)
+    closed = [item for item in found if not _open_dimensions(spec.value, item)]
+    planned, unreachable = points(spec, closed, data_fingerprint)
+    searched = [
+        open_point(spec, item, data_fingerprint)
+        for item in found
+        if _open_dimensions(spec.value, item)
+    ]
+    dropped += unreachable
+    if not planned and not searched:
+        raise spec.error((), f"no point is left: {dropped[0].point}: {dropped[0].reason}")
+    _check_total(spec, planned, searched)
+    _check_gpu_hours(spec, planned, searched)
+    return Study(spec, planned, dropped, runs_dir, searched)
+
+
+def points(
+    spec: Loaded[StudySpec], found: list[Combination], data_fingerprint: str
+) -> tuple[list[Point], list[Dropped]]:
+    """The points of a study, in the order of the file, and the combinations that are none.
+
+    Raises InputError when parts do not fit together or two points are the same.
+    """
+    dropped: list[Dropped] = []
     planned: dict[str, Point] = {}
-    for location, variant in _variants(spec.value):
-        point = _point(spec, location, variant, data_fingerprint)
-        if point.id in planned:
-            raise spec.error(location, f"{point.id} is in the study already; remove one of the two")
-        planned[point.id] = point
-    _check_total(spec, list(planned.values()))
-    return list(planned.values())
+    for item in found:
+        point = plan_point(spec, item, data_fingerprint)
+        if isinstance(point, Dropped):
+            dropped.append(point)
+        elif point.id in planned:
+            message = f"{point.id} is in the study already; remove one of the two"
+            raise spec.error(item.location, message)
+        else:
+            planned[point.id] = point
+    return list(planned.values()), dropped
+
+
+def open_point(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> Open:
+    """What a search may make of the combination. Raises InputError where a sample is no run."""
+    dimensions, search = _open_dimensions(spec.value, item), spec.value.search
+    assert search is not None
+    bounds = [dimension.bounds() for dimension in dimensions.values()]
+    dearest = 0
+    for values in itertools.product(*bounds):
+        try:
+            variant = with_values(item.variant, dict(zip(dimensions, values, strict=True)))
+        except ValueError as error:
+            raise _error(spec, item.location, item.variant, error) from error
+        point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
+        if isinstance(point, Dropped):
+            raise spec.error(item.location, f"{point.point}: {point.reason}")
+        dearest = max(dearest, point.train_flops)
+    return Open(item, dimensions, search.trials, search.trials * dearest, data_fingerprint)
+
+
+def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, Reals | Wholes]:
+    """What the combination leaves to the search; rows leave nothing."""
+    if spec.search is None or item.location[0] != "grid":
+        return {}
+    return spec.search.open_in(item.variant)
 
 
 def as_json(
-    study: Study, states: Mapping[str, str], seconds: Mapping[str, float], basis: str
+    study: Study,
+    states: Mapping[str, str],
+    notes: Mapping[str, str],
+    seconds: Mapping[str, float],
+    basis: str,
 ) -> dict[str, Any]:
-    """The plan for machines: exact numbers, estimated seconds on this machine, ledger states."""
+    """The plan for machines: exact numbers, prices, ledger states.
+
+    `hours` are on one GPU of each accelerator, and on this machine's CPUs (`cpu`, as
+    `estimated_seconds`; null where their speed is not known).
+    """
+    prices = {point.id: study.price(point) for point in study.points}
+    costs = [each.cost for each in prices.values() if each.cost is not None]
+    here = {point.id: seconds.get(point.id) for point in study.points}
+    hours = {i: each.hours | {"cpu": _hours(here[i])} for i, each in prices.items()}
     return {
         "study": study.name,
         "flop_convention": FLOP_CONVENTION,
         "estimate_basis": basis,
+        "hardware": study.hardware.model_dump(),
         "points": [
             {
                 "id": point.id,
@@ -164,89 +194,121 @@ def as_json(
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 **point.summary(),
-                "estimated_seconds": seconds[point.id],
+                "asked_flops": point.asked_flops,
+                **asdict(prices[point.id]),
+                "hours": hours[point.id],
+                "estimated_seconds": here[point.id],
                 "state": states[point.id],
+                "note": notes.get(point.id, ""),
             }
             for point in study.points
         ],
+        "dropped": [asdict(item) for item in study.dropped],
         "totals": {
             "points": len(study.points),
             "tokens": sum(point.config.tokens for point in study.points),
             "train_flops": sum(point.train_flops for point in study.points),
+            "max_search_flops": sum(item.max_train_flops for item in study.searched),
             "max_total_flops": study.spec.value.max_total_flops,
+            "hours": {
+                name: sum(each.hours[name] for each in prices.values()) for name in ACCELERATORS
+            }
+            | {"cpu": _hours(sum(seconds.values()) if seconds else None)},
+            "max_gpu_hours": study.spec.value.max_gpu_hours,
+            "cost": sum(costs) if costs else None,
         },
     }
 
 
-def _variants(spec: StudySpec) -> Iterator[tuple[Location, Variant]]:
-    """Grid points, then rows, each with the part of the file to blame for it."""
-    if grid := spec.grid:
-        for preset, (index, ffn), guide, rate, seed in itertools.product(
-            grid.preset, enumerate(grid.ffn), grid.guide, grid.learning_rate or [None], grid.seed
-        ):
-            if ffn.kind == "dense" and guide != grid.guide[0]:
-                continue  # there is nothing to guide: a dense point stands once
-            variant = Variant(
-                preset=preset,
-                model=grid.model,
-                ffn=ffn,
-                guide=None if ffn.kind == "dense" else guide,
-                learning_rate=rate,
-                seed=seed,
-            )
-            yield ("grid", "ffn", index), variant
-    for index, row in enumerate(spec.points):
-        yield ("points", index), row
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600
 
 
-def _point(
-    spec: Loaded[StudySpec], location: Location, variant: Variant, data_fingerprint: str
-) -> Point:
-    study = spec.value
-    recipe = Recipe(
-        preset=variant.preset,
-        model=variant.model,
-        ffn=variant.ffn,
-        guide=variant.guide,
-        budget=variant.budget or study.budget,
-        learning_rate=variant.learning_rate,
-        seed=variant.seed,
-        data=study.data,
-        optimizer=study.optimizer,
-        eval_tokens=study.eval_tokens,
-        runtime=study.runtime,
-    )
+def plan_point(
+    spec: Loaded[StudySpec], item: Combination, data_fingerprint: str
+) -> Point | Dropped:
+    """The combination as a point, or why there is no such run."""
+    variant, study = item.variant, spec.value
     try:
-        return Point(variant, recipe.resolve(), data_fingerprint)
+        recipe = Recipe(
+            **dict(variant.model_copy(update={"budget": _budget(variant, study)})),
+            data=study.data,
+            optimizer=study.optimizer,
+            eval_tokens=study.eval_tokens,
+            runtime=study.runtime,
+        )
+        return Point(variant, recipe.resolve(), data_fingerprint, recipe.asked_flops)
+    except Unreachable as error:
+        if item.product:
+            return Dropped(describe(variant), str(error))
+        raise _error(spec, item.location, variant, error) from error
+    except WidthError as error:
+        raise _error(spec, _width_location(item, study), variant, error) from error
     except ValueError as error:
-        message = f"with preset {variant.preset}: {reason(error)}"
-        raise spec.error(location, message) from error
+        raise _error(spec, item.location, variant, error) from error
 
 
-def _model_parts(changes: ModelChanges) -> list[str]:
-    """The parts of an id that tell a changed model: `f4864-kv4`, `rmsnorm`, `bias=False`."""
-    return [
-        f"{SIZE_LETTERS[name]}{value}"
-        if name in SIZE_LETTERS
-        else (value if isinstance(value, str) else f"{name}={value}")
-        for name, value in changes.written().items()
-    ]
+def _budget(variant: Variant, study: StudySpec) -> Budget | None:
+    """The point's budget; seconds as the FLOPs that the study's hardware computes in them."""
+    budget = variant.budget or study.budget
+    if budget is None or budget.wall_seconds is None:
+        return budget
+    if study.hardware is None:
+        raise ValueError(
+            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}"
+        )
+    kind = "dense" if variant.matches_dense or budget.match_flops_of else variant.ffn.kind
+    rate = flops_per_second(study.hardware, kind, study.hardware.gpus)
+    spent = {"wall_seconds": None, "train_flops": budget.wall_seconds * rate}
+    return budget.model_copy(update=spent)
 
 
-def _guide_parts(guide: GuideConfig | None) -> list[str]:
-    """The parts of an id that tell a guide: its ratio, and what differs from the defaults."""
-    if guide is None:
-        return []
-    changed = guide.model_dump(exclude_defaults=True, exclude={"ratio", "reduce_flops"})
-    whole = [] if guide.reduce_flops else ["everystep"]
-    return [f"guided{guide.ratio:g}", *changed.values(), *whole]
+def _error(
+    spec: Loaded[StudySpec], location: Location, variant: Variant, error: ValueError
+) -> InputError:
+    return spec.error(location, f"with preset {variant.preset}: {reason(error)}")
 
 
-def _check_total(spec: Loaded[StudySpec], planned: list[Point]) -> None:
-    total, cap = sum(point.train_flops for point in planned), spec.value.max_total_flops
-    if total > cap:
+def _width_location(item: Combination, study: StudySpec) -> Location:
+    if study.grid and item.location[0] == "grid":
+        return ("grid", "width", study.grid.width.index(item.variant.width))
+    return (*item.location, "width")
+
+
+def _check_total(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+    total = sum(point.train_flops for point in planned)
+    total += sum(item.max_train_flops for item in searched)
+    if total > spec.value.max_total_flops:
+        samples = sum(item.trials for item in searched)
+        searching = f" and the search's {samples} samples" if samples else ""
         raise spec.error(
             ("max_total_flops",),
-            f"the {len(planned)} points need {total:.4g} training FLOPs; raise it to that or "
-            "remove points",
+            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; raise it to "
+            f"that or remove {'points or trials' if samples else 'points'}",
+        )
+
+
+def _rounded_up(total: float) -> float:
+    """To four digits, so that a cap of the printed number is enough."""
+    unit = 10 ** (math.floor(math.log10(total)) - 3)
+    return math.ceil(total / unit) * unit
+
+
+def _check_gpu_hours(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+    cap, hardware = spec.value.max_gpu_hours, spec.value.hardware
+    if cap is None:
+        return
+    if hardware is None:
+        raise spec.error(
+            ("max_gpu_hours",),
+            "hours are planned for stated hardware; add hardware: {accelerator: a100-80g}",
+        )
+    work = [(point.config.model.ffn.kind, point.train_flops) for point in planned]
+    work += [(open.item.variant.ffn.kind, open.max_train_flops) for open in searched]
+    total = sum(gpu_hours(hardware, kind, train_flops) for kind, train_flops in work)
+    if total > cap:
+        raise spec.error(
+            ("max_gpu_hours",),
+            f"the study needs {math.ceil(total)} GPU-hours of {hardware.accelerator} as planned; "
+            "raise it to that or remove points",
         )

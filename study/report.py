@@ -20,7 +20,7 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
     """
     try:
         return report.write_report(
-            _table(study, records), study.directory, f"Study {study.name}", _curves(study)
+            table(study, records), study.directory, f"Study {study.name}", _curves(study)
         )
     except runs.RunTableError as error:
         raise InputError(str(error)) from error
@@ -36,7 +36,8 @@ def _curves(study: Study) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=list(CURVE_COLUMNS)) if rows else None
 
 
-def _table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
+def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
+    """The run table: recorded runs, and a row for each planned point without one."""
     recorded = runs.load_mlflow(ledger.tracking_uri(study.runs_dir), study.name)
     # MLflow cannot know of a driver that was killed: its points would stand as running.
     states = ledger.states(study, records)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from study import ledger, ray_session
+from study import continuation, ledger, ray_session, spending
 from study.ledger import Record
 from study.plan import Point, Study
+from study.preemption import STOP_FILE, stop_on_signal
 from study.status import Display, Outcome
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.record import exclusive
+from workloads.record import Result, exclusive, read_result
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+    from study.recorder import Recorder
 
 MAX_RETRIES = 3
 DRIVER_PATIENCE_SECONDS = 1.0
@@ -22,26 +29,89 @@ def run(study: Study, display: Display) -> Outcome:
     """Train every point that has not ended.
 
     Safe to kill at any time: the same call goes on with what is missing. Raises InputError when a
-    point cannot be placed, or another process runs the study.
+    point cannot be placed, another process runs the study, or MLflow does not answer.
     """
+    from study.recorder import Recorder
+
     # One driver a study; the lock goes with the process.
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS):
         records = ledger.read(ledger.tracking_uri(study.runs_dir), study.name)
         ledger.check_identities(study.points, records)
-        missing = [p for p in study.points if p.id not in records or not records[p.id].ended]
+        outcome, rounds = Outcome(), _Rounds(study, records)
+        study, missing = rounds.next()
         if not missing:
-            return Outcome(slots=0)
-        dataset = shards.prepare(study.spec.value.data, study.data_root)
-        return _run_trials(study, missing, records, dataset.directory.resolve(), display)
+            return outcome
+        recorder, trained = Recorder(study, records), 0
+        try:
+            while missing:
+                display.plan(study)
+                missing = _record_ended(study, missing, recorder, display, outcome)
+                if missing:
+                    trained += len(missing)
+                    spending.balance(study, records)
+                    continuation.prepare(study, missing, records)
+                    _run_trials(study, missing, recorder, display, outcome)
+                if outcome.stopped:
+                    break
+                study, missing = rounds.next()
+        finally:
+            outcome.undelivered = recorder.close(len(outcome.results) == trained)
+        return outcome
+
+
+class _Rounds:
+    """What to train next: all points that have not ended; then the search's samples, by batches."""
+
+    def __init__(self, study: Study, records: dict[str, Record]) -> None:
+        self._study, self._known = study, dict(records)
+        self._tried: dict[str, Point] = {}
+        self._searcher = None
+        if study.searched:  # importing Optuna takes a second
+            from study.search import Searcher
+
+            self._searcher = Searcher(study)
+
+    def next(self) -> tuple[Study, list[Point]]:
+        """The study with all samples so far, and its points that have not ended or been tried."""
+        for point in self._tried.values():  # the ledger may not have been reached
+            if result := read_result(self._study.run_dir(point), point.fingerprint):
+                self._known[point.id] = Record("", {"status": result.status}, _metrics(result))
+        if self._searcher:
+            self._study = self._searcher.advance(self._study, self._known, self._tried)
+        missing = [p for p in self._study.points if not self._settled(p)]
+        self._tried |= {point.id: point for point in missing}
+        return self._study, missing
+
+    def _settled(self, point: Point) -> bool:
+        record = self._known.get(point.id)
+        return point.id in self._tried or (record is not None and record.ended)
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    known = {"val_loss": result.val_loss, "train_flops": result.train_flops}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _record_ended(
+    study: Study, points: list[Point], recorder: Recorder, display: Display, outcome: Outcome
+) -> list[Point]:
+    """Deliver the results that an earlier launch could not; return the points without one."""
+    left = []
+    for point in points:
+        if result := read_result(study.run_dir(point), point.fingerprint):
+            recorder.start(point)
+            recorder.end(point, result)
+            display.ended(point, result)
+            outcome.delivered += 1
+        else:
+            left.append(point)
+    return left
 
 
 def _run_trials(
-    study: Study,
-    missing: list[Point],
-    records: dict[str, Record],
-    dataset_dir: Path,
-    display: Display,
-) -> Outcome:
+    study: Study, missing: list[Point], recorder: Recorder, display: Display, outcome: Outcome
+) -> None:
+    dataset = shards.prepare(study.spec.value.data, study.data_root)
     resources = study.spec.value.resources
     with ray_session.connected(resources):
         # Ray reads its environment on import, and `connected` has set it.
@@ -51,18 +121,26 @@ def _run_trials(
         from study.trial import run_point
 
         try:
-            slots = ray_session.slots(resources)
+            outcome.slots = ray_session.slots(resources)
         except InputError as error:
             raise study.spec.error(("resources",), str(error)) from None
         scratch = study.directory / "ray"
         shutil.rmtree(scratch, ignore_errors=True)
-        driver = Driver(study, missing, records, display, Outcome(slots))
+        driver = Driver(study, missing, recorder, display, outcome)
+        tasks = _tasks(study, missing, dataset.directory.resolve())
+        stop_file = study.directory / STOP_FILE
         # What Ray prints goes to a file: of a death, the display shows the cause in one line.
-        with display, (study.directory / "ray.log").open("w") as log, redirect_stdout(log):
+        log = (study.directory / "ray.log").open("w")
+        with stop_on_signal(stop_file), display, log, redirect_stdout(log):
             tune.Tuner(
                 tune.with_resources(run_point, ray_session.trial_resources(resources)),
-                param_space={"task": tune.grid_search(_tasks(study, missing, dataset_dir))},
-                tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=True),
+                param_space={"task": tune.grid_search(tasks)},
+                tune_config=tune.TuneConfig(
+                    scheduler=_scheduler(study),
+                    max_concurrent_trials=outcome.slots,
+                    # A point that is stopped may not let go of its actor in time for the next.
+                    reuse_actors=study.spec.value.scheduler is None,
+                ),
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=str(scratch),
@@ -71,7 +149,15 @@ def _run_trials(
                     verbose=0,
                 ),
             ).fit()
-        return driver.outcome
+        outcome.stopped = stop_file.exists()
+
+
+def _scheduler(study: Study) -> TrialScheduler | None:
+    """What Tune asks at each evaluation; None is FIFO."""
+    from study.schedulers import LearningRateAsha
+
+    chosen = study.spec.value.scheduler
+    return LearningRateAsha(study, chosen.asha) if chosen else None
 
 
 def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
@@ -85,6 +171,8 @@ def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
             run_dir=study.run_dir(point),
             dataset_dir=dataset_dir,
             resources=study.spec.value.resources,
+            max_total_flops=study.spec.value.max_total_flops,
+            stop_file=study.directory / STOP_FILE,
         ).model_dump_json()
         for point in sorted(points, key=lambda point: -point.train_flops)
     ]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study import estimate, ledger
-from study.ledger import ENDED, Record
-from study.plan import FLOP_CONVENTION, Point, Study
-from workloads.flops import ffn_fraction
+from study.ledger import Record
+from study.overview import Overview
+from study.plan import Point, Study
+from study.tables import STYLES, duration, new_table, print_whole, styled
 from workloads.record import Result, Row
 
-STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
+# Above so many points, `plan` lists the first, and `status` those that want attention only.
+MANY_POINTS = 200
+UNREMARKABLE = {"finished", "missing"}
 
 
 @dataclass
@@ -29,11 +30,16 @@ class Outcome:
     """What one launch brought to an end, by point id, `slots` points at a time; 0 if none was due.
 
     `earlier_seconds` is the training time that these points had on record when it began; work
-    repeated after a kill does not count a second time.
+    repeated after a kill does not count a second time. `delivered` counts results of earlier
+    launches that MLflow had not got; `undelivered` is why it lacks some still. `stopped` is true
+    when it was told to stop.
     """
 
-    slots: int
+    slots: int = 0
     results: dict[str, Result] = field(default_factory=dict)
+    delivered: int = 0
+    undelivered: str = ""
+    stopped: bool = False
     earlier_seconds: float = 0.0
 
     @property
@@ -69,6 +75,10 @@ class Display:
     ) -> None:
         self._live.stop()
 
+    def plan(self, study: Study) -> None:
+        """Take up the points that a search has added."""
+        self._points = study.points
+
     def started(self, point: Point, earlier: list[Row]) -> None:
         """The point started; `earlier` is what it had recorded in another launch."""
         self._running[point.id] = point
@@ -90,11 +100,13 @@ class Display:
         self._say("retrying", point, f"from its last checkpoint, after: {cause}")
 
     def ended(self, point: Point, result: Result) -> None:
-        self._running.pop(point.id)
+        self._running.pop(point.id, None)
         self._ended[point.id] = result.status
         if result.status == "finished":
             loss = f"val_loss {result.val_loss:.4f} nats/token"
             text = f"{loss}, {result.bits_per_byte:.4f} bits/byte"
+        elif result.status == "stopped":
+            text = f"by ASHA at {result.train_flops:.3g} FLOPs, val_loss {result.val_loss:.4f}"
         else:
             text = f"non-finite loss at step {result.step + 1}"
         seconds = duration(result.train_seconds)
@@ -139,44 +151,33 @@ class Display:
         )
 
 
-def print_plan(
-    console: Console, study: Study, states: dict[str, str], seconds: dict[str, float], basis: str
-) -> None:
-    """The points, what each costs, and the totals."""
-    table = _table(
-        "point", "params", "FFN params", "of dense", "tokens", "train FLOPs", "time here", "state"
-    )
-    for point in study.points:
-        table.add_row(
-            point.id,
-            _count(point.params.total),
-            _count(point.params.ffn),
-            f"{ffn_fraction(point.config.model):.4g}",
-            _count(point.config.tokens),
-            f"{point.train_flops:.2e}",
-            duration(seconds[point.id]),
-            _styled(states[point.id]),
-        )
-    _print_whole(console, table)
-    total = sum(point.train_flops for point in study.points)
-    left = [point for point in study.points if states[point.id] not in ENDED]
-    side_by_side = estimate.slots(study.spec.value.resources)
-    console.print(
-        f"{len(study.points)} points, {total:.3g} of at most "
-        f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
-        f"{len(left)} to run, about "
-        f"{duration(sum(seconds[point.id] for point in left) / side_by_side)} here, "
-        f"{side_by_side} at a time.\nTimes rest on {basis}.",
-        highlight=False,
-    )
+def print_status(console: Console, overview: Overview) -> None:
+    """The points with their losses or causes of failure; spending, ETA and fits below."""
+    print_whole(console, _status_table(overview))
+    for line in _status_lines(overview):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_status(console: Console, study: Study, records: dict[str, Record]) -> None:
-    """The state of every point, with its loss or the cause of its failure, and FLOPs spent."""
-    states = ledger.states(study, records)
-    table = _table("point", "val_loss", "bits/byte", "budget", "seconds", "state", "cause")
-    for point in study.points:
-        record = records.get(point.id, Record(""))
+def watch(console: Console, look: Callable[[], Overview], seconds: float) -> None:
+    """Show the status anew every so many seconds, until no point is left to train or Ctrl-C."""
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            overview = look()
+            lines = map(Text, _status_lines(overview))
+            live.update(Group(_status_table(overview), *lines), refresh=True)
+            if overview.complete:
+                return
+            time.sleep(seconds)
+
+
+def _status_table(overview: Overview) -> Table:
+    table = new_table("point", "val_loss", "bits/byte", "budget", "seconds", "state", "cause")
+    large = len(overview.study.points) > MANY_POINTS
+    for point in overview.study.points:
+        state = overview.states[point.id]
+        if large and state in UNREMARKABLE:
+            continue
+        record = overview.records.get(point.id, Record(""))
         values = record.metrics
         table.add_row(
             point.id,
@@ -184,42 +185,37 @@ def print_status(console: Console, study: Study, records: dict[str, Record]) -> 
             f"{values['bits_per_byte']:.4f}" if "bits_per_byte" in values else "-",
             f"{values.get('train_flops', 0) / point.train_flops:.0%}",
             f"{values['train_seconds']:.0f}" if "train_seconds" in values else "-",
-            _styled(states[point.id]),
+            styled(state),
             record.tags.get("failure", ""),
         )
-    _print_whole(console, table)
-    counts = Counter(states.values())
-    spent = sum(r.metrics.get("train_flops", 0) for r in records.values())
-    total = sum(point.train_flops for point in study.points)
-    summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    console.print(f"{summary}; {spent:.3g} of {total:.3g} FLOPs spent", highlight=False)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in columns:
-        words = name in ("point", "state", "cause")
-        table.add_column(name, justify="left" if words else "right", no_wrap=name != "cause")
     return table
 
 
-def _print_whole(console: Console, table: Table) -> None:
-    """Print as wide as it is: a terminal that is narrower wraps lines rather than lose digits."""
-    needed = Measurement.get(console, console.options.update(max_width=500), table).maximum
-    console.width = max(console.width, needed)
-    console.print(table)
+def _status_lines(overview: Overview) -> list[str]:
+    """What the table does not say: totals against the plan, the time left, the fits so far."""
+    lines = [_spending(overview)]
+    if len(overview.study.points) > MANY_POINTS:
+        lines.insert(0, "The table leaves finished and missing points out; --json lists all.")
+    if (eta := overview.eta_seconds) is not None:
+        lines.append(f"ETA {duration(eta)}, at the pace of the points that are running.")
+    return lines + [
+        f"{fit.arm}: loss falls as C^{-fit.b:.4g} so far, {fit.level:.0%} interval of b "
+        f"[{fit.low:.4g}, {fit.high:.4g}] from {fit.runs} runs."
+        for fit in overview.fits()
+    ]
 
 
-def _styled(state: str) -> Text:
-    return Text(state, STYLES.get(state, "yellow"))
-
-
-def _count(value: int) -> str:
-    """A count with a metric prefix: `1.28M`, `25.5G`."""
-    for size, prefix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            return f"{value / size:.4g}{prefix}"
-    return str(value)
+def _spending(overview: Overview) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in overview.counts.items())
+    executed, planned_hours = overview.executed_flops, overview.planned_hours
+    repeated = "" if executed is None else f" ({executed:.3g} executed, repetitions included)"
+    hours = duration(overview.train_hours * 3600)
+    if planned_hours is not None:
+        hours += f" of about {duration(planned_hours * 3600)}"
+    return (
+        f"{counts}; {overview.train_flops:.3g} of {overview.planned_flops:.3g} FLOPs{repeated}, "
+        f"cap {overview.study.spec.value.max_total_flops:.3g}; {hours} of training"
+    )
 
 
 def _progress_text(point: Point, row: Row) -> str:
@@ -228,11 +224,3 @@ def _progress_text(point: Point, row: Row) -> str:
         f"{row['tokens_per_second']:,.0f} tokens/s, "
         f"{row['step'] / point.config.total_steps:.0%} of budget"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the largest fitting unit: `42 s`, `3.5 min`, `2.1 h`, `14 d`, `67 y`."""
-    for size, unit in ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"

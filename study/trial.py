@@ -2,7 +2,8 @@
 
 A point with `num_workers: 0` trains in the trial's own process, which Tune reuses for the next
 point; with 1 or more, the trial starts a Ray Train `TorchTrainer`. Either way the same function
-trains behind the same report, resumes from the point's own directory, and leaves its result there.
+trains behind the same report, resumes from the point's own directory, and leaves its result there;
+or the cause that there is none.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import torch
 from ray import train as ray_train
 from ray import tune
 
+from study import causes
+from study.preemption import stopping
 from study.spec import Resources
+from study.spending import admission
 from workloads.config import Config, RunConfig
 from workloads.data.shards import open_dataset
+from workloads.errors import Preempted, Refused
 from workloads.record import Row
 from workloads.train import train
 
@@ -25,18 +30,27 @@ START_ATTEMPTS = 10
 
 
 class Task(Config):
-    """All that a trial needs to train one point; directories are absolute and shared by nodes."""
+    """All that a trial needs to train one point; directories are absolute and shared by nodes.
+
+    The point trains while `stop_file` is absent and within the study's `max_total_flops`, of which
+    the directories beside `run_dir` say what is spent.
+    """
 
     point_id: str
     run: RunConfig
     run_dir: Path
     dataset_dir: Path
     resources: Resources
+    max_total_flops: float
+    stop_file: Path
 
 
 def run_point(config: dict[str, Any]) -> None:
     """The Tune trainable; `config["task"]` is a Task as JSON."""
     task = Task.model_validate_json(config["task"])
+    causes.clear(task.run_dir)
+    if task.stop_file.exists():
+        return
     if task.resources.num_workers == 0:
         _train(task, tune.report)
     else:
@@ -55,6 +69,7 @@ def _train_on_workers(task: Task) -> None:
         scaling_config=ray_train.ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
+            accelerator_type=resources.accelerator_type,
             resources_per_worker={name: count for name, count in per_worker.items() if count},
         ),
         run_config=ray_train.RunConfig(
@@ -74,4 +89,14 @@ def _train_worker(config: dict[str, Any]) -> None:
 def _train(task: Task, report: Callable[[Row], None]) -> None:
     # The sum over threads depends on their number: fix it, so that numbers repeat.
     torch.set_num_threads(task.resources.cpus_per_worker)
-    train(task.run, open_dataset(task.dataset_dir), task.run_dir, report)
+    admit = admission(task.run_dir.parent, task.run_dir, task.max_total_flops)
+    try:
+        with stopping(task.stop_file) as stop:
+            train(task.run, open_dataset(task.dataset_dir), task.run_dir, report, admit, stop)
+    except Refused as error:  # and to try again would not help
+        causes.leave(task.run_dir, str(error))
+    except Exception as error:
+        if isinstance(error, Preempted) and task.stop_file.exists():
+            return
+        causes.leave(task.run_dir, causes.describe(error))
+        raise

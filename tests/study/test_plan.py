@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from study import plan
 from tests.study.launching import ROOT, study_cli
+from workloads.presets import PRESETS
 
 SPECS = ROOT / "study" / "specs"
 
@@ -103,3 +105,84 @@ def test_adding_a_size_keeps_the_other_points(tmp_path: Path) -> None:
     before = {p.id: p.fingerprint for p in plan.load(SPECS / "quickstart.yaml", tmp_path).points}
     after = {p.id: p.fingerprint for p in plan.load(larger, tmp_path).points}
     assert len(after) == 12 and before.items() <= after.items()
+
+
+WIDTHS = """\
+study: widths
+max_total_flops: 1.0e14
+grid:
+  preset: [nano, micro]
+  width: [0.5, 1, 2]
+  ffn: [{kind: dense}, {kind: lowrank, fraction: 0.3125}]
+  guide: [null, {ratio: 0.4}]
+  seed: [0, 1]
+"""
+
+
+def load(tmp_path: Path, text: str) -> plan.Study:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    return plan.load(path, tmp_path)
+
+
+def test_widths_are_sizes_of_the_same_curve(tmp_path: Path) -> None:
+    study = load(tmp_path, WIDTHS)
+    without = load(tmp_path, WIDTHS.replace("  width: [0.5, 1, 2]\n", ""))
+    assert len(study.points) == 3 * len(without.points) == 2 * 3 * 3 * 2
+    assert {p.id: p.fingerprint for p in without.points}.items() <= {
+        p.id: p.fingerprint for p in study.points
+    }.items()
+    for point in study.points:
+        width, preset = point.variant.width, PRESETS[point.variant.preset]
+        assert point.config.model.hidden_dim == width * preset.model.hidden_dim
+        assert point.config.optimizer.learning_rate == preset.learning_rate
+        assert point.config.tokens == preset.tokens
+        name = f"{point.variant.preset}-" + ("" if width == 1 else f"w{width:g}-")
+        assert point.id.startswith(name + point.config.model.ffn.kind)
+    arms = {"dense", "lowrank 31.25%", "lowrank 31.25% guided 0.4"}
+    assert {point.variant.arm_name() for point in study.points} == arms
+
+
+def test_every_dropped_combination_is_listed_with_its_reason(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        WIDTHS
+        + "exclude:\n"
+        + "  - {preset: micro, width: 2}\n"
+        + "  - {ffn: {kind: lowrank}, guide: {ratio: 0.4}, seed: 1}\n"
+        + "  - {preset: nano, width: 0.5, guide: null, seed: 0}\n"
+    )
+    text = study_cli("plan", path, "--runs", tmp_path).stdout
+    found = json.loads(study_cli("plan", path, "--json", "--runs", tmp_path).stdout)
+    dropped = {item["point"]: item["reason"] for item in found["dropped"]}
+    assert len(found["points"]) + len(dropped) == 2 * 3 * 2 * 2 * 2
+    assert dropped["nano w0.5 dense guided 0.4 seed1"].startswith(
+        "a dense FFN has nothing to guide"
+    )
+    assert dropped["micro w2 lowrank 31.25% guided 0.4 seed0"] == "exclude[0] matches it"
+    assert dropped["nano lowrank 31.25% guided 0.4 seed1"] == "exclude[1] matches it"
+    assert dropped["nano w0.5 dense seed0"] == "exclude[2] matches it"
+    reasons = Counter(reason.partition(" ")[0] for reason in dropped.values())
+    assert reasons == {"a": 12, "exclude[0]": 6, "exclude[1]": 5, "exclude[2]": 2}
+    for point, reason in dropped.items():
+        assert f"dropped: {point}: {reason}\n" in text
+    left = {point["id"] for point in found["points"]}
+    assert not any(id.startswith("micro-w2-") for id in left)
+    assert {point["width"] for point in found["points"]} == {0.5, 1, 2}
+
+
+def test_excluding_by_the_presets_learning_rate_and_by_rank(tmp_path: Path) -> None:
+    text = """\
+study: a
+max_total_flops: 1.0e14
+grid:
+  preset: [nano, micro]
+  ffn: [{kind: lowrank, rank: 8}, {kind: blockdense, rank: 16, nblocks: 2}]
+points: [{preset: nano, seed: 3}]
+exclude: [{learning_rate: 3.0e-3, ffn: {rank: 8}}, {ffn: {nblocks: 2}}]
+"""
+    study = load(tmp_path, text)
+    assert [(p.variant.preset, p.variant.arm_name()) for p in study.points] == [
+        ("nano", "lowrank r8"),
+        ("nano", "dense"),
+    ]

@@ -33,6 +33,53 @@ MISTAKES = {
     "budget below a step": ("steps: 20", "tokens: 100", 6, "less than one step", "raise it"),
     "over the cap": ("1.0e12", "1.0e9", 2, "max_total_flops = 1000000000.0", "raise it to"),
     "point twice": ("rank: 8", "rank: 8}\n    - {kind: lowrank, rank: 8", 8, "already", "remove"),
+    "true for a number": ("steps: 20", "steps: true", 8, "budget.steps = True", "valid integer"),
+    "text for a number": ("steps: 20", 'steps: "20"', 8, "budget.steps = '20'", "valid integer"),
+    "half a step": ("steps: 20", "steps: 2.5", 8, "budget.steps = 2.5", "valid integer"),
+    "number for a switch": ("rank: 8", "rank: 8, keep_first_dense: 1", 7, "dense = 1", "boolean"),
+    "width": (
+        "[pico]",
+        "[pico]\n  width: [1, 0.3]",
+        5,
+        "grid.width[1] = 0.3",
+        "keeps heads is 0.5",
+    ),
+    "excluded kind": (
+        "budget:",
+        "exclude: [{ffn: {kind: blockdense}}]\nbudget:",
+        8,
+        "exclude[0].ffn.kind = 'blockdense': excludes nothing",
+        "the nearest value is dense (of dense, lowrank)",
+    ),
+    "excluded number": (
+        "budget:",
+        "exclude: [{preset: pico, learning_rate: 1.0e-3}]\nbudget:",
+        8,
+        "exclude[0].learning_rate = 0.001: excludes nothing",
+        "the nearest value is 0.006",
+    ),
+    "excluded guide": (
+        "budget:",
+        "exclude: [{ffn: {kind: lowrank}, guide: {ratio: 0.5}}]\nbudget:",
+        8,
+        "exclude[0].guide.ratio = 0.5: excludes nothing",
+        "change or remove the row",
+    ),
+    "excluded everything": (
+        "budget:",
+        "exclude: [{preset: pico}]\nbudget:",
+        1,
+        "no point is left",
+        "exclude[0]",
+    ),
+    "empty exclude": ("budget:", "exclude: [{}]\nbudget:", 8, "matches everything", "give one of"),
+    "two shares": (
+        "rank: 8}",
+        "rank: 8}\n  guide: [{ratio: 0.5, match_flops_of: dense}]",
+        8,
+        "grid.guide[0]",
+        "exactly one of ratio and match_flops_of",
+    ),
     "not YAML": ("[pico]", "[pico", 5, "not valid YAML", "correct the line"),
 }
 
@@ -50,6 +97,16 @@ def test_mistake_is_one_line_that_names_place_value_and_remedy(
     assert message.startswith(f"{path}:{line}: ")
     assert what in message and remedy in message
     assert "\n" not in message
+
+
+def test_a_whole_number_may_have_an_exponent_and_a_switch_an_anchor(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    switch = "rank: 8, keep_first_dense: &no false}\n    - {kind: lowrank, rank: 4, "
+    switch += "keep_first_dense: *no"
+    path.write_text(GOOD.replace("steps: 20", "tokens: 1.0e+5").replace("rank: 8", switch))
+    points = plan.load(path, tmp_path).points
+    assert [point.config.steps for point in points] == [48, 48, 48]
+    assert [point.config.model.ffn.keep_first_dense for point in points] == [True, False, False]
 
 
 def test_good_file_has_its_points(tmp_path: Path) -> None:

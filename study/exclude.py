@@ -1,0 +1,110 @@
+"""`exclude`: partial matches on the fields of a study's combinations, which drop them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal, Self
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from workloads.config import Config
+from workloads.presets import PRESETS, KindName, PresetName, Variant
+from workloads.strict_yaml import Loaded, Location
+
+
+class _Match(Config):
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError(
+                f"matches everything; give one of {', '.join(type(self).model_fields)}"
+            )
+        return self
+
+
+class FFNMatch(_Match):
+    """Fields of an FFN as the study file gives them: a rank chosen by `fraction` is not given."""
+
+    kind: KindName | None = None
+    """The kind."""
+    rank: PositiveInt | None = None
+    """The rank, where the file gives it."""
+    nblocks: PositiveInt | None = None
+    """The number of blocks."""
+    fraction: PositiveFloat | None = None
+    """The fraction, where the file gives it."""
+
+
+class GuideMatch(_Match):
+    """Fields of a guide."""
+
+    ratio: PositiveFloat | None = None
+    """The share of the steps."""
+    mode: Literal["fixed_steps", "fixed_flops"] | None = None
+    """How the guide is paid for."""
+    match_flops_of: Literal["dense"] | None = None
+    """The share is chosen by FLOPs."""
+
+
+class Exclude(_Match):
+    """A row drops the combinations that have all of its values."""
+
+    preset: PresetName | None = None
+    """The preset."""
+    width: PositiveFloat | None = None
+    """The width multiplier."""
+    ffn: FFNMatch | None = None
+    """Some of the FFN's fields."""
+    guide: GuideMatch | None = None
+    """Some of the guide's fields; `null` matches training without one."""
+    learning_rate: PositiveFloat | None = None
+    """The peak learning rate, the preset's where none is given."""
+    seed: NonNegativeInt | None = None
+    """The seed."""
+
+    def matches(self, variant: Variant) -> bool:
+        return all(_value(variant, path) == wanted for path, wanted in self._wanted().items())
+
+    def check_matches_one(
+        self, spec: Loaded[Any], location: Location, variants: list[Variant]
+    ) -> None:
+        """Raises InputError, naming the nearest value, when no variant has all of the row's."""
+        for path, wanted in self._wanted().items():
+            found = [_value(variant, path) for variant in variants]
+            variants = [v for v, value in zip(variants, found, strict=True) if value == wanted]
+            if not variants:
+                message = f"excludes nothing: {_nearest(wanted, found)}; change or remove the row"
+                raise spec.error((*location, *path), message)
+
+    def _wanted(self) -> dict[tuple[str, ...], Any]:
+        """The row's values by their place in it."""
+        wanted: dict[tuple[str, ...], Any] = {}
+        for name, value in self.model_dump(exclude_unset=True).items():
+            nested = value if isinstance(value, dict) else None
+            if nested is None:
+                wanted[name,] = value
+            else:
+                wanted |= {(name, key): inner for key, inner in nested.items()}
+        return wanted
+
+
+def _value(variant: Variant, path: tuple[str, ...]) -> Any:
+    """The variant's value at the place of an exclude row's."""
+    if path == ("learning_rate",) and variant.learning_rate is None:
+        return PRESETS[variant.preset].learning_rate
+    value: Any = variant
+    for name in path:
+        value = getattr(value, name, None)
+    return value
+
+
+def _nearest(wanted: Any, found: list[Any]) -> str:
+    """The value among `found` that is nearest to the one wanted, and the others."""
+    known: list[Any] = list(dict.fromkeys(v for v in found if isinstance(v, str | int | float)))
+    if not known or wanted is None:
+        return "no combination has this and the values before it"
+    if isinstance(wanted, str):
+        nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
+    else:
+        nearest = min(known, key=lambda value: abs(value - wanted))
+    return f"the nearest value is {nearest} (of {', '.join(map(str, known))})"

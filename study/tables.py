@@ -1,0 +1,45 @@
+"""How tables and numbers look on the command line."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
+
+
+def new_table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in columns:
+        words = name in ("point", "state", "cause")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name != "cause")
+    return table
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print as wide as it is: a terminal that is narrower wraps lines rather than lose digits."""
+    needed = Measurement.get(console, console.options.update(max_width=500), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def styled(state: str) -> Text:
+    return Text(state, STYLES.get(state, "yellow"))
+
+
+def count(value: int) -> str:
+    """A count with a metric prefix: `1.28M`, `25.5G`."""
+    for size, prefix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{prefix}"
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest fitting unit: `42 s`, `3.5 min`, `2.1 h`, `14 d`, `67 y`."""
+    for size, unit in ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,186 @@
+"""What a study file may say of tuning: which dimensions to search, and when to stop a run early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from workloads.config import Config
+from workloads.parametrizations import PARAMETRIZATIONS
+from workloads.presets import FFNChoice, Variant
+
+Metric = Literal["val_loss", "train_flops"]
+
+
+class Asha(Config):
+    """Asynchronous successive halving among the learning rates of one model and budget."""
+
+    grace_flops: PositiveFloat
+    """Training FLOPs at which runs are first compared."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 4.0
+    """Runs are compared again at each multiple by this factor; one in so many goes on."""
+
+
+class Scheduler(Config):
+    """Which runs of a sweep are trained to the end."""
+
+    asha: Asha
+    """Stop the worse learning rates early."""
+
+
+def _scheduler(value: Any) -> Any:
+    if isinstance(value, str) and value != "fifo":
+        raise ValueError("no such scheduler; use fifo, or {asha: {grace_flops: 1.0e+12}}")
+    return None if value == "fifo" else value
+
+
+SchedulerChoice = Annotated[
+    Scheduler | None,
+    BeforeValidator(_scheduler, json_schema_input_type=Literal["fifo"] | Scheduler | None),
+]
+
+
+class _Dimension(Config):
+    @model_validator(mode="after")
+    def _one_range(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            ways = ", ".join(type(self).model_fields)
+            raise ValueError(f"a dimension has exactly one of {ways}; found {given or 'none'}")
+        low_high = getattr(self, given[0])
+        if given[0] != "choice" and low_high[0] >= low_high[1]:
+            raise ValueError(f"{given[0]} goes from a lower to a higher value; swap the two")
+        return self
+
+
+class Reals(_Dimension):
+    """A real dimension; samples have three significant digits."""
+
+    log: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Lowest and highest value, evenly on a logarithmic scale."""
+    uniform: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Lowest and highest value, evenly."""
+    choice: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """One of these."""
+
+    def bounds(self) -> list[float]:
+        """Values between or among which all samples are."""
+        return [*(self.log or self.uniform or self.choice or ())]
+
+    def contains(self, value: float) -> bool:
+        bounds = self.bounds()
+        return value in bounds if self.choice else bounds[0] <= value <= bounds[-1]
+
+
+class Wholes(_Dimension):
+    """A dimension of whole numbers."""
+
+    integers: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)] | None = None
+    """Lowest and highest value, both included, and the step between values, 1 if left out."""
+    choice: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """One of these."""
+
+    def bounds(self) -> list[int]:
+        """Every value that a sample can have."""
+        if self.integers is None:
+            return [*(self.choice or ())]
+        low, high, *step = self.integers
+        return [*range(low, high + 1, *step)]
+
+    def contains(self, value: float) -> bool:
+        return value in self.bounds()
+
+    @model_validator(mode="after")
+    def _has_two_values(self) -> Self:
+        if len(self.bounds()) < 2 and self.choice is None:
+            raise ValueError("the step is longer than from the lowest to the highest; lower it")
+        return self
+
+
+def _metrics(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class Search(Config):
+    """Optuna samples what the grid leaves open, separately for each of its combinations."""
+
+    learning_rate: Reals | None = None
+    """Peak learning rate, where the grid lists none."""
+    fraction: Reals | None = None
+    """Share of the dense FFN's weights, of FFNs that are given without a size."""
+    rank: Wholes | None = None
+    """Rank of FFNs that are given without a size."""
+    nblocks: Wholes | None = None
+    """Blocks of FFNs that are given without."""
+    trials: PositiveInt
+    """Samples for each combination; a sample drawn twice is trained once."""
+    metric: Annotated[
+        tuple[Metric, ...],
+        BeforeValidator(_metrics, json_schema_input_type=Metric | tuple[Metric, ...]),
+    ] = ("val_loss",)
+    """What is to be low: `val_loss`, or `[val_loss, train_flops]` for a Pareto front of both."""
+    seed: NonNegativeInt = 0
+    """Of the samples."""
+
+    @model_validator(mode="after")
+    def _is_a_search(self) -> Self:
+        if not any((self.learning_rate, self.fraction, self.rank, self.nblocks)):
+            raise ValueError("searches nothing; give learning_rate, fraction, rank or nblocks")
+        if self.fraction and self.rank:
+            raise ValueError("rank and fraction both give the size; remove one")
+        if self.metric not in (("val_loss",), ("val_loss", "train_flops")):
+            raise ValueError("metric is val_loss or [val_loss, train_flops]; change it")
+        return self
+
+    def open_in(self, variant: Variant) -> dict[str, Reals | Wholes]:
+        """The dimensions of the search that this combination leaves open, by name."""
+        open_names = {"learning_rate"} if variant.learning_rate is None else set[str]()
+        if isinstance(variant.ffn, OpenFFN):
+            open_names |= variant.ffn.open_sizes
+        return {
+            name: dimension
+            for name in ("learning_rate", "fraction", "rank", "nblocks")
+            if name in open_names and (dimension := getattr(self, name)) is not None
+        }
+
+
+def with_values(variant: Variant, values: Mapping[str, float]) -> Variant:
+    """The combination with values for what it leaves open, by dimension."""
+    sizes = {name: value for name, value in values.items() if name != "learning_rate"}
+    ffn = FFNChoice.model_validate(variant.ffn.model_dump() | sizes)
+    rate = values.get("learning_rate", variant.learning_rate)
+    return variant.model_copy(update={"ffn": ffn, "learning_rate": rate})
+
+
+def values_of(variant: Variant, names: Iterable[str]) -> dict[str, Any]:
+    """What a combination has for the dimensions `names`; None for what it leaves open."""
+    return {
+        name: getattr(variant if name in Variant.model_fields else variant.ffn, name)
+        for name in names
+    }
+
+
+class OpenFFN(FFNChoice):
+    """An FFN of a grid; a search may choose the sizes that it is given without."""
+
+    @property
+    def open_sizes(self) -> set[str]:
+        """What the kind needs and is not given: rank and fraction stand for each other."""
+        takes = PARAMETRIZATIONS[self.kind].sizes
+        sized = self.rank is not None or self.fraction is not None
+        rank = {"rank", "fraction"} if "rank" in takes and not sized else set[str]()
+        return rank | ({"nblocks"} if "nblocks" in takes and self.nblocks is None else set())
+
+    def check_size(self) -> None:
+        """What is given must fit together, whatever the rest will be."""
+        any_size = {name: 1 for name in self.open_sizes - {"fraction"}}
+        FFNChoice.model_validate(self.model_dump() | any_size)

@@ -1,0 +1,105 @@
+"""The templates of `cluster`: what they name is what the platform has."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import typer.main
+import yaml
+from ray.autoscaler._private.local.config import prepare_local
+
+import study.__main__
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+TEMPLATES = sorted(path for path in CLUSTER.iterdir() if path.is_file() and path.suffix != ".py")
+
+
+def text(name: str) -> str:
+    return (CLUSTER / name).read_text()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_commands_specs_and_files_that_are_named_exist(path: Path) -> None:
+    content = path.read_text()
+    commands: Any = typer.main.get_command(study.__main__.app)
+    assert set(re.findall(r"python -m study ([a-z]+) ", content)) <= set(commands.commands)
+    for name in re.findall(r"\b(?:study/specs|cluster)/[\w.-]+\w", content):
+        assert (ROOT / name).exists(), name
+
+
+def test_ray_cluster_is_valid_for_the_ray_that_is_installed() -> None:
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    config = yaml.safe_load(text("ray-a100.yaml"))
+    prepared, _ = prepare_local(config)
+    jsonschema.validate(prepared, json.loads(schema.read_text()))
+    for source in config["file_mounts"].values():
+        assert source.startswith("~") or (ROOT / source).exists()
+
+
+def test_ray_cluster_installs_every_package_that_the_platform_needs() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    block = pyproject.split("dependencies = [")[1].split("]\n")[0]
+    needed = set(re.findall(r'"([a-z][\w.-]*(?:\[[a-z,]+\])?)[=><;]', block)) - {"triton"}
+    installed = " ".join(yaml.safe_load(text("ray-a100.yaml"))["setup_commands"])
+    assert needed <= set(installed.replace("'", "").split())
+
+
+def test_kuberay_job_runs_this_ray_and_mounts_what_it_names() -> None:
+    job = yaml.safe_load(text("kuberay-rayjob.yaml"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == ray.__version__
+    pods: list[Any] = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for pod in (group["template"]["spec"] for group in pods):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        [container] = pod["containers"]
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        [mount] = container["volumeMounts"]
+        assert f"--runs {mount['mountPath']}/" in job["spec"]["entrypoint"]
+        assert {"MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} == {
+            variable["name"] for variable in container["env"]
+        }
+
+
+def test_slurm_script_is_bash() -> None:
+    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+
+
+def test_options_of_ray_and_mlflow_exist() -> None:
+    folder = Path(sys.executable).parent
+    for command, name in (("ray start", "slurm.sh"), ("mlflow server", "mlflow.service")):
+        program, sub = command.split()
+        help_text = subprocess.run(
+            [folder / program, sub, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        written = text(name).replace("\\\n", " ")
+        calls = [line for line in written.splitlines() if command in line and line[0] != "#"]
+        for option in re.findall(r"--[a-z][a-z-]+", " ".join(c.split(command)[1] for c in calls)):
+            assert re.search(rf"{option}\b", help_text), option
+
+
+def test_image_copies_files_that_exist() -> None:
+    for line in re.findall(r"^COPY (.+)$", text("Containerfile"), re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    unit = tmp_path / "mlflow.service"
+    content = text("mlflow.service").replace(
+        "/opt/structured-scaling/.venv/bin/mlflow", "/bin/true"
+    )
+    unit.write_text(content)
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert str(unit) not in done.stderr and done.returncode == 0, done.stderr
