@@ -6,9 +6,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from analysis.commands.compare import compare_command
+from analysis.commands.envelope import envelope_command
 from analysis.commands.fit import fit
 from analysis.commands.isoflop import isoflop_command
 from analysis.commands.next_runs import next_runs_command
+from analysis.commands.plot import HELP, plot_command
 from analysis.commands.predict import predict_command
 from analysis.report import write_report
 from analysis.runs import RunTableError, load_csv, load_mlflow
@@ -39,7 +41,9 @@ app.command()(fit)
 app.command(name="compare")(compare_command)
 app.command(name="predict")(predict_command)
 app.command(name="isoflop")(isoflop_command)
+app.command(name="envelope")(envelope_command)
 app.command(name="next-runs")(next_runs_command)
+app.command(name="plot", help=HELP)(plot_command)
 
 
 @app.command()
@@ -60,13 +64,15 @@ def report(
 ) -> None:
     """Fit validation loss against training FLOPs, one power law an arm, and write the report.
 
-    Give either RUNS.csv or --mlflow with --study. Writes runs.csv, fits.json, scaling.png,
-    scaling.svg, report.md and report.html to --out, and prints one sentence an arm.
+    Give either RUNS.csv or --mlflow with --study. Writes report.html and report.md, the figure
+    scaling as SVG, PDF and PNG, runs.csv, fits.json with everything, and tables/ as CSV, LaTeX and
+    Markdown to --out, and prints one sentence an arm.
 
     \b
     Examples:
       python -m analysis report --mlflow sqlite:///mlflow.db --study quickstart --out out
       python -m analysis report out/runs.csv --out again --title "Quickstart"
+      python -m analysis report analysis/published/scaling.csv --out published
     """
     try:
         if runs and not (mlflow or study):

@@ -3,14 +3,12 @@
 A table of curves has one row for each recorded step of each run; see `CURVE_COLUMNS`.
 """
 
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis.figures import COLOURS, LINES
+from analysis.runs import RunTableError, nearest
+from analysis.table import number_column
 
 # Each with its unit or meaning; the last two may be empty in a row.
 CURVE_COLUMNS = {
@@ -21,51 +19,29 @@ CURVE_COLUMNS = {
     "train_loss": "loss of that step's batch, nats per token",
     "val_loss": "validation loss, nats per token",
 }
+TEXT = ("point_id", "arm")
 
 
-def curves_figure(curves: pd.DataFrame) -> Figure:
-    """Training loss against step, and validation loss against FLOPs; a line for each run.
+def load_curves(path: Path) -> pd.DataFrame:
+    """Read a table of curves from CSV, as a report writes it beside its run table.
 
-    Args:
-        curves: a table with `CURVE_COLUMNS`, the rows of a run in the order of its steps.
+    Raises:
+        RunTableError: the file cannot be read, lacks a column, or holds a bad number.
     """
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    arms = list(curves["arm"].unique())
-    _draw(left, curves, arms, "step", "train_loss", marker="")
-    left.set(xlabel="optimizer step", ylabel="training loss (nats per token)")
-    _draw(right, curves, arms, "train_flops", "val_loss", marker=".")
-    right.set(xlabel="training FLOPs", ylabel="validation loss (nats per token)")
-    legend = figure.legend(
-        [Line2D([], [], **_look(index)) for index in range(len(arms))],
-        arms,
-        loc="outside upper left",
-        ncols=min(3, len(arms)),
-        alignment="left",
-        frameon=False,
-        handlelength=3.4,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # an arm's name may hold a dollar sign
-    return figure
-
-
-def _draw(axes: Axes, curves: pd.DataFrame, arms: list[str], x: str, y: str, marker: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
-    rows = curves.dropna(subset=[y])
-    ends = []
-    for _, run in rows.groupby("point_id", sort=False):
-        look = _look(arms.index(run["arm"].iloc[0]))
-        axes.plot(run[x], run[y], linewidth=1.1, alpha=0.8, marker=marker, **look)
-        ends.append(run[y].iloc[-1])
-    if ends:
-        # The first steps fall from ln(vocabulary), and would leave the rest a flat line.
-        low = rows[y].to_numpy().min()
-        axes.set_ylim(low - 0.05, max(max(ends) + 0.3, low + 1.0))
-
-
-def _look(index: int) -> dict[str, Any]:
-    """Colour and line style of an arm, as in the scaling figure."""
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunTableError(
+            f"{path}: training curves cannot be read ({first}); `study report` writes curves.csv "
+            "beside runs.csv where the runs' folders are at hand"
+        ) from error
+    for name, meaning in CURVE_COLUMNS.items():
+        if name not in frame.columns:
+            raise RunTableError(
+                f"{path}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
+                f"rename or add it ({meaning})"
+            )
+        if name not in TEXT:
+            frame[name] = number_column(frame, str(path), name)
+    return frame.filter(list(CURVE_COLUMNS))

@@ -119,11 +119,11 @@ def _refine_block(
         own = weights[rows] if weights is not None and weights.ndim == 2 else weights
         fresh = steps <= 3 or steps % RENEWED == 0
         new = derivatives(law, tried, points.of(rows), delta, own, free, features, fresh)
-        slope = (state.g[rows] * d).sum(axis=1)
-        curve = 0.5 * (d[:, None, :] @ state.H[rows] @ d[:, :, None])[:, 0, 0]
-        foreseen = -(slope + curve)
         noise = ROUNDING * np.abs(state.objective[rows])
         with np.errstate(all="ignore"):
+            slope = (state.g[rows] * d).sum(axis=1)
+            curve = 0.5 * (d[:, None, :] @ state.H[rows] @ d[:, :, None])[:, 0, 0]
+            foreseen = -(slope + curve)
             gained = state.objective[rows] - new.objective
             level = (np.abs(gained) <= noise) & (_norm(new) < _norm(state, rows))
             better = np.isfinite(new.objective) & ((gained > 1e-4 * -slope) | level)
@@ -156,7 +156,8 @@ def _solve(H: Array, M: Array, damping: Array, rhs: Array) -> Array:
     An LDL' factorization, vectorized over problems. A negative pivot counts by its size, which
     keeps d a direction of descent and as long as the curvature allows.
     """
-    A = H + damping[:, None, None] * M
+    with np.errstate(invalid="ignore"):
+        A = H + damping[:, None, None] * M
     A[~np.isfinite(A)] = 0
     x = np.where(np.isfinite(rhs), rhs, 0)
     p = A.shape[1]

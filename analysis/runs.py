@@ -41,6 +41,10 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),
     "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
     "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's"),
+    "guide_ratio": Column(
+        "param", "number", "share of the steps that are self-guided; empty if none"
+    ),
+    "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
@@ -60,6 +64,7 @@ RUN_COLUMNS: dict[str, Column] = {
 # Why a run of this status takes no part in a fit.
 EXCLUDED_STATUS = {
     "diverged": "diverged",
+    "stopped": "stopped early: its sweep had better runs",
     "failed": "failed",
     "running": "still running",
     "interrupted": "interrupted: stopped half way",

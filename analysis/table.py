@@ -46,6 +46,7 @@ class Excluded:
 
     row: int
     reason: str
+    arm: str | None = None  # None where the table has no arms
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,27 @@ class Table:
         """The rows of each arm in order of appearance; one table named `all` without arms."""
         if self.arm is None:
             return {"all": self}
-        return {str(name): self.take(self.arm == name) for name in dict.fromkeys(self.arm)}
+        return {str(name): self._one_arm(name) for name in dict.fromkeys(self.arm)}
+
+    def _one_arm(self, name: object) -> "Table":
+        """The rows of one arm, and of the rows left out its own."""
+        left = self.left_out
+        own = None if left is None or left.arm is None else left.take(left.arm == name)
+        return replace(
+            self.take(self.arm == name),
+            excluded=tuple(row for row in self.excluded if row.arm == str(name)),
+            left_out=own if own is not None and own.n else None,
+        )
+
+    def listed(self, i: np.intp, reason: str) -> Excluded:
+        """Row i of this table as one that stays out."""
+        return Excluded(int(self.row[i]), reason, None if self.arm is None else str(self.arm[i]))
 
     def exclude(self, out: NDArray[np.bool_], reason: str) -> "Table":
         """The table without the rows `out`, which join `excluded` and `left_out`."""
         if not out.any():
             return self
-        listed = tuple(Excluded(int(row), reason) for row in self.row[out])
+        listed = tuple(self.listed(i, reason) for i in np.flatnonzero(out))
         gone = replace(self.take(out), left_out=None, excluded=())
         before = self.left_out
         return replace(
@@ -183,9 +198,7 @@ def table_of(
             reasons[i] = f"{name} is {values[i]:g}, not a finite positive number"
     table, reasons = _one_convention(frame, source, columns, needs, keep, table, reasons)
     out = reasons != ""
-    listed = tuple(
-        Excluded(int(row), str(why)) for row, why in zip(table.row[out], reasons[out], strict=True)
-    )
+    listed = tuple(table.listed(i, str(reasons[i])) for i in np.flatnonzero(out))
     spare = out & usable & ~duplicated
     kept = replace(
         table.take(~out), excluded=listed, left_out=table.take(spare) if spare.any() else None
@@ -203,7 +216,7 @@ def with_column(table: Table, variable: str, column: str) -> Table:
     """The same rows with `variable` read from another column of their file."""
     frame = read_frame(Path(table.source)).rename(columns=str)
     _find(frame, table.source, column, variable, required=True)
-    values = _number_column(frame, table.source, column)[table.row - 1]
+    values = number_column(frame, table.source, column)[table.row - 1]
     return replace(table, values={**table.values, variable: values})
 
 
@@ -240,7 +253,7 @@ def _numbers(
             given[name] = None
             continue
         given[name] = _find(frame, source, asked, name, required=False)
-    values = {n: _number_column(frame, source, c) for n, c in given.items() if c is not None}
+    values = {n: number_column(frame, source, c) for n, c in given.items() if c is not None}
     if "tokens" in needs and "tokens" not in values and {"params", "flops"} <= set(values):
         with np.errstate(all="ignore"):
             values["tokens"] = values["flops"] / (6 * values["params"])
@@ -273,7 +286,7 @@ def _find(
     )
 
 
-def _number_column(frame: pd.DataFrame, source: str, column: str) -> Array:
+def number_column(frame: pd.DataFrame, source: str, column: str) -> Array:
     """A column as float64; products of parameters and tokens overflow 64-bit integers."""
     values = pd.Series(frame[column])
     if pd.api.types.is_numeric_dtype(values):

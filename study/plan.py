@@ -283,8 +283,8 @@ def _check_total(spec: Loaded[StudySpec], planned: list[Point], searched: list[O
         searching = f" and the search's {samples} samples" if samples else ""
         raise spec.error(
             ("max_total_flops",),
-            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; raise it to "
-            f"that or remove {'points or trials' if samples else 'points'}",
+            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; "
+            f"raise it to that or remove {'points or trials' if samples else 'points'}",
         )
 
 

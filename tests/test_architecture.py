@@ -73,6 +73,9 @@ COMMANDS = {
         | {"--law", "--group-col", "--drop-highest", "--bootstrap", "--seed", "--level"},
         "next-runs": TABLE_OPTIONS
         | {"--at", "--budget", "--law", "--preset", "--arm", "--e", "--drop-highest", "--out"},
+        "envelope": {"curves", "--group-col", "--by", "--flops-col", "--loss-col", "--loss"}
+        | {"--delta", "--e", "--bootstrap", "--seed", "--level", "--json"},
+        "plot": {"name", "files", "--out", "--published-only"},
     },
 }
 

@@ -15,8 +15,12 @@ from analysis.fit import FitError, Loss
 from analysis.laws import LAWS, Law
 from analysis.runs import RunTableError, nearest
 from analysis.table import Columns
+from analysis.writing import finite
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
+Curves = Annotated[
+    Path, typer.Argument(metavar="CURVES.csv", help="A row a step: .csv, .jsonl or .parquet.")
+]
 LawOption = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
 ParamsCol = Annotated[str | None, typer.Option(help="Column of parameters. [default: params]")]
 TokensCol = Annotated[
@@ -120,17 +124,6 @@ def write_json(out: Path | None, document: dict[str, Any]) -> None:
         out.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise RunTableError(f"{out}: cannot be written ({error}); choose another --json") from error
-
-
-def finite(value: Any) -> Any:
-    """`value` with tuples as lists and infinities and NaN as None."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def provenance(path: Path, columns: Columns, options: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def run_row(size: str = "s", arm: str = "dense", **changes: Any) -> dict[str, An
         "ffn_rank": 16 if fraction else None,
         "ffn_nblocks": None,
         "ffn_fraction": fraction,
+        "guide_ratio": None,
+        "guide_mode": None,
         "params": 120_000,
         "ffn_params": 72_000,
         "tokens": 1_000_000,

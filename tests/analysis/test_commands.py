@@ -246,3 +246,21 @@ def test_two_million_rows(tmp_path: Path) -> None:
     found = json.loads(out.read_text())
     assert found["n_used"] == 2_000_000 and found["bootstrap"]["method"] == "sandwich"
     assert found["params"] == pytest.approx(TRUTH, rel=0.02)
+
+
+def test_next_runs_load_as_a_study(tmp_path: Path) -> None:
+    from study.plan import load
+
+    runs = Path(__file__).parent / "exported" / "runs.csv"
+    spec = tmp_path / "next.yaml"
+    done = run(
+        "next-runs", runs, "--arm", "lowrank 31.25%", "--law", "compute", "--e", 0,
+        "--at", "flops=1e14", "--budget", 3e13, "--out", spec,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    spec.write_text("study: next\nmax_total_flops: 3.3e13\n" + spec.read_text())
+    points = load(spec, tmp_path / "runs").points
+    rows = [line for line in spec.read_text().splitlines() if line.startswith("  - {")]
+    assert len(points) == len(rows) > 1
+    assert {point.variant.arm_name() for point in points} == {"lowrank 31.25%"}
+    assert sum(point.train_flops for point in points) <= 3.3e13

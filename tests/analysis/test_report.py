@@ -13,16 +13,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis import paper
 from analysis.report import write_report
 from analysis.runs import RunTableError, load_csv
 
 Row = Callable[..., dict[str, Any]]
 Ladder = Callable[..., pd.DataFrame]
-FILES = {"runs.csv", "fits.json", "scaling.png", "scaling.svg", "report.md", "report.html"}
+FILES = {"runs.csv", "fits.json", "report.md", "report.html"}
+FILES |= {f"scaling.{kind}" for kind in ("svg", "pdf", "png")}
+FILES |= {
+    f"tables/{name}.{kind}"
+    for name in ("fits", "comparisons", "runs", "left_out")
+    for kind in ("csv", "tex", "md")
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
@@ -44,7 +52,10 @@ def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
     assert provenance["runs_csv_sha256"] == hashlib.sha256(files["runs.csv"]).hexdigest()
     assert len(provenance["run_ids"]) == 6
     assert {"numpy", "scipy", "pandas"} <= set(provenance["versions"])
-    assert fits["options"] == {"E": 0.0, "resamples": 4000, "level": 0.95, "seed": 0}
+    assert fits["options"]["E"] == 0.0 and fits["options"]["loss"] == "l2"
+    assert fits["arms"][0]["certificate"]["converged"]
+    assert [one["arm"] for one in fits["comparisons"]] == ["lowrank 31.25%"]
+    assert [one["point_id"] for one in fits["excluded"]] == ["xl-dense"]
 
     for page in (files["report.md"].decode(), files["report.html"].decode()):
         for text in (*report.headlines, "nats/token", "bits/byte", "xl-dense", "planned, no run"):
@@ -59,19 +70,52 @@ def test_same_table_same_bytes(ladder: Ladder, tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
 
 
-def test_overlapping_intervals_do_not_rank(ladder: Ladder, tmp_path: Path) -> None:
-    report = write_report(ladder(b=(0.05, 0.06)), tmp_path, "Known")
+def apart(ladder: Ladder, shift: float) -> pd.DataFrame:
+    """Two arms of which the second misses its line by `shift` in other places than the first."""
+    runs = ladder(b=(0.05, 0.0505))
+    own = runs["arm"] != "dense"
+    runs.loc[own, "val_loss"] *= [1 + shift, 1 - shift, 1 + shift]
+    return runs
+
+
+def test_differences_within_the_interval_do_not_rank(ladder: Ladder, tmp_path: Path) -> None:
+    report = write_report(apart(ladder, -0.02), tmp_path, "Known")
     for headline in report.headlines:
-        assert "overlap, too wide to rank" in headline
         assert "from 3 sizes (1 residual degree of freedom)" in headline
-        assert "steep" not in headline
+        assert "is steeper than" not in headline
+    assert "which of lowrank 31.25% and dense is steeper is not settled" in report.headlines[1]
 
 
-def test_disjoint_intervals_rank(ladder: Ladder, tmp_path: Path) -> None:
-    runs = ladder(b=(0.05, 0.09), noise=(1e-5, -2e-5, 1e-5))
+def test_differences_beyond_the_interval_rank(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder(b=(0.05, 0.051), noise=(1e-5, -2e-5, 1e-5))
     dense, lowrank = write_report(runs, tmp_path, "Known").headlines
-    assert "less steep than lowrank 31.25% (the intervals do not overlap)" in dense
-    assert "steeper than dense (the intervals do not overlap)" in lowrank
+    assert dense.endswith("the arm that the others are compared with.")
+    assert "lowrank 31.25% is steeper than dense: difference -0.001" in lowrank
+    assert "for the same loss dense needs" in lowrank
+    table = (tmp_path / "tables" / "comparisons.csv").read_text()
+    assert table.startswith("arm,reference,at FLOPs,slope difference,gain")
+    assert "\nlowrank 31.25%,dense,7.46e+11," in table
+
+
+def test_runs_left_out_are_listed_and_fitted_beside(
+    ladder: Ladder, row: Row, tmp_path: Path
+) -> None:
+    stopped = row("xl", status="interrupted", train_flops=1e14, val_loss=3.0)
+    runs = pd.concat([ladder(), pd.DataFrame([stopped])])
+    page = (write_report(runs, tmp_path, "Known").out_dir / "report.md").read_text()
+    assert "1 run: 1 interrupted: stopped half way." in page
+    fits = json.loads((tmp_path / "fits.json").read_text())["arms"]
+    assert fits[0]["with_excluded"]["n"] == 4 and fits[1]["with_excluded"] is None
+    assert f"{fits[0]['with_excluded']['params']['b']:#.3g} (4 runs)" in page
+
+
+def test_the_report_of_the_published_points_says_what_four_points_support(tmp_path: Path) -> None:
+    report = write_report(paper.scaling(), tmp_path, "arXiv 2406.16450")
+    page = (tmp_path / "report.md").read_text()
+    assert "What 4 sizes an arm can support" in page and "What they cannot: E" in page
+    assert "With 2 residual degrees of freedom an interval is 4.3 standard errors" in page
+    assert sum("no slope" in headline for headline in report.headlines) == 4
+    assert "not settled" in report.headlines[-1]
 
 
 def test_interval_around_zero_claims_nothing(ladder: Ladder, tmp_path: Path) -> None:
@@ -153,7 +197,7 @@ def test_hostile_text_is_inert(row: Row, tmp_path: Path) -> None:
     assert "](http" not in page.replace("\\](", "")
     for line in page.splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (5, 9, 11)
+            assert len(re.findall(r"(?<!\\)\|", line)) in (6, 9, 11, 12)
     assert [line for line in page.splitlines() if line.startswith("# ")][1:] == []
 
 

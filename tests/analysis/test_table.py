@@ -128,3 +128,18 @@ def test_arms_come_in_order_of_appearance() -> None:
     table = table_of(FRAME, "t", Columns(params="N", flops="C", loss="L", by="kind"), NEEDS)
     assert {name: list(arm.row) for name, arm in table.arms().items()} == {"a": [1, 3], "b": [2, 4]}
     assert np.isfinite(table.loss).all()
+
+
+def test_rows_left_out_stay_with_their_arm() -> None:
+    frame = pd.DataFrame(
+        {
+            "train_flops": [1e10, 1e11, 1e12, 1e10, 1e11, 1e12],
+            "val_loss": [3.0, 2.5, 2.0, 3.1, 2.6, 2.2],
+            "arm": list("aaabbb"),
+            "status": [*["finished"] * 5, "running"],
+        }
+    )
+    arms = table_of(frame, "frame", Columns(by="arm"), ("flops",)).arms()
+    assert arms["a"].left_out is None and arms["a"].excluded == ()
+    assert arms["b"].left_out is not None and arms["b"].left_out.n == 1
+    assert [(row.row, row.arm) for row in arms["b"].excluded] == [(6, "b")]

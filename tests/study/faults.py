@@ -38,6 +38,7 @@ DOWN_SECONDS = (1.0, 20.0)
 # Names of the processes: a trial, and the controller and workers of Ray Train.
 TRAINING = ("ray::ImplicitFunc", "ray::run_point", "ray::TrainController", "ray::RayTrainWorker")
 HEAD = ("gcs_server", "raylet")
+NOTHING = "nothing"
 MOST_LAUNCHES = 200
 STUDY_SECONDS = 2400.0
 
@@ -183,6 +184,8 @@ class Disturber:
             driver = psutil.Process(self._launches.process.pid)
             if kind == "driver":
                 return [driver] if driver.status() != psutil.STATUS_ZOMBIE else []
+            if kind == "worker" and _training(self._launches.study) == NOTHING:
+                return []
             family = driver.children(recursive=True)
             titles = HEAD if kind == "ray" else TRAINING
             return [process for process in family if _title(process).startswith(titles)]
@@ -216,7 +219,7 @@ def _training(study: Study) -> str:
         if _is_held(run_dir / ".lock"):
             rows, _ = read_rows(run_dir / METRICS_FILE)
             points.append(f"{point.id} at {rows[-1]['step'] if rows else 0:.0f}")
-    return ", ".join(points) or "nothing"
+    return ", ".join(points) or NOTHING
 
 
 def _is_held(lock: Path) -> bool:

@@ -16,9 +16,9 @@ from ray.cluster_utils import Cluster
 
 def serve(num_nodes: int) -> None:
     """A head without CPUs and so many nodes of one CPU, until the end of the input."""
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True}
-    )
+    # Train removes placement groups through the dashboard; without a port it takes a free one.
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": None}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(num_nodes):
             cluster.add_node(num_cpus=1)

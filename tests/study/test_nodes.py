@@ -34,6 +34,7 @@ class Nodes:
             text=True,
         )
         self.address = self._answer()
+        assert self.address, "the cluster did not start"
 
     def tell(self, what: str) -> None:
         assert self._process.stdin

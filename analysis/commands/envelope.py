@@ -1,0 +1,83 @@
+"""`python -m analysis envelope`: a law through the lowest losses of training curves."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from analysis.arm import Settings, document, sentences
+from analysis.bootstrap import Resampling
+from analysis.commands import options as opt
+from analysis.envelope import Envelope, envelope
+from analysis.fit import FitError
+from analysis.laws import ComputeLaw
+from analysis.table import Columns, read_frame, table_of
+
+
+def envelope_command(
+    curves: opt.Curves,
+    group_col: Annotated[str, typer.Option(help="Column naming the run of a row.")] = "point_id",
+    by: opt.By = None,
+    flops_col: opt.FlopsCol = None,
+    loss_col: opt.LossCol = None,
+    loss: opt.LossName = "huber",
+    delta: opt.Delta = None,
+    e: opt.HeldE = None,
+    bootstrap: opt.Bootstrap = 4000,
+    seed: opt.Seed = 0,
+    level: opt.Level = 0.95,
+    json: opt.JsonOut = None,
+) -> None:
+    """Fit L(C) = E + a C^-b to the lowest loss that any run had reached for its FLOPs.
+
+    Reads curves.csv as a report writes it. The envelope is biased: its steps come before the
+    schedule's end. How far it misses the runs' ends, and the law of the ends, stand beside it.
+
+    \b
+    Example:
+      python -m analysis envelope runs/quickstart/curves.csv --by arm --e 0
+    """
+    columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
+    with opt.refusals():
+        settings = Settings(
+            ComputeLaw(),
+            opt.loss_named(loss),
+            delta,
+            e,
+            resampling=Resampling(bootstrap, level, seed) if bootstrap else None,
+        )
+        # A step without a validation loss is no point.
+        frame = read_frame(curves)
+        name = loss_col or "val_loss"
+        if name in frame.columns:
+            frame = pd.DataFrame(frame[frame[name].notna()])
+        lines, found = [], {}
+        for arm, table in table_of(frame, str(curves), columns, ("flops",)).arms().items():
+            try:
+                one = envelope(table, settings)
+            except FitError as error:
+                raise FitError(f"{curves}, {arm}: {error}") from error
+            lines += sentences(arm, one.arm) + _sentences(one)
+            found[arm] = document(one.arm) | {
+                "runs_on_the_envelope": one.n_runs,
+                "bias_at_the_ends": one.bias,
+                "ends": one.n_ends,
+                "law_of_the_ends": one.ends.params if one.ends else None,
+                "why_no_law_of_the_ends": one.why_no_ends or None,
+            }
+        provenance = opt.provenance(curves, columns, asdict(settings) | {"law": "compute"})
+        opt.write_json(json, {"arms": found, "provenance": provenance})
+    opt.printed(lines)
+
+
+def _sentences(one: Envelope) -> list[str]:
+    lines = [
+        f"  envelope of {one.n_runs} runs; bias: it lies {abs(one.bias):.2%} "
+        f"{'above' if one.bias > 0 else 'below'} the final losses of {one.n_ends} runs, whose "
+        "schedules have ended"
+    ]
+    if one.ends is None:
+        return [*lines, f"  no law of the runs' ends beside it: {one.why_no_ends}"]
+    shown = ", ".join(f"{name} {value:.5g}" for name, value in one.ends.params.items())
+    return [*lines, f"  the law of the runs' ends beside it: {shown}"]

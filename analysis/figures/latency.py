@@ -1,0 +1,155 @@
+"""What a structured FFN costs beside the dense one: by width, by parameters, by tokens.
+
+Each panel is drawn where the measurements carry it: times against width need two widths, times
+against tokens need three token counts at a width. Speed-ups are of a structured FFN over the dense
+one timed in turn with it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.figures import style
+from analysis.frames import where
+from analysis.latency import Latencies, Timing
+
+FRACTIONS = {"63%": (0.5, 0.8), "32%": (0.2, 0.4)}  # ranges that count as the paper's fractions
+FEWEST_TOKENS = 3
+Place = Callable[[Timing], float]
+
+
+def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
+    """All panels that the measurements carry, and speed-up against the share of weights.
+
+    Args:
+        found: the measurements.
+        published: speed-ups of `paper.latency`, drawn hollow in the last panel; None for none.
+    """
+    timings = found.timings
+    counts = {
+        tokens: len({one.width for one in timings if one.tokens == tokens})
+        for tokens in {one.tokens for one in timings}
+    }
+    usual = max(counts, key=lambda tokens: (counts[tokens], tokens))
+    at_usual = [one for one in timings if one.tokens == usual]
+    panes: list[Callable[[Axes], None]] = []
+    for share, (low, high) in FRACTIONS.items():
+        part = [one for one in at_usual if low <= one.fraction <= high]
+        if len({one.width for one in part}) > 1:
+            title = f"{share} of the weights, {usual:,} tokens"
+            panes.append(partial(_by_width, timings=part, title=title))
+    widest = max(one.width for one in at_usual)
+    panes.append(partial(_by_params, timings=[one for one in at_usual if one.width == widest]))
+    for width in sorted({one.width for one in timings}):
+        part = [one for one in timings if one.width == width]
+        if len({one.tokens for one in part}) >= FEWEST_TOKENS:
+            panes.append(partial(_by_tokens, timings=part))
+    panes.append(partial(_by_fraction, timings=timings, published=published))
+
+    columns = min(3, len(panes))
+    figure, panels = style.panels(columns, 3.7, 3.3, rows=-(-len(panes) // columns))
+    for axes in panels[len(panes) :]:
+        axes.remove()
+    for axes, draw in zip(panels, panes, strict=False):
+        draw(axes)
+    title = f"time of {found.measured}, {found.hardware}"
+    note = "; hollow: arXiv 2406.16450, A100, forward" if published is not None else ""
+    kinds = ["dense", *(one.kind for one in timings), *_kinds(published)]
+    style.legend(figure, _handles(kinds), title + note)
+    return figure
+
+
+def published_figure(published: pd.DataFrame) -> Figure:
+    """The published speed-ups alone."""
+    figure, (axes,) = style.panels(1, 4.6, 3.6)
+    _by_fraction(axes, [], published)
+    style.legend(figure, _handles(_kinds(published)), "arXiv 2406.16450: A100, forward")
+    return figure
+
+
+def _kinds(table: pd.DataFrame | None) -> list[str]:
+    return [] if table is None else list(table["ffn_kind"])
+
+
+def _handles(kinds: list[str]) -> dict[str, Line2D]:
+    return {
+        kind: Line2D([], [], **(style.line(i) | style.points(i)))
+        for i, kind in enumerate(style.KINDS)
+        if kind in kinds
+    }
+
+
+def _by_width(axes: Axes, timings: list[Timing], title: str) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="width", ylabel="time (ms)")
+    axes.set_title(title, fontsize="medium")
+    _lines(axes, timings, lambda one: one.width)
+    widths = sorted({one.width for one in timings})
+    for width in widths:
+        fastest = max((o for o in timings if o.width == width), key=lambda one: one.speedup)
+        axes.annotate(
+            f"{fastest.speedup:.2f}x",
+            (width, 1e3 * fastest.seconds),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
+    # A tick at each measured width instead of at powers of ten.
+    axes.xaxis.set_major_locator(FixedLocator(widths))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.margins(0.15)
+
+
+def _by_params(axes: Axes, timings: list[Timing]) -> None:
+    width, tokens = timings[0].width, timings[0].tokens
+    axes.set(xlabel="FFN weights", ylabel="time (ms)")
+    axes.set_title(f"width {width}, {tokens:,} tokens", fontsize="medium")
+    _lines(axes, timings, lambda one: one.params, lambda one: one.params / one.fraction)
+    axes.xaxis.set_major_formatter(style.count)
+    axes.margins(0.1)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+
+
+def _by_tokens(axes: Axes, timings: list[Timing]) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (ms)")
+    shares = ", ".join(f"{fraction:.0%}" for fraction in sorted({o.fraction for o in timings}))
+    axes.set_title(f"width {timings[0].width}, {shares} of the weights", fontsize="medium")
+    _lines(axes, timings, lambda one: one.tokens)
+
+
+def _by_fraction(axes: Axes, timings: list[Timing], published: pd.DataFrame | None) -> None:
+    axes.set(xlabel="share of the dense FFN's weights", ylabel="times faster than dense")
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    for i, kind in enumerate(style.KINDS):
+        own = [one for one in timings if one.kind == kind]
+        look = style.points(i)
+        axes.plot([o.fraction for o in own], [o.speedup for o in own], linestyle="none", **look)
+        if published is not None:
+            rows = where(published, published["ffn_kind"] == kind)
+            hollow = style.points(i, hollow=True)
+            axes.plot(rows["ffn_fraction"], rows["speedup"], linestyle="none", **hollow)
+    axes.margins(0.1)
+    axes.set_xlim(0.15, 0.85)
+    axes.set_ylim(bottom=0)
+
+
+def _lines(axes: Axes, timings: list[Timing], x: Place, x_of_dense: Place | None = None) -> None:
+    """Milliseconds of each kind and of dense, the median where several share an x."""
+    _line(axes, "dense", [((x_of_dense or x)(one), one.dense_seconds) for one in timings])
+    for kind in style.KINDS[1:]:
+        _line(axes, kind, [(x(one), one.seconds) for one in timings if one.kind == kind])
+
+
+def _line(axes: Axes, kind: str, places: list[tuple[float, float]]) -> None:
+    xs = sorted({x for x, _ in places})
+    ys = [1e3 * median(seconds for at, seconds in places if at == x) for x in xs]
+    i = style.KINDS.index(kind)
+    axes.plot(xs, ys, linewidth=1.2, **(style.line(i) | style.points(i)))

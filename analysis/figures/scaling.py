@@ -1,0 +1,117 @@
+"""Validation loss against training FLOPs: runs, each arm's law and its pointwise band."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.arms import Arm, Arms
+from analysis.figures import style
+from analysis.frames import numbers, where
+
+PUBLISHED = "hollow: arXiv 2406.16450"
+SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs with a dense first one
+
+
+def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
+    """All arms on one pair of axes, as the report shows them.
+
+    Args:
+        used: the runs that entered, as `clean` returns them.
+        arms: their fits.
+    """
+    figure, (axes,) = style.panels(1, 4.8, 3.9 + 0.1 * len(arms.arms))
+    axes.set_ylabel("validation loss (nats per token)")
+    if used.empty:
+        axes.set(xlabel="training FLOPs", xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "no run has finished", ha="center", transform=axes.transAxes)
+        return figure
+    _set_scales(axes, used, arms.arms)
+    handles = {arm.name: _draw(axes, i, arm) for i, arm in enumerate(arms.arms)}
+    style.legend(figure, handles, _key(arms))
+    return figure
+
+
+def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None) -> Figure:
+    """One panel for each structured kind beside the dense arm, as in the paper.
+
+    Args:
+        used: the runs that entered.
+        arms: their fits.
+        published: a run table of published points to draw hollow; None for none.
+    """
+    first = used.drop_duplicates("arm")
+    kind_of = dict(zip(first["arm"], first["ffn_kind"], strict=True))
+    fraction_of = dict(zip(first["arm"], numbers(first, "ffn_fraction"), strict=True))
+    kinds = [kind for kind in style.KINDS[1:] if kind in kind_of.values()] or ["dense"]
+    figure, panels = style.panels(len(kinds), 3.7, 3.8, share=True)
+    handles: dict[str, Line2D] = {}
+    shown = used if published is None else pd.concat([used, published])
+    _set_scales(panels[0], shown, arms.arms)
+    for kind, axes in zip(kinds, panels, strict=True):
+        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        axes.set_xlabel(panels[0].get_xlabel())
+        drawn = [arm for arm in arms.arms if kind_of[arm.name] in ("dense", kind)]
+        for i, arm in enumerate(drawn):
+            handle = _draw(axes, i, arm)
+            handles.setdefault(arm.name.removeprefix(f"{kind} "), handle)
+            if published is not None:
+                _draw_published(axes, i, published, kind_of[arm.name], fraction_of[arm.name])
+    panels[0].set_ylabel("validation loss (nats per token)")
+    note = f"; {PUBLISHED}" if published is not None else ""
+    style.legend(figure, handles, f"{_key(arms) or 'points: runs'}{note}")
+    return figure
+
+
+def _draw_published(
+    axes: Axes, index: int, published: pd.DataFrame, kind: str, fraction: float
+) -> None:
+    """The published points of an arm, matched by kind and share of FFN weights."""
+    near = np.abs(numbers(published, "ffn_fraction") - fraction) < SAME_FRACTION
+    rows = where(published, (published["ffn_kind"] == kind) & near)
+    look = style.points(index, hollow=True)
+    axes.plot(rows["train_flops"], rows["val_loss"], linestyle="none", zorder=4, **look)
+
+
+def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
+    axes.set(xscale="log", yscale="log")
+    # From the runs and the fitted lines alone: an interval may be ten times as tall as they are.
+    fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.found]
+    log_loss = np.log(np.concatenate([runs["val_loss"], *fitted]))
+    margin = max(0.1 * float(np.ptp(log_loss)), 0.01)
+    axes.set_ylim(math.exp(log_loss.min() - margin), math.exp(log_loss.max() + margin))
+    style.few_ticks(axes)
+    convention = runs["flop_convention"].iloc[0]
+    axes.set_xlabel(f"training FLOPs ({convention} convention)", parse_math=False)
+
+
+def _key(arms: Arms) -> str | None:
+    """What the lines and the shading mean, of those that are drawn."""
+    if not any(arm.found for arm in arms.arms):
+        return None
+    shaded = any(arm.interval for arm in arms.arms)
+    law = "$L = E + a\\,C^{-b}$" if arms.E is None else "$L = a\\,C^{-b}$"
+    band = f", shaded: pointwise {arms.resampling.level:.0%} band" if shaded else ""
+    return f"lines: {law}{band}"
+
+
+def _draw(axes: Axes, index: int, arm: Arm) -> Line2D:
+    """Draw one arm; return the handle that stands for it in the legend."""
+    look = style.points(index)
+    flops = arm.table.values["flops"]
+    axes.plot(flops, arm.table.loss, linestyle="none", zorder=3, **look)
+    if arm.found is None:
+        return Line2D([], [], linestyle="none", **look)
+    # The curve reaches as far as the runs: the figure does not extrapolate.
+    grid = np.geomspace(flops.min(), flops.max(), 100)
+    drawn = style.line(index)
+    axes.plot(grid, arm.predict(grid), linewidth=1.5, zorder=2, **drawn)
+    band = arm.band(grid)
+    if band is not None:
+        low, high = np.clip(band, *axes.get_ylim())
+        axes.fill_between(grid, low, high, color=look["color"], alpha=0.1, linewidth=0, zorder=1)
+    return Line2D([], [], linewidth=1.5, **(drawn | look))

@@ -1,0 +1,76 @@
+"""Singular values of structured projections, at initialization and after training."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures import style
+from analysis.laws import Array
+from analysis.spectra import Shape, initial_singular_values, singular_values
+
+WIDTHS = (768, 1536)  # the paper's
+RANKS = (2, 4, 8)  # the width over these
+BLOCKS = (2, 4, 8)
+
+
+def initial_figure() -> Figure:
+    """At initialization, of width 768 and 1536: low rank by rank, block kinds by blocks."""
+    figure, panels = style.panels(4, 3.3, 3.4)
+    for i, width in enumerate(WIDTHS):
+        by_rank, by_blocks = panels[2 * i : 2 * i + 2]
+        by_rank.set_title(f"lowrank, width {width}", fontsize="medium")
+        by_blocks.set_title(f"block kinds, width {width}", fontsize="medium")
+        full = initial_singular_values(Shape("dense", width, 4 * width))
+        _draw(by_rank, 0, full, "dense")
+        for j, share in enumerate(RANKS, start=1):
+            _draw(by_rank, j, full[: width // share], f"R = {width // share}")
+        _draw(by_blocks, 0, full, "dense")
+        for j, blocks in enumerate(BLOCKS, start=1):
+            shuffle = Shape("blockshuffle", width, 4 * width, nblocks=blocks)
+            _draw(by_blocks, j, initial_singular_values(shuffle), f"blockshuffle B = {blocks}")
+        dense_rank = Shape("blockdense", width, 4 * width, width // 2, 2)
+        values = initial_singular_values(dense_rank)
+        _draw(by_blocks, len(BLOCKS) + 1, values, f"blockdense R = {width // 2}")
+    for axes in panels:
+        _finish(axes)
+        axes.legend(frameon=False, fontsize="small", handlelength=2.8)
+    panels[0].set_ylabel("singular value")
+    return figure
+
+
+def trained_figure(runs: dict[str, tuple[Shape, Array]]) -> Figure:
+    """After training, a panel for each kind; thin grey lines are the same shapes untrained.
+
+    Args:
+        runs: label to the shape and the merged matrix of a projection.
+    """
+    kinds = [kind for kind in style.KINDS if any(s.kind == kind for s, _ in runs.values())]
+    figure, panels = style.panels(len(kinds), 3.9, 3.8)
+    for kind, axes in zip(kinds, panels, strict=True):
+        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        own = {label: run for label, run in runs.items() if run[0].kind == kind}
+        for i, (label, (shape, matrix)) in enumerate(own.items()):
+            before = initial_singular_values(shape)
+            values = singular_values(matrix)[: before.size]
+            axes.plot(_index(before), before, color="0.6", linewidth=0.8, zorder=1)
+            _draw(axes, i, values, label)
+        _finish(axes)
+        legend = axes.legend(frameon=False, fontsize="small", handlelength=2.8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    panels[0].set_ylabel("singular value, last layer's first projection")
+    style.legend(figure, {"at initialization": Line2D([], [], color="0.6", linewidth=0.8)})
+    return figure
+
+
+def _draw(axes: Axes, index: int, values: Array, label: str) -> None:
+    axes.plot(_index(values), values, linewidth=1.4, label=label, **style.line(index))
+
+
+def _index(values: Array) -> Array:
+    return np.arange(1.0, values.size + 1)
+
+
+def _finish(axes: Axes) -> None:
+    axes.set(xlabel="index", xlim=(1, None), ylim=(0, None))

@@ -1,0 +1,111 @@
+"""One look for all figures, drawn with matplotlib's object interface: no global state.
+
+An arm is told from the others by colour, marker and line style together, so a figure survives
+grayscale printing and colour blindness. The colours are those of Okabe and Ito (Color Universal
+Design, 2008) without yellow, which is too pale on white. The same figure gives the same bytes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")
+SUFFIXES = (".svg", ".pdf", ".png")
+# Without these, files would hold the time they were written at and ids drawn at random.
+_UNDATED: dict[str, dict[str, str | None]] = {
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".png": {"Software": None},
+}
+_FONTS: dict[Any, Any] = {"svg.hashsalt": "structured-scaling", "pdf.fonttype": 42}
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `figure` as `stem`.svg, .pdf and .png (200 dpi), replacing files of these names."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    with matplotlib.rc_context(_FONTS):
+        for path in written:
+            figure.savefig(path, dpi=200, metadata=_UNDATED[path.suffix])
+    return written
+
+
+def panels(
+    columns: int, width: float, height: float, *, rows: int = 1, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` panels, each `width` by `height` inches, row by row.
+
+    `share` gives all panels the same scales.
+    """
+    figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    return figure, [plain(axes) for axes in grid.flat]
+
+
+def plain(axes: Axes) -> Axes:
+    """Axes with a light grid behind the data and no frame on the sides without a scale."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(which="major", color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def few_ticks(axes: Axes) -> None:
+    """Round ticks on a log y axis of less than a decade, where log ticks would be one or none."""
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def line(index: int) -> dict[str, Any]:
+    """Colour and line style of the arm of this number."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
+
+
+def points(index: int, hollow: bool = False) -> dict[str, Any]:
+    """Colour and marker of the arm of this number; hollow for what was published."""
+    colour = COLOURS[index % len(COLOURS)]
+    edge = colour if hollow else "white"
+    fill = "white" if hollow else colour
+    return {
+        "color": colour,
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 7,
+        "markeredgecolor": edge,
+        "markerfacecolor": fill,
+    }
+
+
+def count(value: float, _: object = None) -> str:
+    """`value` with k, M, B or T, for ticks and captions of parameters and tokens."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
+
+
+def legend(figure: Figure, handles: Mapping[str, Line2D], title: str | None = None) -> None:
+    """A legend above the axes, where it covers no run however many arms there are."""
+    if not handles:
+        return
+    made = figure.legend(
+        list(handles.values()),
+        list(handles),
+        title=title,
+        loc="outside upper left",
+        ncols=max(1, int(figure.get_figwidth() / (0.8 + 0.085 * max(map(len, handles))))),
+        alignment="left",
+        frameon=False,
+        handlelength=3.4,
+    )
+    for text in made.get_texts():
+        text.set_parse_math(False)  # an arm's name may hold a dollar sign
