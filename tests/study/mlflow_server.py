@@ -45,9 +45,12 @@ class MlflowServer:
         )
         wait_for(self._answers)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        os.killpg(self._process.pid, number)
+
     def kill(self) -> None:
-        """SIGKILL to all its processes."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._process.wait()
 
     def _answers(self) -> bool:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,57 +15,17 @@ from mlflow import MlflowClient
 from study import plan
 from study.plan import Study
 from tests.study.launching import launch, study_cli, wait_for
+from tests.study.mlflow_server import MlflowServer
 from workloads.record import METRICS_FILE, read_result, read_rows
 
 # Metrics whose last value a driver may add to when the run has ended.
 TOTALS = {"train_seconds", "executed_flops"}
 
 
-class Server:
-    """An MLflow server on loopback with a database of its own, which can die and come back."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self._directory = directory
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-                *("--host", "127.0.0.1", "--port", str(self._port)),
-                *("--backend-store-uri", f"sqlite:///{self._directory / 'server.db'}"),
-                *("--artifacts-destination", str(self._directory / "artifacts")),
-            ],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_for(self._answers)
-
-    def signal(self, number: int) -> None:
-        os.killpg(self._process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self._process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
     """A server that every command of the test uses."""
-    running = Server(tmp_path)
+    running = MlflowServer(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", running.uri)
     try:
         yield running
@@ -95,7 +51,7 @@ def assert_delivered_once(uri: str, study: Study) -> None:
 
 
 def test_study_is_recorded_on_the_server_and_found_there_again(
-    server: Server, write_spec: Callable[..., Path], tmp_path: Path
+    server: MlflowServer, write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     spec, runs = write_spec("on-a-server"), tmp_path / "runs"
     study_cli("run", spec, "--runs", runs)
@@ -137,7 +93,7 @@ def assert_one_line(command: str, spec: Path, tmp_path: Path, text: str) -> None
 
 @pytest.mark.slow
 def test_a_server_away_for_a_minute_gets_everything_once(
-    server: Server, write_spec: Callable[..., Path], tmp_path: Path
+    server: MlflowServer, write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     spec, runs = write_spec("outage", preset="nano", steps=400), tmp_path / "runs"
     study = plan.load(spec, runs)
@@ -156,7 +112,7 @@ def test_a_server_away_for_a_minute_gets_everything_once(
 
 @pytest.mark.slow
 def test_what_a_server_that_stays_away_lacks_is_delivered_by_the_next_run(
-    server: Server, write_spec: Callable[..., Path], tmp_path: Path
+    server: MlflowServer, write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     spec, runs = write_spec("undelivered", preset="nano", steps=100), tmp_path / "runs"
     study = plan.load(spec, runs)
