@@ -19,12 +19,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from workloads import flops
-from workloads.hardware import cpu_name
+from workloads.hardware import cpu_name, measured_here
 from workloads.presets import PRESETS
 
 # From small to large; a larger model trains at the speed of the last.
@@ -117,24 +116,16 @@ def _measure_apart() -> Rates:
     return json.loads(done.stdout)
 
 
-def _path() -> Path:
-    """Under $XDG_CACHE_HOME, by default ~/.cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    home = cache if cache.is_absolute() else Path.home() / ".cache"
-    return home / "structured-scaling" / FILE
-
-
 def _load() -> dict[str, Rates]:
     """The stored rates by CPU; a file that cannot be read is measured anew."""
     with suppress(OSError, ValueError):
-        return STORED.validate_json(_path().read_bytes())
+        return STORED.validate_json(measured_here(FILE).read_bytes())
     return {}
 
 
 def _store(rates: dict[str, Rates]) -> None:
     """Keep the rates, if the folder can be written; else the next plan measures again."""
-    path = _path()
+    path = measured_here(FILE)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,14 @@ PEAK_FLOPS_PER_SECOND = {
 }
 
 
+def measured_here(file: str) -> Path:
+    """Where this user keeps what was measured of this machine: in $XDG_CACHE_HOME or ~/.cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification has relative paths ignored.
+    home = cache if cache.is_absolute() else Path.home() / ".cache"
+    return home / "structured-scaling" / file
+
+
 def training_device() -> torch.device:
     """The process's CUDA device if there is one, otherwise the CPU."""
     import torch

@@ -17,7 +17,7 @@ from pydantic import NonNegativeInt, TypeAdapter
 
 from workloads.config import Config, ModelConfig
 from workloads.errors import InputError
-from workloads.hardware import cpu_name
+from workloads.hardware import cpu_name, measured_here
 from workloads.record import exclusive
 
 # Where nothing was measured: the paper found the dense layer faster below a few hundred tokens
@@ -90,7 +90,7 @@ def store(crossover: Crossover) -> Path:
 
     Raises InputError where it cannot be written.
     """
-    path = table_path()
+    path = measured_here(FILE)
     try:
         with exclusive(path.parent, PATIENCE_SECONDS):
             others = [row for row in _load() if row.setting != crossover.setting]
@@ -104,17 +104,9 @@ def store(crossover: Crossover) -> Path:
     return path
 
 
-def table_path() -> Path:
-    """Where crossovers are kept: under $XDG_CACHE_HOME, by default ~/.cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    home = cache if cache.is_absolute() else Path.home() / ".cache"
-    return home / "structured-scaling" / FILE
-
-
 def _load() -> list[Crossover]:
     """The table; a file that cannot be read is a warning, and counts as none."""
-    path = table_path()
+    path = measured_here(FILE)
     try:
         return TABLE.validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -50,6 +50,7 @@ def rows_of(run_dir: Path) -> list[Row]:
     return [{key: row[key] for key in row if key not in ours} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_larger_budget_trains_its_new_part_alone(runs_dir: Path, tmp_path: Path) -> None:
     spec = write(tmp_path / "extended.yaml", steps=40)
     assert planned_note(spec, runs_dir) == ""

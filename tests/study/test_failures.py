@@ -62,7 +62,13 @@ def final_losses(runs_dir: Path, study: str) -> dict[str, float]:
     return {point_id: record.metrics["val_loss"] for point_id, record in records.items()}
 
 
-@pytest.mark.parametrize("num_workers", [0, 1], ids=["in the trial", "one Train worker"])
+@pytest.mark.parametrize(
+    "num_workers",
+    [
+        pytest.param(0, id="in the trial"),
+        pytest.param(1, id="one Train worker", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_preempted_trainers_resume_to_the_same_loss(
     num_workers: int, write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
 ) -> None:
@@ -84,7 +90,8 @@ def test_killed_and_preempted_trainers_resume_to_the_same_loss(
     killed, preempted = (read_result(study.run_dir(p), p.fingerprint) for p in study.points)
     assert killed and preempted
     assert killed.executed_flops > killed.train_flops
-    assert preempted.executed_flops == preempted.train_flops and preempted.resumed_step % 10
+    if num_workers == 0:  # A Train worker may be waiting in a report, and cannot save then.
+        assert preempted.executed_flops == preempted.train_flops and preempted.resumed_step % 10
     for point, result in zip(study.points, (killed, preempted), strict=True):
         metrics = records_of(runs_dir, name)[point.id].metrics
         assert metrics["executed_flops"] == result.executed_flops
@@ -108,6 +115,7 @@ def test_killed_driver_and_ray_go_on_with_the_same_command(
     assert_each_step_once(study.run_dir(study.points[0]))
 
 
+@pytest.mark.slow
 def test_stopped_study_says_so_and_goes_on_where_it_was(
     write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
 ) -> None:
@@ -129,6 +137,7 @@ def test_stopped_study_says_so_and_goes_on_where_it_was(
         assert result and result.executed_flops == result.train_flops, "steps were repeated"
 
 
+@pytest.mark.slow
 def test_retries_stop_at_the_cap(
     write_spec: Callable[..., Path], runs_dir: Path, undisturbed: dict[str, float]
 ) -> None:
@@ -156,6 +165,7 @@ def test_retries_stop_at_the_cap(
     assert final_losses(runs_dir, "capped") == undisturbed
 
 
+@pytest.mark.slow
 def test_full_disk_fails_the_point_with_its_cause_and_no_other(
     write_spec: Callable[..., Path], runs_dir: Path
 ) -> None:

@@ -26,6 +26,7 @@ TWIN = Recorded(
 )
 
 
+@pytest.mark.slow
 def test_ray_head_killed_ends_the_driver_and_the_same_command_goes_on(
     write_spec: Callable[..., Path], runs_dir: Path
 ) -> None:

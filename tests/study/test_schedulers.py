@@ -125,6 +125,7 @@ def test_an_unknown_scheduler_is_one_line(tmp_path: Path) -> None:
     assert load(tmp_path, re.sub("scheduler: .*", "scheduler: fifo", SPEC)).points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 1], ids=["in the trial", "one Train worker"])
 def test_a_stopped_run_is_recorded_frees_its_place_and_has_ended(
     num_workers: int, runs_dir: Path, tmp_path: Path

@@ -207,6 +207,7 @@ def test_a_mistake_in_a_search_is_one_line(mistake: str, tmp_path: Path) -> None
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_samples_and_shows_the_best(runs_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "searched.yaml"
     path.write_text(SPEC)

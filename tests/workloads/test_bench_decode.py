@@ -14,7 +14,8 @@ from workloads.bench.decode import Rung, Size, crossover_tokens, measure, table
 from workloads.config import FFNConfig, ModelConfig
 from workloads.errors import InputError
 from workloads.flops import count_params
-from workloads.premerge import Setting, crossover_tokens_for, table_path
+from workloads.hardware import measured_here
+from workloads.premerge import FILE, Setting, crossover_tokens_for
 from workloads.presets import PRESETS
 
 CPU = torch.device("cpu")
@@ -118,7 +119,7 @@ def test_the_command_prints_stores_and_records(
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert sum("structured" in line for line in lines) == 3  # The caption and two batch sizes.
-    assert f"stored in {table_path()}" in done.stderr
+    assert f"stored in {measured_here(FILE)}" in done.stderr
     pico = PRESETS["pico"].model
     measured = pico.model_copy(update={"ffn": FFNConfig(kind="lowrank", rank=12)})
     assert crossover_tokens_for(measured, CPU, torch.float32) == 2
@@ -136,7 +137,7 @@ def test_the_command_takes_a_runs_file(tmp_path: Path) -> None:
     )
     done = CliRunner().invoke(app, ["bench", "decode", str(config)])
     assert done.exit_code == 0, done.output
-    (row,) = json.loads(table_path().read_text())
+    (row,) = json.loads(measured_here(FILE).read_text())
     expected = {"kind": "blockshuffle", "ffn_dim": 48, "nblocks": 2, "activation": "swiglu"}
     assert row["setting"].items() >= expected.items()
     model = ModelConfig.model_validate(

@@ -12,7 +12,8 @@ from workloads import premerge
 from workloads.config import FFNConfig, ModelConfig
 from workloads.errors import InputError
 from workloads.ffn import Projection
-from workloads.premerge import Crossover, Setting, store, table_path
+from workloads.hardware import measured_here
+from workloads.premerge import FILE, Crossover, Setting, store
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,7 @@ def test_the_stored_crossover_is_for_this_device_type_and_shape(
     model.premerge()
     assert (way(model, 8), way(model, 9)) == ("merged", "structured")
     assert not caplog.records
-    assert len(json.loads(table_path().read_text())) == 7
+    assert len(json.loads(measured_here(FILE).read_text())) == 7
     # What else a model has does not matter, nor the position of the dense layer.
     deeper = ours.model_copy(update={"num_layers": 5, "vocab_size": 31, "norm": "rmsnorm"})
     assert premerge.crossover_tokens_for(deeper, CPU, torch.float64) == 8
@@ -81,12 +82,12 @@ def test_autocast_is_the_type_that_counts() -> None:
     "content", [b"", b"{", b"[3]", b'[{"tokens": 3}]', b"\xff\xfe", b'{"a": 1}'], ids=repr
 )
 def test_a_damaged_table_is_a_warning(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    table_path().parent.mkdir(parents=True)
-    table_path().write_bytes(content)
+    measured_here(FILE).parent.mkdir(parents=True)
+    measured_here(FILE).write_bytes(content)
     model = build()
     model.premerge()
     assert ffn_of(model).fc1.crossover_tokens == premerge.DEFAULT_CROSSOVER_TOKENS
-    assert f"{table_path()} is damaged" in caplog.records[0].getMessage()
+    assert f"{measured_here(FILE)} is damaged" in caplog.records[0].getMessage()
     stored(9, model.config)
     caplog.clear()
     model.premerge()
@@ -102,7 +103,7 @@ def test_the_table_lies_in_the_cache_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     for unset in ("", "relative/path"):
         monkeypatch.setenv("XDG_CACHE_HOME", unset)
-        assert table_path() == tmp_path / ".cache" / "structured-scaling" / "crossovers.json"
+        assert measured_here(FILE) == tmp_path / ".cache" / "structured-scaling" / "crossovers.json"
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file/.* cannot be written: .* set XDG_CACHE_HOME"):
