@@ -31,10 +31,11 @@ Status = Literal["running", "interrupted", "finished", "diverged", "stopped", "f
 ENDED: frozenset[str] = frozenset({"finished", "diverged", "stopped"})
 SQLITE = "sqlite:///"
 # MLflow's own defaults have a call to a server that is away last four minutes.
-HTTP_SETTINGS = {
+CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 ANSWER_SECONDS = 5.0
 
@@ -65,7 +66,7 @@ def tracking_uri(runs_dir: Path) -> str:
 
 def client(uri: str) -> MlflowClient:
     """MLflow's client, which gives up in seconds. Raises InputError when no server answers."""
-    for name, value in HTTP_SETTINGS.items():
+    for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its notes on each try
     if uri.startswith(("http://", "https://")):
