@@ -90,8 +90,7 @@ def test_killed_and_preempted_trainers_resume_to_the_same_loss(
     killed, preempted = (read_result(study.run_dir(p), p.fingerprint) for p in study.points)
     assert killed and preempted
     assert killed.executed_flops > killed.train_flops
-    if num_workers == 0:  # A Train worker may be waiting in a report, and cannot save then.
-        assert preempted.executed_flops == preempted.train_flops and preempted.resumed_step % 10
+    assert preempted.executed_flops == preempted.train_flops and preempted.resumed_step % 10
     for point, result in zip(study.points, (killed, preempted), strict=True):
         metrics = records_of(runs_dir, name)[point.id].metrics
         assert metrics["executed_flops"] == result.executed_flops

@@ -263,4 +263,4 @@ def test_steps_are_faster_when_guidance_has_ended(stdlib: TokenDataset, tmp_path
     speed = [row["tokens_per_second"] for row in rows]
     assert [row["guide_share"] > 0 for row in rows] == [True] * 12 + [False] * 12
     # The best of each: other work on the machine only ever slows a step.
-    assert max(speed[13:]) > 1.2 * max(speed[1:12])
+    assert max(speed[13:]) > 1.3 * max(speed[1:12])
