@@ -3,7 +3,7 @@
 The driver leaves a file in the study's directory, which every trainer sees at its next step,
 wherever it runs. A trainer that is told so itself (SIGTERM, as a node that is taken away sends it)
 saves likewise: Ray answers the signal by leaving the interpreter, and this holds it until the
-training thread is done.
+training thread is done, which must not wait meanwhile for someone to fetch its last report.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import atexit
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from workloads.record import Row
 
 STOP_FILE = "stop"
 # How long a point may take for the step in hand and its checkpoint.
@@ -40,18 +43,51 @@ def stop_on_signal(stop_file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def stopping(stop_file: Path) -> Iterator[Callable[[], bool]]:
-    """What a trainer asks at each step; within it the process does not exit before it has left."""
-    exiting, left = threading.Event(), threading.Event()
+class Leaving:
+    """What a trainer needs to leave without loss: when to stop, and reports that do not hold it.
 
-    def hold() -> None:
-        exiting.set()
-        left.wait(SAVING_SECONDS)
+    Within it the process does not exit before the trainer has left.
+    """
 
-    atexit.register(hold)
-    try:
-        yield lambda: exiting.is_set() or stop_file.exists()
-    finally:
-        left.set()
-        atexit.unregister(hold)
+    def __init__(self, stop_file: Path) -> None:
+        self._stop_file = stop_file
+        self._exiting, self._left = threading.Event(), threading.Event()
+        # Set when the process exits, and when a report is delivered.
+        self._news = threading.Event()
+
+    def __enter__(self) -> Leaving:
+        atexit.register(self._hold)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._left.set()
+        atexit.unregister(self._hold)
+
+    def _hold(self) -> None:
+        self._exiting.set()
+        self._news.set()
+        self._left.wait(SAVING_SECONDS)
+
+    def asked(self) -> bool:
+        """Whether the trainer is to save and leave; it asks at each step."""
+        return self._exiting.is_set() or self._stop_file.exists()
+
+    def deliver(self, report: Callable[[Row], None], row: Row) -> None:
+        """Report a row and wait for it, unless the process exits: no one would fetch it then."""
+        delivered: Future[None] = Future()
+
+        def send() -> None:
+            try:
+                report(row)
+            except BaseException as error:  # among them the SystemExit by which Tune ends a trial
+                delivered.set_exception(error)
+            else:
+                delivered.set_result(None)
+            self._news.set()
+
+        self._news.clear()
+        threading.Thread(target=send, daemon=True).start()
+        while not (delivered.done() or self._exiting.is_set()):
+            self._news.wait()
+        if delivered.done():
+            delivered.result()

@@ -9,6 +9,7 @@ or the cause that there is none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ray import train as ray_train
 from ray import tune
 
 from study import causes
-from study.preemption import stopping
+from study.preemption import Leaving
 from study.spec import Resources
 from study.spending import admission
 from workloads.config import Config, RunConfig
@@ -91,8 +92,11 @@ def _train(task: Task, report: Callable[[Row], None]) -> None:
     torch.set_num_threads(task.resources.cpus_per_worker)
     admit = admission(task.run_dir.parent, task.run_dir, task.max_total_flops)
     try:
-        with stopping(task.stop_file) as stop:
-            train(task.run, open_dataset(task.dataset_dir), task.run_dir, report, admit, stop)
+        with Leaving(task.stop_file) as leaving:
+            train(
+                *(task.run, open_dataset(task.dataset_dir), task.run_dir),
+                *(partial(leaving.deliver, report), admit, leaving.asked),
+            )
     except Refused as error:  # and to try again would not help
         causes.leave(task.run_dir, str(error))
     except Exception as error:
