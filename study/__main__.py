@@ -10,17 +10,18 @@ from pathlib import Path
 
 import typer
 
-from study import continuation, estimate, ledger, plan
+from study import ledger, plan
 from study.commands import jobs, looking, transfer
 from study.commands.options import RUNS, Json, Runs, Spec, progress, results, say
-from study.front import print_fronts
+from study.display.plan_table import print_plan
+from study.display.tables import duration
 from study.ledger import Record
-from study.naming import describe
 from study.plan import Study
-from study.plan_table import print_plan
-from study.sampled import with_recorded
+from study.planning import continuation, estimate
+from study.planning.naming import describe
 from study.status import Display, Outcome
-from study.tables import duration
+from study.tuning.front import print_fronts
+from study.tuning.sampled import with_recorded
 from workloads.errors import InputError
 
 START = time.perf_counter()
@@ -79,7 +80,7 @@ def schema() -> None:
 
     A study file then begins with: # yaml-language-server: $schema=study.schema.json
     """
-    from study.schema import study_schema
+    from study.planning.schema import study_schema
 
     print(json.dumps(study_schema(), indent=1))
 
@@ -94,8 +95,8 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study run study/specs/quickstart.yaml
     """
-    from study import submit
     from study.run import run as run_study
+    from study.running import submit
 
     if submit.in_job():
         submit.check_lasting(runs)

@@ -16,10 +16,10 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from study import causes
 from study.plan import Point, Study
-from study.preemption import SAVING_SECONDS, STOP_FILE
-from study.recorder import Recorder
+from study.records.recorder import Recorder
+from study.running import causes
+from study.running.preemption import SAVING_SECONDS, STOP_FILE
 from study.status import Display, Outcome
 from workloads.record import METRICS_FILE, read_result, read_rows
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from study.lease import Holder, holder
 from study.plan import Point, Study
+from study.records.lease import Holder, holder
 from workloads.config import flatten
 from workloads.errors import InputError
 from workloads.record import exclusive

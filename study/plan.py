@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from study.combinations import Combination, Dropped, combinations
-from study.cost import (
+from study.planning.combinations import Combination, Dropped, combinations
+from study.planning.cost import (
     ACCELERATORS,
     DEFAULT_ACCELERATOR,
     HardwareSpec,
@@ -22,11 +22,11 @@ from study.cost import (
     gpu_hours,
     price,
 )
-from study.naming import describe
+from study.planning.naming import describe
 from study.points import FLOP_CONVENTION, Point
 from study.spec import StudySpec
 from study.spec import load as load_spec
-from study.tuning import Reals, Wholes, with_values
+from study.tuning.choices import Reals, Wholes, with_values
 from workloads.budget import Budget, Unreachable
 from workloads.data import shards
 from workloads.errors import InputError

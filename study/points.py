@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from study.naming import flops_part, guide_parts, rate_part, shape_parts
+from study.planning.naming import flops_part, guide_parts, rate_part, shape_parts
 from workloads import flops
 from workloads.config import RunConfig, fingerprint, identity
 from workloads.presets import Variant

@@ -7,10 +7,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study import continuation, ledger, ray_session, spending
+from study import ledger
 from study.ledger import Record
 from study.plan import Point, Study
-from study.preemption import STOP_FILE, stop_on_signal
+from study.planning import continuation
+from study.records import spending
+from study.running import ray_session
+from study.running.preemption import STOP_FILE, stop_on_signal
 from study.status import Display, Outcome
 from workloads.data import shards
 from workloads.errors import InputError
@@ -19,7 +22,7 @@ from workloads.record import Result, exclusive, read_result
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-    from study.recorder import Recorder
+    from study.records.recorder import Recorder
 
 MAX_RETRIES = 3
 DRIVER_PATIENCE_SECONDS = 1.0
@@ -31,7 +34,7 @@ def run(study: Study, display: Display) -> Outcome:
     Safe to kill at any time: the same call goes on with what is missing. Raises InputError when a
     point cannot be placed, another process runs the study, or MLflow does not answer.
     """
-    from study.recorder import Recorder
+    from study.records.recorder import Recorder
 
     # One driver a study; the lock goes with the process.
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS):
@@ -67,7 +70,7 @@ class _Rounds:
         self._tried: dict[str, Point] = {}
         self._searcher = None
         if study.searched:  # importing Optuna takes a second
-            from study.search import Searcher
+            from study.tuning.search import Searcher
 
             self._searcher = Searcher(study)
 
@@ -154,7 +157,7 @@ def _run_trials(
 
 def _scheduler(study: Study) -> TrialScheduler | None:
     """What Tune asks at each evaluation; None is FIFO."""
-    from study.schedulers import LearningRateAsha
+    from study.tuning.schedulers import LearningRateAsha
 
     chosen = study.spec.value.scheduler
     return LearningRateAsha(study, chosen.asha) if chosen else None

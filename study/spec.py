@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from study.cost import HardwareSpec
-from study.exclude import Exclude
-from study.tuning import OpenFFN, SchedulerChoice, Search
+from study.planning.cost import HardwareSpec
+from study.planning.exclude import Exclude
+from study.tuning.choices import OpenFFN, SchedulerChoice, Search
 from workloads import strict_yaml
 from workloads.budget import Budget
 from workloads.config import AdamWConfig, Config, DataConfig, RuntimeConfig

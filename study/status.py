@@ -14,10 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.display.overview import Overview
+from study.display.tables import STYLES, duration, new_table, print_whole, styled
 from study.ledger import Record
-from study.overview import Overview
 from study.plan import Point, Study
-from study.tables import STYLES, duration, new_table, print_whole, styled
 from workloads.record import Result, Row
 
 # Above so many points, `plan` lists the first, and `status` those that want attention only.

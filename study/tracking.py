@@ -17,8 +17,8 @@ from mlflow.entities import Metric, Param, RunTag
 from study import ledger
 from study.ledger import SQLITE, Record
 from study.plan import Point
-from study.provenance import Provenance
-from study.sampled import tag
+from study.records.provenance import Provenance
+from study.tuning.sampled import tag
 from workloads.config import flatten
 from workloads.record import METRICS_FILE, Result, Row, read_rows
 

@@ -17,10 +17,10 @@ import torch
 from ray import train as ray_train
 from ray import tune
 
-from study import causes
-from study.preemption import Leaving
+from study.records.spending import admission
+from study.running import causes
+from study.running.preemption import Leaving
 from study.spec import Resources
-from study.spending import admission
 from workloads.config import Config, RunConfig
 from workloads.data.shards import open_dataset
 from workloads.errors import Preempted, Refused

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from study import plan
-from study import submit as jobs
 from study.commands.options import RUNS, Runs, Spec, say
+from study.running import submit as jobs
 from study.spec import load as load_spec
 
 Address = Annotated[

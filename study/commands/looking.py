@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from study import ledger, overview, plan
+from study import ledger, plan
 from study.commands.options import RUNS, Json, Runs, Spec, results, say
-from study.front import print_fronts
-from study.overview import Overview
-from study.sampled import with_recorded
+from study.display import overview
+from study.display.overview import Overview
 from study.status import print_status
 from study.status import watch as show_anew
+from study.tuning.front import print_fronts
+from study.tuning.sampled import with_recorded
 from workloads.errors import InputError
 
 
@@ -69,7 +70,7 @@ def ui(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study ui study/specs/quickstart.yaml
     """
-    from study.ui import open_ui
+    from study.display.ui import open_ui
 
     open_ui(plan.load(spec, runs))
 
@@ -89,7 +90,7 @@ def doctor(
     Example:
       python -m study doctor study/specs/paper.yaml
     """
-    from study.doctor import examine
+    from study.running.doctor import examine
 
     ok = True
     for check in examine(runs, plan.load(spec, runs) if spec else None):

@@ -33,7 +33,8 @@ from tests.study.mlflow_server import MlflowServer
 from workloads.record import METRICS_FILE, read_rows
 
 KINDS = ("worker", "driver", "ray", "mlflow")
-GAP_SECONDS = (2.0, 16.0)
+# A launch takes about ten seconds before it trains. Most gaps are longer: most kills strike then.
+GAP_SECONDS = (3.0, 28.0)
 DOWN_SECONDS = (1.0, 20.0)
 # Names of the processes: a trial, and the controller and workers of Ray Train.
 TRAINING = ("ray::ImplicitFunc", "ray::run_point", "ray::TrainController", "ray::RayTrainWorker")
@@ -50,7 +51,7 @@ runtime: {{log_interval: 5, eval_interval: 20, checkpoint_interval: 10}}
 resources: {{num_workers: {num_workers}}}
 points:
 """
-SIZES = ("preset: pico, budget: {steps: 100}", "preset: nano, budget: {steps: 80}")
+SIZES = ("preset: pico, budget: {steps: 220}", "preset: nano, budget: {steps: 180}")
 RATES = (4.0e-3, 2.0e-3)
 ARMS = (
     "ffn: {kind: dense}",

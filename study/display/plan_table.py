@@ -1,0 +1,122 @@
+"""What a person sees of a plan: the points, what each takes, and the totals."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from study.display.tables import count, duration, new_table, print_whole, styled
+from study.ledger import ENDED
+from study.plan import FLOP_CONVENTION, Study
+from study.planning import estimate
+from study.planning.cost import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE, Price
+from workloads.flops import ffn_fraction
+
+
+def print_plan(
+    console: Console, study: Study, states: dict[str, str], seconds: dict[str, float], basis: str
+) -> None:
+    """The table of points, then totals: FLOPs, hours on GPUs and here, money, what does not fit.
+
+    `FFN` is its share of the dense one's weights, memory that of one GPU, `GPUs` the fewest of the
+    planned ones that hold the point, and `GPU-h` its hours on one.
+    """
+    prices = {point.id: study.price(point) for point in study.points}
+    paid = study.hardware.price_per_gpu_hour is not None
+    table = new_table(
+        *("point", "params", "FFN", "tokens", "FLOPs", "memory", "GPUs", "GPU-h"),
+        *(["cost"] if paid else []),
+        *("here", "state"),
+    )
+    for point in study.points:
+        price = prices[point.id]
+        table.add_row(
+            point.id,
+            count(point.params.total),
+            f"{ffn_fraction(point.config.model):.4g}",
+            count(point.config.tokens),
+            f"{point.train_flops:.2e}",
+            _memory(study, price),
+            str(price.min_gpus[study.hardware.accelerator] or "none"),
+            _hours(price.hours[study.hardware.accelerator]),
+            *([_money(price.cost)] if price.cost is not None else []),
+            duration(seconds[point.id]) if seconds else "-",
+            styled(states[point.id]),
+        )
+    print_whole(console, table)
+    lines = [
+        *_work(study, states, seconds, basis),
+        *_gpus(study, list(prices.values())),
+        *_misfits(study, prices),
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis: str) -> list[str]:
+    """FLOPs in all, and the time on this machine."""
+    total = sum(point.train_flops for point in study.points)
+    left = [point for point in study.points if states[point.id] not in ENDED]
+    slots = estimate.slots(study.spec.value.resources)
+    here = ""
+    if seconds:
+        time = duration(sum(seconds[point.id] for point in left) / slots)
+        here = f", about {time} here, {slots} at a time"
+    return [
+        f"{len(study.points)} points, {total:.3g} of at most "
+        f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
+        f"{len(left)} to run{here}.",
+        f"Times here rest on {basis}.",
+    ]
+
+
+def _gpus(study: Study, prices: list[Price]) -> list[str]:
+    """GPU-hours of all points on each accelerator, and the money."""
+    hardware = study.hardware
+    hours = {name: sum(price.hours[name] for price in prices) for name in ACCELERATORS}
+    each = ", ".join(f"{_hours(total)} on {name}" for name, total in hours.items())
+    kinds = {point.config.model.ffn.kind for point in study.points}
+    mfu = ", ".join(f"{kind} {hardware.mfu[kind]:.3g}" for kind in hardware.mfu if kind in kinds)
+    published = all(hardware.mfu[kind] == PAPER_MFU.get(kind) for kind in kinds)
+    source = f" ({PAPER_MFU_SOURCE})" if published else ""
+    lines = [f"GPU-hours: {each}; at an MFU of {mfu}{source}."]
+    if hardware.price_per_gpu_hour is not None:
+        total = sum(price.cost or 0.0 for price in prices)
+        lines.append(
+            f"Cost: {_money(total)} {hardware.currency} at {hardware.price_per_gpu_hour:g} an hour "
+            f"of one {hardware.accelerator}."
+        )
+    return lines
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.4g}" if hours >= 0.01 else "<0.01"
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.2f}"
+
+
+def _memory(study: Study, price: Price) -> Text:
+    """Red where the planned GPUs do not hold it."""
+    used, unit = price.peak_memory_bytes / 1e9, "GB"
+    if used < 1:
+        used, unit = 1e3 * used, "MB"
+    return Text(f"{used:.3g} {unit}", "red" if _too_large(study, price) else "")
+
+
+def _too_large(study: Study, price: Price) -> bool:
+    return price.peak_memory_bytes > ACCELERATORS[study.hardware.accelerator].memory_bytes
+
+
+def _misfits(study: Study, prices: dict[str, Price]) -> list[str]:
+    """What is said of points that the planned GPUs do not hold."""
+    large = [point_id for point_id, price in prices.items() if _too_large(study, price)]
+    if not large:
+        return []
+    hardware = study.hardware
+    return [
+        f"Too large for {hardware.gpus} x {hardware.accelerator}: {', '.join(large)}; lower "
+        "runtime.micro_batch_size, set runtime.activation_checkpointing, or use more GPUs with "
+        "runtime.parallel fsdp."
+    ]

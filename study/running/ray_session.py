@@ -1,0 +1,185 @@
+"""Ray as a study uses it: how it is started, and what fits on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from study.spec import Resources
+from workloads.errors import InputError
+
+# Train's controller polls its workers, and a report waits for the poll: at the default of 2 s that
+# would be most of a small run's time. OVERRIDE_ON_ZERO hides the GPUs from trials that asked for
+# none. The others switch off files, processes and penalties that a study has no use for.
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_worker_niceness": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own (`study.running.preemption`)
+}
+ANSWER_SECONDS = 10.0
+WATCH_SECONDS = 0.5
+VITAL = {"gcs_server", "raylet"}
+
+
+@contextmanager
+def connected(resources: Resources) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine, and leave it after."""
+    local = "RAY_ADDRESS" not in os.environ
+    os.environ.update(ENVIRONMENT)
+    if local:
+        # Ray listens on every interface, whatever it is told: this token keeps others out. It is
+        # this process's own; without one, Ray would leave one in the home directory.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # Ray reads it once: a search, which starts Ray for each of its batches, keeps it.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        check_answers(os.environ["RAY_ADDRESS"])
+        use_token()
+    import ray
+
+    try:
+        ray.init(
+            # Left to itself, Ray would join any cluster that somebody started on this machine.
+            "local" if local else None,
+            # Train removes the placement groups of stopped trials through the dashboard's API.
+            include_dashboard=resources.num_workers > 0 if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": ENVIRONMENT},
+        )
+    except Exception as error:  # Ray has no class of its own for it
+        raise SystemExit(f"Ray did not start: {str(error).strip().partition(chr(10))[0]}") from None
+    leaving = threading.Event()
+    threading.Thread(target=_watch_own_ray, args=(leaving,), daemon=True).start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        ray.shutdown()
+
+
+def _watch_own_ray(leaving: threading.Event) -> None:
+    """End this process, exit code 1, when a process that its Ray cannot do without has died.
+
+    Calls to Ray would wait for it for ever or abort. On a cluster that this process only joined
+    there is nothing to watch: Ray itself ends a driver whose head has been silent for a minute.
+    """
+    from ray._private import worker
+
+    node = cast(Any, worker._global_node)  # set by `ray.init`
+    while node and not leaving.wait(WATCH_SECONDS):
+        dead = {name for name, _ in node.dead_processes()} & VITAL
+        if dead and not leaving.is_set():
+            cause = f"Ray's {dead.pop()} died: killed, crashed or out of memory"
+            print(f"{cause}; the same command goes on with what is missing", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def offered(address: str) -> list[dict[str, float]]:
+    """What each node of that cluster offers. Raises InputError when it cannot be joined."""
+    check_answers(address)
+    use_token()
+    import ray
+
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        return nodes()
+    except (ConnectionError, RuntimeError) as error:
+        raise _silent(address, str(error).strip().partition("\n")[0]) from error
+    finally:
+        ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise InputError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # `auto`: Ray looks it up on this machine
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise _silent(address, str(error)) from None
+
+
+def _silent(address: str, reason: str) -> InputError:
+    return InputError(
+        f"Ray at {address} does not answer ({reason}); start the cluster, correct RAY_ADDRESS, "
+        "or unset it to use this machine"
+    )
+
+
+def use_token() -> None:
+    """Show the cluster its token where one is at hand: Ray's clients do not, unless told to.
+
+    To be called before Ray is imported. A cluster that wants no token takes no notice.
+    """
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if given or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def trial_resources(resources: Resources) -> dict[str, float]:
+    """What Tune reserves for a trial: its training, or nothing where Train's workers reserve.
+
+    A trial that waits for its workers must hold none of what they wait for.
+    """
+    if resources.num_workers > 0:
+        return {"node:__internal_head__": 0.001}
+    return worker_resources(resources)
+
+
+def worker_resources(resources: Resources) -> dict[str, float]:
+    """What one worker occupies, under Ray's names."""
+    wanted: dict[str, float] = {
+        "CPU": resources.cpus_per_worker,
+        "GPU": resources.gpus_per_worker,
+    }
+    if resources.accelerator_type is None:
+        return wanted
+    # A node with such a GPU has one of this resource, and any number of workers take a little.
+    return wanted | {f"accelerator_type:{resources.accelerator_type}": 0.001}
+
+
+def slots(resources: Resources) -> int:
+    """Points that fit on the cluster at once. Raises InputError when not even one does."""
+    return places(resources, nodes())
+
+
+def nodes() -> list[dict[str, float]]:
+    """What each node of the cluster offers: CPU, GPU and Ray's other resources by name."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def places(resources: Resources, nodes: list[dict[str, float]]) -> int:
+    """Points that such nodes hold at once. Raises InputError when not even one fits."""
+    workers = max(1, resources.num_workers)
+    wanted = worker_resources(resources)
+    held = sum(
+        min(int(node.get(name, 0) // count) for name, count in wanted.items() if count)
+        for node in nodes
+    )
+    if held < workers:
+        kind = f" of type {resources.accelerator_type}" if resources.accelerator_type else ""
+        raise InputError(
+            f"a point needs {workers} x ({wanted['CPU']} CPU, {wanted['GPU']} GPU{kind}) and the "
+            f"nodes of this cluster hold {held} of them; lower num_workers, cpus_per_worker or "
+            "gpus_per_worker, or add nodes"
+        )
+    return held // workers

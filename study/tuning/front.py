@@ -1,0 +1,75 @@
+"""What a search has found: of each open combination, the samples that no other one beats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from study.ledger import Record
+from study.plan import Open, Point, Study
+from study.tuning.choices import Metric
+from study.tuning.sampled import recorded
+
+
+@dataclass(frozen=True)
+class Front:
+    """The finished samples of one combination that are best: in `val_loss`, or Pareto-optimal."""
+
+    item: Open
+    finished: int
+    best: list[Point]
+
+
+def fronts(study: Study, records: dict[str, Record]) -> list[Front]:
+    """The front of each combination that the study searches."""
+    search = study.spec.value.search
+    return [_front(study, item, records, search.metric) for item in study.searched if search]
+
+
+def print_fronts(console: Console, study: Study, records: dict[str, Record]) -> None:
+    """The best samples with their losses and costs; prints nothing for a study without a search."""
+    if not study.searched:
+        return
+    names = list(dict.fromkeys(name for item in study.searched for name in item.dimensions))
+    table = Table(
+        "best samples",
+        *names,
+        "val_loss",
+        "train FLOPs",
+        "finished",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for front in fronts(study, records):
+        for point in front.best:
+            variant, metrics = point.variant, records[point.id].metrics
+            sizes = {**variant.ffn.model_dump(), "learning_rate": variant.learning_rate}
+            table.add_row(
+                point.id,
+                *(f"{sizes[name]:g}" if name in front.item.dimensions else "-" for name in names),
+                f"{metrics['val_loss']:.4f}",
+                f"{point.train_flops:.3e}",
+                f"{front.finished} of {front.item.trials}",
+            )
+    if table.row_count:
+        console.print(table)
+
+
+def _front(
+    study: Study, item: Open, records: dict[str, Record], metric: tuple[Metric, ...]
+) -> Front:
+    finished = [p for p in recorded(study, item, records) if records[p.id].status == "finished"]
+    costs = [tuple(records[point.id].metrics[name] for name in metric) for point in finished]
+    best = [
+        (cost, point)
+        for cost, point in zip(costs, finished, strict=True)
+        if not any(_beats(other, cost) for other in costs)
+    ]
+    return Front(item, len(finished), [point for _, point in sorted(best, key=lambda b: b[0])])
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether one is nowhere worse and somewhere better (Pareto dominance)."""
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,61 @@
+"""A trainer that is told to stop leaves without loss, whatever it waits for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.running.preemption import Leaving
+from tests.study.launching import ROOT, wait_for
+
+# As in a worker of Ray: a thread trains, and the main thread leaves the interpreter on SIGTERM.
+WORKER = """
+import signal, sys, threading
+from pathlib import Path
+from study.running.preemption import Leaving
+
+folder = Path(sys.argv[1])
+
+def unanswered(row):
+    (folder / "reporting").touch()
+    threading.Event().wait()
+
+def train():
+    with Leaving(folder / "stop") as leaving:
+        leaving.deliver(unanswered, {"step": 1})
+        (folder / "saved").write_text(f"asked to leave: {leaving.asked()}")
+
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+threading.Thread(target=train, daemon=True).start()
+threading.Event().wait()
+"""
+
+
+def test_exit_waits_for_the_trainer_and_not_for_its_unanswered_report(tmp_path: Path) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], cwd=ROOT)
+    wait_for(lambda: (tmp_path / "reporting").exists())
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 1
+    assert (tmp_path / "saved").read_text() == "asked to leave: True"
+
+
+def test_report_is_delivered_before_the_trainer_goes_on(tmp_path: Path) -> None:
+    rows = []
+    with Leaving(tmp_path / "stop") as leaving:
+        leaving.deliver(rows.append, {"step": 1})
+        assert rows == [{"step": 1}] and not leaving.asked()
+        (tmp_path / "stop").touch()
+        assert leaving.asked()
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), RuntimeError("the session is over")])
+def test_what_a_report_raises_reaches_the_trainer(tmp_path: Path, error: BaseException) -> None:
+    def report(row: object) -> None:
+        raise error
+
+    with Leaving(tmp_path / "stop") as leaving, pytest.raises(type(error)):
+        leaving.deliver(report, {"step": 1})
