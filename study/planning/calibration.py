@@ -2,9 +2,9 @@
 
 `python -m study.planning.calibration` trains each of the CPU presets on one thread for a second and
 prints FLOPs (`paper` convention) per second of processor time. A second of a processor that others
-use too is still a second: the speed is that of a quiet machine. One thread, because threads that wait
-for each other on a busy machine use up processor time as well. `plan` runs it in a process of its
-own, and so needs no torch itself.
+use too is still a second: the speed is that of a quiet machine. One thread, because threads that
+wait for each other on a busy machine use up processor time as well. `plan` runs it in a process of
+its own, and so needs no torch itself.
 """
 
 from __future__ import annotations
