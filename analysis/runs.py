@@ -36,6 +36,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "fingerprint": Column("tag", "text", "hash of all that changes the result"),
     "status": Column("tag", "text", "how it ended or stands: see EXCLUDED_STATUS", required=True),
     "preset": Column("param", "text", "model size"),
+    "width": Column("param", "number", "multiplier of the preset's width; 1 if empty"),
     "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
     "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),
     "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),
@@ -59,6 +60,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "tokens_per_second": Column("metric", "number", "training throughput, tokens per second"),
     "commit": Column("tag", "text", "git commit of the code that ran"),
     "hardware": Column("tag", "text", "device that ran it"),
+    "source": Column("tag", "text", "where a loss was read that no run of ours gave"),
 }
 
 # Why a run of this status takes no part in a fit.
@@ -68,7 +70,7 @@ EXCLUDED_STATUS = {
     "failed": "failed",
     "running": "still running",
     "interrupted": "interrupted: stopped half way",
-    "missing": "missing: planned, no run",
+    "queued": "queued: planned, no run",
 }
 
 PAGE = 1000  # runs asked of MLflow at a time
@@ -203,6 +205,16 @@ def clean(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             "conventions share no axis; recount them by one convention or split the table"
         )
     return used, excluded
+
+
+def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
+    """What names the size of each run: its preset, and its width multiplier where that is not 1."""
+    found = []
+    for preset, width in zip(presets, widths, strict=True):
+        name = _text(preset)
+        scaled = name and not pd.isna(width) and float(width) != 1
+        found.append(f"{name} x{float(width):g}" if scaled else name)
+    return found
 
 
 def _why_excluded(row: dict[Any, Any]) -> str:

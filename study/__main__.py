@@ -103,6 +103,8 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     planned, records = _load(spec, runs)
     outcome = run_study(planned, Display(progress, planned, records))
     _print_overhead(outcome)
+    if outcome.out_of_hours:
+        say(str(planned.spec.error(("max_gpu_hours",), outcome.out_of_hours)))
     if outcome.undelivered:
         say(
             f"MLflow lacks some of the results ({outcome.undelivered}); they are in "

@@ -17,8 +17,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from study.plan import Point, Study
+from study.records import spending
 from study.records.recorder import Recorder
-from study.running import causes
+from study.running import attempts, causes
 from study.running.preemption import SAVING_SECONDS, STOP_FILE
 from study.status import Display, Outcome
 from workloads.record import METRICS_FILE, read_result, read_rows
@@ -43,6 +44,8 @@ class Driver(Callback):
         self._stopped: list[Point] = []
         self._offsets: dict[str, int] = {}
         self._earlier_seconds: dict[str, float] = {}
+        self._last_causes: dict[str, str] = {}
+        self._train_seconds = spending.train_seconds(recorder.records)
         self._next_look = 0.0
         self._stop_asked: float | None = None
         self.outcome = outcome
@@ -76,6 +79,9 @@ class Driver(Callback):
         for point in self._running.values():
             self._show_rows(point)
         self._recorder.keep_up(self._running.values())
+        if spent := spending.out_of_hours(self._study, self._train_seconds):
+            self.outcome.out_of_hours = spent
+            (self._study.directory / STOP_FILE).touch()
         if self._stop_asked is None and (self._study.directory / STOP_FILE).exists():
             self._stop_asked = now
         if self._stop_asked and (not self._running or now > self._stop_asked + SAVING_SECONDS):
@@ -85,7 +91,11 @@ class Driver(Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._display.retrying(self._point(trial), self._cause(trial))
+        point, cause = self._point(trial), self._cause(trial)
+        if attempts.exhausted(self._study.run_dir(point)):  # the trial will see that, and return
+            self._last_causes[point.id] = cause
+        else:
+            self._display.retrying(point, cause)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -115,7 +125,7 @@ class Driver(Callback):
         """A trial returned before its point ended: the study is stopping, or it was refused."""
         if point.id not in self._running:
             return
-        cause = causes.read(self._study.run_dir(point))
+        cause = self._last_causes.get(point.id) or causes.read(self._study.run_dir(point))
         if not cause and (self._study.directory / STOP_FILE).exists():
             self._stopped.append(self._running.pop(point.id))
         else:
@@ -125,6 +135,7 @@ class Driver(Callback):
         path = self._study.run_dir(point) / METRICS_FILE
         rows, self._offsets[point.id] = read_rows(path, self._offsets[point.id])
         if rows:
+            self._train_seconds[point.id] = rows[-1]["train_seconds"]
             self._display.progressed(point, rows)
 
     def _fail(self, point: Point, cause: str) -> None:

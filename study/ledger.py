@@ -114,7 +114,7 @@ def read(uri: str, study: str) -> dict[str, Record]:
 
 
 def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
-    """The state of every planned point by id: its record's status, `missing` or `interrupted`.
+    """The state of every planned point by id: its record's status, `queued` or `interrupted`.
 
     A record says `running` until its driver says otherwise; where the study has no live driver,
     here or on another machine, the point is `interrupted`, and the next run goes on with it.
@@ -126,7 +126,7 @@ def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
 
 def _state(record: Record | None, driver_alive: bool) -> str:
     if record is None:
-        return "missing"
+        return "queued"
     return "interrupted" if record.status == "running" and not driver_alive else record.status
 
 

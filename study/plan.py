@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,19 @@ class Study:
     @property
     def hardware(self) -> HardwareSpec:
         """The stated hardware; without, A100s, as many as the resources give a point."""
-        spec = self.spec.value
-        gpus = max(1, spec.resources.num_workers * spec.resources.gpus_per_worker)
-        return spec.hardware or HardwareSpec(accelerator=DEFAULT_ACCELERATOR, gpus=gpus)
+        gpus = max(1, self.gpus_per_point)
+        stated = self.spec.value.hardware
+        return stated or HardwareSpec(accelerator=DEFAULT_ACCELERATOR, gpus=gpus)
+
+    @property
+    def gpus_per_point(self) -> int:
+        """GPUs that one point occupies while it trains."""
+        resources = self.spec.value.resources
+        return max(1, resources.num_workers) * resources.gpus_per_worker
+
+    def gpu_hours(self, train_seconds: Iterable[float]) -> float:
+        """What points that have trained for so long each have taken of GPUs."""
+        return self.gpus_per_point * sum(train_seconds) / 3600
 
     def price(self, point: Point) -> Price:
         """What the point takes on that hardware."""

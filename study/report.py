@@ -50,7 +50,7 @@ def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
             "study": study.name,
             "point_id": point.id,
             "fingerprint": point.fingerprint,
-            "status": "missing",
+            "status": "queued",
             **point.summary(),
         }
         for point in study.points

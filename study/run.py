@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from study.ledger import Record
 from study.plan import Point, Study
 from study.planning import continuation
 from study.records import spending
-from study.running import ray_session
+from study.running import attempts, ray_session
 from study.running.preemption import STOP_FILE, stop_on_signal
 from study.status import Display, Outcome
 from workloads.data import shards
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from study.records.recorder import Recorder
 
-MAX_RETRIES = 3
+# How often Tune may start a trial again; `study.running.attempts` ends what does not get on.
+MOST_FAILURES = 1000
 DRIVER_PATIENCE_SECONDS = 1.0
 
 
@@ -37,7 +39,7 @@ def run(study: Study, display: Display) -> Outcome:
     from study.records.recorder import Recorder
 
     # One driver a study; the lock goes with the process.
-    with exclusive(study.directory, DRIVER_PATIENCE_SECONDS):
+    with exclusive(study.directory, DRIVER_PATIENCE_SECONDS), ExitStack() as session:
         records = ledger.read(ledger.tracking_uri(study.runs_dir), study.name)
         ledger.check_identities(study.points, records)
         outcome, rounds = Outcome(), _Rounds(study, records)
@@ -50,9 +52,12 @@ def run(study: Study, display: Display) -> Outcome:
                 display.plan(study)
                 missing = _record_ended(study, missing, recorder, display, outcome)
                 if missing:
+                    _check_hours(study, records)
                     trained += len(missing)
                     spending.balance(study, records)
                     continuation.prepare(study, missing, records)
+                    if not outcome.slots:
+                        outcome.slots = session.enter_context(_ray(study))
                     _run_trials(study, missing, recorder, display, outcome)
                 if outcome.stopped:
                     break
@@ -60,6 +65,11 @@ def run(study: Study, display: Display) -> Outcome:
         finally:
             outcome.undelivered = recorder.close(len(outcome.results) == trained)
         return outcome
+
+
+def _check_hours(study: Study, records: dict[str, Record]) -> None:
+    if spent := spending.out_of_hours(study, spending.train_seconds(records)):
+        raise study.spec.error(("max_gpu_hours",), spent)
 
 
 class _Rounds:
@@ -111,48 +121,55 @@ def _record_ended(
     return left
 
 
+@contextmanager
+def _ray(study: Study) -> Iterator[int]:
+    """Ray, with that many places for points."""
+    resources = study.spec.value.resources
+    with ray_session.connected(resources):
+        try:
+            slots = ray_session.slots(resources)
+        except InputError as error:
+            raise study.spec.error(("resources",), str(error)) from None
+        yield slots
+
+
 def _run_trials(
     study: Study, missing: list[Point], recorder: Recorder, display: Display, outcome: Outcome
 ) -> None:
+    # Ray reads its environment on import, and `connected` has set it.
+    from ray import tune
+
+    from study.driver import Driver
+    from study.trial import run_point
+
     dataset = shards.prepare(study.spec.value.data, study.data_root)
-    resources = study.spec.value.resources
-    with ray_session.connected(resources):
-        # Ray reads its environment on import, and `connected` has set it.
-        from ray import tune
-
-        from study.driver import Driver
-        from study.trial import run_point
-
-        try:
-            outcome.slots = ray_session.slots(resources)
-        except InputError as error:
-            raise study.spec.error(("resources",), str(error)) from None
-        scratch = study.directory / "ray"
-        shutil.rmtree(scratch, ignore_errors=True)
-        driver = Driver(study, missing, recorder, display, outcome)
-        tasks = _tasks(study, missing, dataset.directory.resolve())
-        stop_file = study.directory / STOP_FILE
-        # What Ray prints goes to a file: of a death, the display shows the cause in one line.
-        log = (study.directory / "ray.log").open("w")
-        with stop_on_signal(stop_file), display, log, redirect_stdout(log):
-            tune.Tuner(
-                tune.with_resources(run_point, ray_session.trial_resources(resources)),
-                param_space={"task": tune.grid_search(tasks)},
-                tune_config=tune.TuneConfig(
-                    scheduler=_scheduler(study),
-                    max_concurrent_trials=outcome.slots,
-                    # A point that is stopped may not let go of its actor in time for the next.
-                    reuse_actors=study.spec.value.scheduler is None,
-                ),
-                run_config=tune.RunConfig(
-                    name="tune",
-                    storage_path=str(scratch),
-                    failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
-                    callbacks=[driver],
-                    verbose=0,
-                ),
-            ).fit()
-        outcome.stopped = stop_file.exists()
+    scratch = study.directory / "ray"
+    shutil.rmtree(scratch, ignore_errors=True)
+    driver = Driver(study, missing, recorder, display, outcome)
+    tasks = _tasks(study, missing, dataset.directory.resolve())
+    needs = ray_session.trial_resources(study.spec.value.resources)
+    stop_file = study.directory / STOP_FILE
+    # What Ray prints goes to a file: of a death, the display shows the cause in one line.
+    log = (study.directory / "ray.log").open("w")
+    with stop_on_signal(stop_file), display, log, redirect_stdout(log):
+        tune.Tuner(
+            tune.with_resources(run_point, needs),
+            param_space={"task": tune.grid_search(tasks)},
+            tune_config=tune.TuneConfig(
+                scheduler=_scheduler(study),
+                max_concurrent_trials=outcome.slots,
+                # A point that is stopped may not let go of its actor in time for the next.
+                reuse_actors=study.spec.value.scheduler is None,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch),
+                failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+                callbacks=[driver],
+                verbose=0,
+            ),
+        ).fit()
+    outcome.stopped = stop_file.exists()
 
 
 def _scheduler(study: Study) -> TrialScheduler | None:
@@ -167,6 +184,8 @@ def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
     """What each trial is given, longest first: the short ones fill the gaps at the end."""
     from study.trial import Task
 
+    for point in points:
+        attempts.forget(study.run_dir(point))
     return [
         Task(
             point_id=point.id,

@@ -66,7 +66,7 @@ class StudySpec(Config):
     max_total_flops: PositiveFloat
     """Cap on the sum of all points' training FLOPs (`paper` convention)."""
     max_gpu_hours: PositiveFloat | None = None
-    """Cap on the sum of all points' GPU-hours, as planned for `hardware`."""
+    """Cap on the sum of all points' GPU-hours: as planned for `hardware`, and as taken."""
     grid: Grid | None = None
     """Every combination is a point."""
     points: tuple[Variant, ...] = ()

@@ -15,14 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from study.display.overview import Overview
-from study.display.tables import STYLES, duration, new_table, print_whole, styled
+from study.display.tables import (
+    STYLES,
+    duration,
+    hours_text,
+    money_text,
+    new_table,
+    print_whole,
+    styled,
+)
 from study.ledger import Record
 from study.plan import Point, Study
+from study.tuning.front import fronts_table, print_fronts
 from workloads.record import Result, Row
 
 # Above so many points, `plan` lists the first, and `status` those that want attention only.
 MANY_POINTS = 200
-UNREMARKABLE = {"finished", "missing"}
+UNREMARKABLE = {"finished", "queued"}
 
 
 @dataclass
@@ -32,7 +41,7 @@ class Outcome:
     `earlier_seconds` is the training time that these points had on record when it began; work
     repeated after a kill does not count a second time. `delivered` counts results of earlier
     launches that MLflow had not got; `undelivered` is why it lacks some still. `stopped` is true
-    when it was told to stop.
+    when it was told to stop, or stopped because its GPU-hours were spent: `out_of_hours` says so.
     """
 
     slots: int = 0
@@ -40,6 +49,7 @@ class Outcome:
     delivered: int = 0
     undelivered: str = ""
     stopped: bool = False
+    out_of_hours: str = ""
     earlier_seconds: float = 0.0
 
     @property
@@ -152,10 +162,12 @@ class Display:
 
 
 def print_status(console: Console, overview: Overview) -> None:
-    """The points with their losses or causes of failure; spending, ETA and fits below."""
-    print_whole(console, _status_table(overview))
+    """The points with their losses or causes of failure; spending, ETA, fits, fronts below."""
+    if overview.study.points:
+        print_whole(console, _status_table(overview))
     for line in _status_lines(overview):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_fronts(console, overview.study, overview.records)
 
 
 def watch(console: Console, look: Callable[[], Overview], seconds: float) -> None:
@@ -163,8 +175,9 @@ def watch(console: Console, look: Callable[[], Overview], seconds: float) -> Non
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             overview = look()
-            lines = map(Text, _status_lines(overview))
-            live.update(Group(_status_table(overview), *lines), refresh=True)
+            found = fronts_table(overview.study, overview.records)
+            shown = [_status_table(overview), *map(Text, _status_lines(overview))]
+            live.update(Group(*shown, *([found] if found else [])), refresh=True)
             if overview.complete:
                 return
             time.sleep(seconds)
@@ -195,7 +208,7 @@ def _status_lines(overview: Overview) -> list[str]:
     """What the table does not say: totals against the plan, the time left, the fits so far."""
     lines = [_spending(overview)]
     if len(overview.study.points) > MANY_POINTS:
-        lines.insert(0, "The table leaves finished and missing points out; --json lists all.")
+        lines.insert(0, "The table leaves finished and queued points out; --json lists all.")
     if (eta := overview.eta_seconds) is not None:
         lines.append(f"ETA {duration(eta)}, at the pace of the points that are running.")
     return lines + [
@@ -215,7 +228,23 @@ def _spending(overview: Overview) -> str:
     return (
         f"{counts}; {overview.train_flops:.3g} of {overview.planned_flops:.3g} FLOPs{repeated}, "
         f"cap {overview.study.spec.value.max_total_flops:.3g}; {hours} of training"
-    )
+    ) + _gpu_spending(overview)
+
+
+def _gpu_spending(overview: Overview) -> str:
+    """GPU-hours and money against the plan, for studies that state their hardware or use GPUs."""
+    planned, cap = overview.planned_gpu_hours, overview.study.spec.value.max_gpu_hours
+    if planned is None and not overview.study.gpus_per_point:
+        return ""
+    text = f"; {hours_text(overview.gpu_hours)}"
+    if planned is not None:
+        text += f" of about {hours_text(planned)}"
+    text += " GPU-hours" + (f", cap {cap:g}" if cap else "")
+    spent, planned_cost = overview.cost(overview.gpu_hours), overview.cost(planned)
+    if spent is not None and planned_cost is not None:
+        currency = overview.study.hardware.currency
+        text += f"; {money_text(spent)} of {money_text(planned_cost)} {currency}"
+    return text
 
 
 def _progress_text(point: Point, row: Row) -> str:

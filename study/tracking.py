@@ -58,8 +58,11 @@ class Tracker:
         )
         self.parent_id = self._open_parent(spec_text)
 
-    def start_point(self, point: Point, record: Record | None) -> None:
-        """Create the point's run, or take up the one that an earlier driver left unfinished."""
+    def start_point(self, point: Point, record: Record | None, continued_from: str = "") -> None:
+        """Create the point's run, or take up the one that an earlier driver left unfinished.
+
+        `continued_from` names the run and step whose checkpoint the point goes on from, if any.
+        """
         run_id = record.run_id if record else self._find(point)
         if run_id is None:
             tags = self._point_tags(point)
@@ -74,6 +77,8 @@ class Tracker:
             values = point.summary() | flatten(point.identity)
             params = [Param(k, str(v)) for k, v in values.items() if v is not None]
             self.client.log_batch(run_id, params=params)
+        if continued_from:
+            self.client.set_tag(run_id, "continued_from", continued_from)
         self._run_ids[point.id], self._offsets[point.id] = run_id, 0
         self._ends[point.id] = 0, run.info.start_time
 

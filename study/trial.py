@@ -18,7 +18,7 @@ from ray import train as ray_train
 from ray import tune
 
 from study.records.spending import admission
-from study.running import causes
+from study.running import attempts, causes
 from study.running.preemption import Leaving
 from study.spec import Resources
 from workloads.config import Config, RunConfig
@@ -49,9 +49,9 @@ class Task(Config):
 def run_point(config: dict[str, Any]) -> None:
     """The Tune trainable; `config["task"]` is a Task as JSON."""
     task = Task.model_validate_json(config["task"])
-    causes.clear(task.run_dir)
-    if task.stop_file.exists():
+    if task.stop_file.exists() or not attempts.begin(task.run_dir):
         return
+    causes.clear(task.run_dir)
     if task.resources.num_workers == 0:
         _train(task, tune.report)
     else:

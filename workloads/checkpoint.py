@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from workloads.errors import InputError
+from workloads.record import checkpoint_file, saved_steps
 
 KEPT = 2
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def save(
         metadata["trajectory"] = stable.trajectory
     metadata["sha256"] = _digest(tensors, metadata)
     directory.mkdir(parents=True, exist_ok=True)
-    path = path_of(directory, progress.step)
+    path = checkpoint_file(directory, progress.step)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata)
@@ -118,14 +119,9 @@ def save(
         raise OSError(f"{path} cannot be written: {error}") from error
     _sync_directory(directory)
     for old in [*_newest_first(directory)[KEPT:], *directory.glob("*.tmp")]:
-        if not stable or old != path_of(directory, stable.steps):
+        if not stable or old != checkpoint_file(directory, stable.steps):
             old.unlink(missing_ok=True)
     return path
-
-
-def path_of(directory: Path, step: int) -> Path:
-    """Where the checkpoint of `step` is."""
-    return directory / f"step-{step:08d}.safetensors"
 
 
 def newest(directory: Path, fingerprint: str, stable: Stable | None = None) -> Saved | None:
@@ -162,7 +158,7 @@ def _shared(metadata: dict[str, str], stable: Stable | None) -> bool:
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step-*.safetensors"), reverse=True)
+    return [checkpoint_file(directory, step) for step in saved_steps(directory)]
 
 
 def _whole(tensor: Tensor) -> Tensor:

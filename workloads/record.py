@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ Row = dict[str, float]
 # `stopped` is by a scheduler, which compared the run with others of its sweep.
 EndStatus = Literal["finished", "diverged", "stopped"]
 METRICS_FILE, RESULT_FILE, OWNER_FILE = "metrics.jsonl", "result.json", "fingerprint"
+# Names the run, and its step, whose checkpoint this one went on from.
+DONOR_FILE = "continued_from"
 CHECKPOINT_FOLDER = "checkpoints"
 
 
@@ -34,7 +37,8 @@ class Result:
 
     `train_seconds` is the training loop's own time over all its lives; `resumed_step` is the step
     after which the last life began, 0 for a run that was never killed. `executed_flops` counts
-    every life's training FLOPs, `train_flops` those of the steps that stand.
+    every life's training FLOPs, `train_flops` those of the steps that stand, and `hardware_flops`
+    the products that those steps really carry out.
     """
 
     status: EndStatus
@@ -47,6 +51,7 @@ class Result:
     val_loss: float | None = None
     bits_per_byte: float | None = None
     executed_flops: int = 0
+    hardware_flops: int = 0
     environment: dict[str, Any] = field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
@@ -67,6 +72,28 @@ def read_result(run_dir: Path, fingerprint: str) -> Result | None:
         return None
     result = Result(**json.loads(path.read_text(encoding="utf-8")))
     return result if result.fingerprint == fingerprint else None
+
+
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """Where the checkpoint of `step` is; `folder` is the run's CHECKPOINT_FOLDER."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps that there are checkpoints of, sound or not, the newest first."""
+    paths = folder.glob("step-*.safetensors")
+    return sorted((int(path.stem.removeprefix("step-")) for path in paths), reverse=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file at `target` too, whole or not at all, and without a second copy if that goes."""
+    temporary = target.with_name(f"{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # not every shared file system has links
+        shutil.copy2(source, temporary)
+    temporary.replace(target)
 
 
 def claim(run_dir: Path, fingerprint: str) -> None:

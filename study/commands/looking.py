@@ -16,7 +16,6 @@ from study.display import overview
 from study.display.overview import Overview
 from study.status import print_status
 from study.status import watch as show_anew
-from study.tuning.front import print_fronts
 from study.tuning.sampled import with_recorded
 from workloads.errors import InputError
 
@@ -57,7 +56,6 @@ def status(
             show_anew(results, look, watch)
     else:
         print_status(results, now)
-        print_fronts(results, now.study, now.records)
 
 
 def ui(spec: Spec, runs: Runs = RUNS) -> None:

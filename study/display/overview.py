@@ -15,7 +15,9 @@ from typing import Any
 from study import ledger
 from study.ledger import ENDED, Record
 from study.plan import Study
+from study.planning.cost import gpu_hours
 from study.points import Point
+from study.tuning.front import fronts
 from study.tuning.sampled import with_recorded
 
 # Fewer points leave a line no residual.
@@ -86,6 +88,22 @@ class Overview:
         return self.train_hours + sum(map(self._seconds_left, self.study.points)) / 3600
 
     @property
+    def gpu_hours(self) -> float:
+        """What training loops have taken of GPUs."""
+        return self.study.gpus_per_point * self.train_hours
+
+    @property
+    def planned_gpu_hours(self) -> float | None:
+        """Of the plan, on the hardware that the study states; None where it states none."""
+        if self.study.spec.value.hardware is None:
+            return None
+        hardware = self.study.hardware
+        return sum(
+            gpu_hours(hardware, point.config.model.ffn.kind, point.train_flops)
+            for point in self.study.points
+        )
+
+    @property
     def eta_seconds(self) -> float | None:
         """Until the last point ends at the present pace; None when nothing is running.
 
@@ -96,6 +114,11 @@ class Overview:
             return None
         total = sum(map(self._seconds_left, self.study.points))
         return max(total / len(running), *map(self._seconds_left, running))
+
+    def cost(self, gpu_hours: float | None) -> float | None:
+        """Of so many GPU-hours, at the study's price; None without one."""
+        price = self.study.hardware.price_per_gpu_hour
+        return None if price is None or gpu_hours is None else price * gpu_hours
 
     @property
     def complete(self) -> bool:
@@ -124,7 +147,12 @@ class Overview:
             "max_total_flops": self.study.spec.value.max_total_flops,
             "train_hours": self.train_hours,
             "planned_hours": self.planned_hours,
+            "gpu_hours": self.gpu_hours,
+            "planned_gpu_hours": self.planned_gpu_hours,
+            "cost": self.cost(self.gpu_hours),
+            "planned_cost": self.cost(self.planned_gpu_hours),
             "eta_seconds": self.eta_seconds,
+            "fronts": [front.as_json(self.records) for front in fronts(self.study, self.records)],
             "fits": [asdict(fit) for fit in self.fits()],
         }
 

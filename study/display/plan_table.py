@@ -5,7 +5,15 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from study.display.tables import count, duration, new_table, print_whole, styled
+from study.display.tables import (
+    count,
+    duration,
+    hours_text,
+    money_text,
+    new_table,
+    print_whole,
+    styled,
+)
 from study.ledger import ENDED
 from study.plan import FLOP_CONVENTION, Study
 from study.planning import estimate
@@ -38,12 +46,13 @@ def print_plan(
             f"{point.train_flops:.2e}",
             _memory(study, price),
             str(price.min_gpus[study.hardware.accelerator] or "none"),
-            _hours(price.hours[study.hardware.accelerator]),
-            *([_money(price.cost)] if price.cost is not None else []),
+            hours_text(price.hours[study.hardware.accelerator]),
+            *([money_text(price.cost)] if price.cost is not None else []),
             duration(seconds[point.id]) if seconds else "-",
             styled(states[point.id]),
         )
-    print_whole(console, table)
+    if study.points:
+        print_whole(console, table)
     lines = [
         *_work(study, states, seconds, basis),
         *_gpus(study, list(prices.values())),
@@ -74,7 +83,7 @@ def _gpus(study: Study, prices: list[Price]) -> list[str]:
     """GPU-hours of all points on each accelerator, and the money."""
     hardware = study.hardware
     hours = {name: sum(price.hours[name] for price in prices) for name in ACCELERATORS}
-    each = ", ".join(f"{_hours(total)} on {name}" for name, total in hours.items())
+    each = ", ".join(f"{hours_text(total)} on {name}" for name, total in hours.items())
     kinds = {point.config.model.ffn.kind for point in study.points}
     mfu = ", ".join(f"{kind} {hardware.mfu[kind]:.3g}" for kind in hardware.mfu if kind in kinds)
     published = all(hardware.mfu[kind] == PAPER_MFU.get(kind) for kind in kinds)
@@ -83,18 +92,10 @@ def _gpus(study: Study, prices: list[Price]) -> list[str]:
     if hardware.price_per_gpu_hour is not None:
         total = sum(price.cost or 0.0 for price in prices)
         lines.append(
-            f"Cost: {_money(total)} {hardware.currency} at {hardware.price_per_gpu_hour:g} an hour "
-            f"of one {hardware.accelerator}."
+            f"Cost: {money_text(total)} {hardware.currency} at {hardware.price_per_gpu_hour:g} "
+            f"an hour of one {hardware.accelerator}."
         )
     return lines
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.4g}" if hours >= 0.01 else "<0.01"
-
-
-def _money(amount: float) -> str:
-    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.2f}"
 
 
 def _memory(study: Study, price: Price) -> Text:

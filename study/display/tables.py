@@ -43,3 +43,15 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
+
+
+def hours_text(hours: float) -> str:
+    """Hours with four digits."""
+    return f"{hours:,.4g}" if hours >= 0.01 or not hours else "<0.01"
+
+
+def money_text(amount: float) -> str:
+    """An amount of money, in whole units where it is large."""
+    if 0 < amount < 0.01:
+        return "<0.01"
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.2f}"

@@ -73,7 +73,7 @@ def measure() -> Rates:
 def _measure_preset(preset: str) -> float:
     import torch
 
-    from workloads.model import Transformer, next_token_loss
+    from workloads.model import Transformer
     from workloads.optim import build_optimizer
     from workloads.presets import Recipe
 
@@ -84,7 +84,7 @@ def _measure_preset(preset: str) -> float:
     tokens = torch.randint(config.model.vocab_size, shape)
 
     def step() -> None:
-        next_token_loss(model(tokens), tokens).backward()
+        model(tokens, tokens).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -9,8 +9,6 @@ run from scratch, and executes the new part alone.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +18,16 @@ from typing import Any
 from study.ledger import Record
 from study.plan import Point, Study
 from workloads.config import RunConfig, fingerprint, trajectory
-from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, OWNER_FILE, read_rows
+from workloads.record import (
+    CHECKPOINT_FOLDER,
+    DONOR_FILE,
+    METRICS_FILE,
+    OWNER_FILE,
+    checkpoint_file,
+    link_or_copy,
+    read_rows,
+    saved_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,7 @@ def _farthest(run_dir: Path, config: RunConfig, donor_identity: dict[str, Any]) 
     del tree["data"]["fingerprint"]
     donor = RunConfig.model_validate_json(json.dumps(tree))
     last = min(config.stable_steps, donor.stable_steps)
-    saved = (run_dir / CHECKPOINT_FOLDER).glob("step-*.safetensors")
-    steps = [int(path.stem.removeprefix("step-")) for path in saved]
-    return max((step for step in steps if step <= last), default=0)
+    return max((s for s in saved_steps(run_dir / CHECKPOINT_FOLDER) if s <= last), default=0)
 
 
 def _hand_over(donor_dir: Path, run_dir: Path, step: int) -> None:
@@ -106,11 +111,7 @@ def _hand_over(donor_dir: Path, run_dir: Path, step: int) -> None:
     temporary = run_dir / f"{METRICS_FILE}.tmp"
     temporary.write_text("".join(lines), encoding="utf-8")
     temporary.replace(run_dir / METRICS_FILE)
-    name = f"step-{step:08d}.safetensors"
-    temporary = folder / f"{name}.tmp"
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(donor_dir / CHECKPOINT_FOLDER / name, temporary)
-    except OSError:  # not every shared file system has links
-        shutil.copy2(donor_dir / CHECKPOINT_FOLDER / name, temporary)
-    temporary.replace(folder / name)
+    (run_dir / DONOR_FILE).write_text(f"{donor_dir.name} step {step}", encoding="utf-8")
+    link_or_copy(
+        checkpoint_file(donor_dir / CHECKPOINT_FOLDER, step), checkpoint_file(folder, step)
+    )

@@ -16,9 +16,8 @@ from workloads.config import FFNConfig, ModelConfig, RunConfig, RuntimeConfig
 
 FP32, BF16, MASK = 4, 2, 1
 ADAM_STATES = 2
-# The backward pass of the loss holds three fp32 tensors of the logits' size at once: the softmax,
-# which the forward pass kept, and the gradients of the loss by it and by the logits.
-LOGIT_GRADIENTS = 2
+# What there is of the logits at once, at most (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
+LOGIT_BYTES = 128 * 2**20
 # FSDP's backward pass holds the weights of the layer at work, those of the next one and the buffer
 # they arrive in, a layer's whole gradient and the buffer that it is reduced from.
 MOVING_LAYERS = 5
@@ -27,10 +26,11 @@ MOVING_LAYERS = 5
 @dataclass(frozen=True)
 class _Layer:
     """One layer: `weights` of its products, guides' among them; the bytes per token that its
-    forward pass keeps for the backward pass (`kept`), and that this adds at its widest
-    (`passing`)."""
+    forward pass keeps for the backward pass (`kept`), its input among them (`entering`), and that
+    this adds at its widest (`passing`)."""
 
     weights: int
+    entering: int
     kept: int
     passing: int
     recomputed: bool
@@ -41,7 +41,8 @@ class _Layer:
 
     def working_bytes(self, tokens: int) -> int:
         """What the backward pass adds to what waits for it, recomputation included."""
-        return self.passing * tokens + (self.kept_bytes(tokens) if self.recomputed else 0)
+        again = self.kept_bytes(tokens) - self.entering * tokens if self.recomputed else 0
+        return self.passing * tokens + again
 
 
 def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
@@ -70,12 +71,13 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
     """What the forward pass of a micro-batch of so many tokens keeps for the backward pass."""
     hidden = model.hidden_dim
     embedding = MASK * hidden if model.dropout else 0
-    head = (FP32 + BF16) * hidden + FP32 * model.vocab_size
+    head = (FP32 + BF16) * hidden  # The input of the last norm, and the gradient of its output.
     layers = sum(
-        FP32 * hidden * tokens if layer.recomputed else layer.kept_bytes(tokens)
+        layer.entering * tokens if layer.recomputed else layer.kept_bytes(tokens)
         for layer in _layers(model, runtime)
     )
-    return layers + (embedding + head) * tokens + BF16 * _head_weights(model)
+    # The gradient of the head's weight waits from the forward pass on.
+    return layers + (embedding + head) * tokens + FP32 * _head_weights(model)
 
 
 # Points that differ in rate, seed or budget share it: a plan may have thousands.
@@ -83,7 +85,7 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
 def _peak(model: ModelConfig, runtime: RuntimeConfig, batch_size: int, gpus: int) -> int:
     micro = min(runtime.micro_batch_size, batch_size // gpus)
     tokens = micro * model.block_size
-    layers = _layers(model, runtime)
+    layers, stream = _layers(model, runtime), FP32 * model.hidden_dim * tokens
     shards = gpus if runtime.parallel == "fsdp" else 1
     gradients = FP32 * _params(model) // shards
     states = (1 + ADAM_STATES) * gradients
@@ -92,17 +94,24 @@ def _peak(model: ModelConfig, runtime: RuntimeConfig, batch_size: int, gpus: int
     if micro * gpus < batch_size:  # Those of earlier micro-batches are there all the time.
         states, gradients = states + gradients, 0
     saved = saved_bytes(model, runtime, tokens)
-    logits = FP32 * model.vocab_size * tokens
     # Autocast keeps its casts of recomputed layers' weights until the loss is there.
     casts = BF16 * sum(layer.weights for layer in layers if layer.recomputed)
-    at_loss = saved + max(LOGIT_GRADIENTS * logits, casts)
-    # The gradient of the residual stream is no larger than the head's input, which is done with.
-    at_last_layer = saved - logits + layers[-1].working_bytes(tokens)
+    head = FP32 * _head_weights(model)
+    at_loss = saved + max(casts + _loss_bytes(model, tokens), head + 2 * stream)
+    # The gradient of the residual stream takes the place of the last norm's input.
+    done_with = head + BF16 * model.hidden_dim * tokens
+    at_last_layer = saved - done_with + layers[-1].working_bytes(tokens)
     at_first_layer = gradients + layers[0].kept_bytes(tokens) + layers[0].passing * tokens
     moving = MOVING_LAYERS * max(layer.weights for layer in layers) if shards > 1 else 0
     # Tied to the embedding or not, the head's gradient waits for the end of the backward pass.
-    waiting = FP32 * (_head_weights(model) + moving)
+    waiting = head + FP32 * moving
     return states + max(at_loss, waiting + max(at_last_layer, at_first_layer))
+
+
+def _loss_bytes(model: ModelConfig, tokens: int) -> int:
+    """What the forward pass of the loss adds: its input, that and the weight in bf16, logits."""
+    inputs = (FP32 + BF16) * model.hidden_dim * tokens + BF16 * _head_weights(model)
+    return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
 
 
 def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
@@ -139,6 +148,7 @@ def _layer(model: ModelConfig, ffn: FFNConfig, recomputed: bool) -> _Layer:
     masks = 2 * MASK * hidden if model.dropout else 0
     return _Layer(
         weights=attention + flops.ffn_weights(model, ffn) + guide,
+        entering=FP32 * hidden,
         kept=stream + masks + _attention_kept(model) + _ffn_kept(model, ffn, guided),
         passing=BF16 * wide,  # the gradient of the activation's input
         recomputed=recomputed,

@@ -22,7 +22,16 @@ from study.records.provenance import capture
 from study.records.stored import StoredRun
 from study.tracking import Tracker
 from workloads.errors import InputError
-from workloads.record import METRICS_FILE, OWNER_FILE, RESULT_FILE, read_result
+from workloads.record import (
+    CHECKPOINT_FOLDER,
+    METRICS_FILE,
+    OWNER_FILE,
+    RESULT_FILE,
+    checkpoint_file,
+    link_or_copy,
+    read_result,
+    saved_steps,
+)
 
 # A run that a scheduler stopped says nothing outside its sweep.
 ADOPTABLE = ("finished", "diverged")
@@ -96,6 +105,13 @@ def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> No
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in (OWNER_FILE, METRICS_FILE, RESULT_FILE):
         shutil.copy2(directory / name, run_dir / name)
+    # Those that a larger budget would continue from.
+    (run_dir / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
+    for step in saved_steps(directory / CHECKPOINT_FOLDER):
+        source, target = (
+            checkpoint_file(where / CHECKPOINT_FOLDER, step) for where in (directory, run_dir)
+        )
+        link_or_copy(source, target)
     result = read_result(run_dir, point.fingerprint)
     assert result is not None  # the directory has one
     tracker.start_point(point, None)

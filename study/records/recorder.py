@@ -15,7 +15,7 @@ from study.records.lease import Lease
 from study.records.provenance import capture
 from study.tracking import Tracker
 from workloads.errors import InputError
-from workloads.record import Result
+from workloads.record import DONOR_FILE, Result
 
 # How long a launch that has ended waits for a server that does not answer.
 PATIENCE_SECONDS = 30.0
@@ -29,7 +29,7 @@ class Recorder:
 
     def __init__(self, study: Study, records: dict[str, Record]) -> None:
         uri = ledger.tracking_uri(study.runs_dir)
-        self._study, self._records = study, records
+        self._study, self.records = study, records
         self.lost: InputError | None = None
         with ledger.answering(uri):
             self._tracker = Tracker(uri, study.name, study.runs_dir, study.spec.text, capture())
@@ -39,7 +39,10 @@ class Recorder:
 
     def start(self, point: Point) -> None:
         """The point is being trained from now on."""
-        self._courier.send(partial(self._tracker.start_point, point, self._records.get(point.id)))
+        donor = self._study.run_dir(point) / DONOR_FILE
+        continued_from = donor.read_text(encoding="utf-8") if donor.exists() else ""
+        record = self.records.get(point.id)
+        self._courier.send(partial(self._tracker.start_point, point, record, continued_from))
         self._send_rows(point)
 
     def keep_up(self, running: Iterable[Point]) -> None:

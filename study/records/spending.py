@@ -46,6 +46,19 @@ def balance(study: Study, records: dict[str, Record]) -> None:
         release(run_dir)
 
 
+def train_seconds(records: dict[str, Record]) -> dict[str, float]:
+    """How long each recorded point has trained, by id."""
+    return {i: record.metrics.get("train_seconds", 0.0) for i, record in records.items()}
+
+
+def out_of_hours(study: Study, seconds: dict[str, float]) -> str:
+    """What is to be said when points that trained for so long have used `max_gpu_hours` up."""
+    cap, spent = study.spec.value.max_gpu_hours, study.gpu_hours(seconds.values())
+    if cap is None or spent < cap:
+        return ""
+    return f"{spent:.4g} GPU-hours are spent; raise it to go on"
+
+
 def executed(study: Study, point: Point) -> int:
     """FLOPs that the point's lives have executed, by its directory."""
     return lives.spent(study.run_dir(point)).executed

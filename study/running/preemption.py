@@ -22,6 +22,8 @@ from workloads.record import Row
 STOP_FILE = "stop"
 # How long a point may take for the step in hand and its checkpoint.
 SAVING_SECONDS = 60.0
+# How long after a failed report the exit may come that was its cause.
+EXIT_SECONDS = 5.0
 
 
 @contextmanager
@@ -73,7 +75,10 @@ class Leaving:
         return self._exiting.is_set() or self._stop_file.exists()
 
     def deliver(self, report: Callable[[Row], None], row: Row) -> None:
-        """Report a row and wait for it, unless the process exits: no one would fetch it then."""
+        """Report a row and wait for it, unless the process exits: no one would fetch it then.
+
+        What the report raises is raised here, but not where the exit is why it failed.
+        """
         delivered: Future[None] = Future()
 
         def send() -> None:
@@ -89,5 +94,10 @@ class Leaving:
         threading.Thread(target=send, daemon=True).start()
         while not (delivered.done() or self._exiting.is_set()):
             self._news.wait()
-        if delivered.done():
+        if not delivered.done():
+            return
+        try:
             delivered.result()
+        except Exception:  # Ray may be told to exit, and fail to report, before this process is
+            if not self._exiting.wait(EXIT_SECONDS):
+                raise

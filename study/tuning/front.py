@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from study.ledger import Record
 from study.plan import Open, Point, Study
+from study.planning.naming import describe
 from study.tuning.choices import Metric
 from study.tuning.sampled import recorded
 
@@ -21,6 +23,29 @@ class Front:
     finished: int
     best: list[Point]
 
+    def values(self, point: Point) -> dict[str, float]:
+        """What the point was sampled with, by dimension."""
+        variant = point.variant
+        sizes = {**variant.ffn.model_dump(), "learning_rate": variant.learning_rate}
+        return {name: sizes[name] for name in self.item.dimensions}
+
+    def as_json(self, records: dict[str, Record]) -> dict[str, Any]:
+        """The front for machines."""
+        return {
+            "combination": describe(self.item.item.variant),
+            "trials": self.item.trials,
+            "finished": self.finished,
+            "best": [
+                {
+                    "id": point.id,
+                    **self.values(point),
+                    "val_loss": records[point.id].metrics["val_loss"],
+                    "train_flops": point.train_flops,
+                }
+                for point in self.best
+            ],
+        }
+
 
 def fronts(study: Study, records: dict[str, Record]) -> list[Front]:
     """The front of each combination that the study searches."""
@@ -28,10 +53,8 @@ def fronts(study: Study, records: dict[str, Record]) -> list[Front]:
     return [_front(study, item, records, search.metric) for item in study.searched if search]
 
 
-def print_fronts(console: Console, study: Study, records: dict[str, Record]) -> None:
-    """The best samples with their losses and costs; prints nothing for a study without a search."""
-    if not study.searched:
-        return
+def fronts_table(study: Study, records: dict[str, Record]) -> Table | None:
+    """The best samples with their losses and costs; None before any has finished."""
     names = list(dict.fromkeys(name for item in study.searched for name in item.dimensions))
     table = Table(
         "best samples",
@@ -44,16 +67,20 @@ def print_fronts(console: Console, study: Study, records: dict[str, Record]) -> 
     )
     for front in fronts(study, records):
         for point in front.best:
-            variant, metrics = point.variant, records[point.id].metrics
-            sizes = {**variant.ffn.model_dump(), "learning_rate": variant.learning_rate}
+            values = front.values(point)
             table.add_row(
                 point.id,
-                *(f"{sizes[name]:g}" if name in front.item.dimensions else "-" for name in names),
-                f"{metrics['val_loss']:.4f}",
+                *(f"{values[name]:g}" if name in values else "-" for name in names),
+                f"{records[point.id].metrics['val_loss']:.4f}",
                 f"{point.train_flops:.3e}",
                 f"{front.finished} of {front.item.trials}",
             )
-    if table.row_count:
+    return table if table.row_count else None
+
+
+def print_fronts(console: Console, study: Study, records: dict[str, Record]) -> None:
+    """Print that table, if there is one."""
+    if table := fronts_table(study, records):
         console.print(table)
 
 

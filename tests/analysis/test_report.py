@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
-    planned = row("xl", status="missing", run_id=None, val_loss=None)
+    planned = row("xl", status="queued", run_id=None, val_loss=None)
     runs = pd.concat([ladder(), pd.DataFrame([planned])])
     report = write_report(runs, tmp_path / "new" / "out", "Known")
     files = contents(report.out_dir)

@@ -39,7 +39,7 @@ def test_large_counts_do_not_overflow(row: Row) -> None:
         ({"status": "diverged"}, "diverged"),
         ({"status": "failed"}, "failed"),
         ({"status": "running", "val_loss": 2.0}, "still running"),
-        ({"status": "missing", "val_loss": None}, "missing: planned, no run"),
+        ({"status": "queued", "val_loss": None}, "queued: planned, no run"),
         ({"status": "done"}, "unknown status 'done'"),
         ({"arm": ""}, "arm is empty"),
         ({"point_id": None}, "point_id is empty"),

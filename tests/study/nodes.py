@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any
 
 import psutil
 from ray.cluster_utils import Cluster
 
+# Ray takes our word for the GPU, and torch finds none.
+NODE: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1}
+
 
 def serve(num_nodes: int) -> None:
-    """A head without CPUs and so many nodes of one CPU, until the end of the input."""
+    """A head without CPUs and so many nodes of one CPU and GPU, until the end of the input."""
     # Train removes placement groups through the dashboard; without a port it takes a free one.
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": None}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(num_nodes):
-            cluster.add_node(num_cpus=1)
+            cluster.add_node(**NODE)
         print(cluster.address, flush=True)
         for line in sys.stdin:
-            lose(cluster) if line.strip() == "lose" else cluster.add_node(num_cpus=1)
+            lose(cluster) if line.strip() == "lose" else cluster.add_node(**NODE)
             print("done", flush=True)
     finally:
         cluster.shutdown()

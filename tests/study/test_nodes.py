@@ -99,6 +99,31 @@ def test_point_on_two_nodes_survives_the_loss_of_one(
     assert [row["step"] for row in read_rows(log)[0]] == list(range(5, STEPS + 1, 5))
 
 
+@pytest.mark.slow
+def test_study_stops_when_its_gpu_hours_are_spent(
+    nodes: Nodes, write_spec: Callable[..., Path], runs_dir: Path
+) -> None:
+    spec = _one_point(write_spec("hours", preset="nano", steps=400))
+    text = spec.read_text().replace("workers: 0", "workers: 0, gpus_per_worker: 1")
+    spec.write_text(f"{text}hardware: {{accelerator: h100}}\nmax_gpu_hours: 0.001\n")
+    stopped = study_cli("run", spec, "--runs", runs_dir, check=False)
+    assert stopped.returncode == 1, stopped.stderr
+    assert "max_gpu_hours: 0.001: 0.00" in stopped.stderr
+    assert "GPU-hours are spent; raise it to go on" in stopped.stderr
+    (record,) = records_of(runs_dir, "hours").values()
+    assert record.status == "interrupted" and record.metrics["train_seconds"] >= 3.6
+    refused = study_cli("run", spec, "--runs", runs_dir, check=False)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert f"{record.metrics['train_seconds'] / 3600:.4g} GPU-hours are spent" in refused.stderr
+    spec.write_text(spec.read_text().replace("0.001", "1"))
+    study_cli("run", spec, "--runs", runs_dir)
+    (record,) = records_of(runs_dir, "hours").values()
+    assert record.status == "finished"
+    assert record.metrics["executed_flops"] == record.metrics["train_flops"]
+    shown = study_cli("status", spec, "--runs", runs_dir).stdout
+    assert "GPU-hours, cap 1" in shown
+
+
 def _one_point(spec: Path) -> Path:
     spec.write_text(spec.read_text().replace(SECOND_POINT, ""))
     return spec

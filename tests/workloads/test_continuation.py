@@ -11,7 +11,7 @@ from workloads import checkpoint
 from workloads.config import RunConfig, fingerprint, identity, trajectory
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError
-from workloads.record import Result
+from workloads.record import Result, checkpoint_file
 from workloads.train import CHECKPOINT_FOLDER, train
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -29,7 +29,7 @@ def continued(
     """Train with the donor's checkpoint of `step` put in place."""
     folder = run_dir / CHECKPOINT_FOLDER
     folder.mkdir(parents=True)
-    shutil.copy(checkpoint.path_of(donor / CHECKPOINT_FOLDER, step), folder)
+    shutil.copy(checkpoint_file(donor / CHECKPOINT_FOLDER, step), folder)
     return train(config, dataset, run_dir)
 
 

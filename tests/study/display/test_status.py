@@ -54,7 +54,7 @@ def records(study: Study, share: dict[int, float]) -> dict[str, Record]:
 
 def look_at(study: Study, found: dict[str, Record]) -> Overview:
     """As `overview.look` does, with a driver that is alive."""
-    states = {p.id: found[p.id].status if p.id in found else "missing" for p in study.points}
+    states = {p.id: found[p.id].status if p.id in found else "queued" for p in study.points}
     return Overview(study, found, states)
 
 
@@ -69,14 +69,14 @@ def test_spending_and_hours_are_sums_over_points(tmp_path: Path) -> None:
     look = look_at(study, records(study, {0: 1.0, 1: 1.0, 2: 0.5}))
     spent = sum(share * study.points[i].train_flops for i, share in {0: 1, 1: 1, 2: 0.5}.items())
     total = sum(point.train_flops for point in study.points)
-    assert look.counts == {"missing": 5, "finished": 2, "running": 1}
+    assert look.counts == {"queued": 5, "finished": 2, "running": 1}
     assert look.train_flops == pytest.approx(spent)
     assert look.executed_flops == pytest.approx(1.25 * spent)
     assert look.train_hours == pytest.approx(spent / SPEED / 3600)
     assert look.planned_hours == pytest.approx(total / SPEED / 3600)
     text = shown(look)
     assert f"{spent:.3g} of {total:.3g} FLOPs ({1.25 * spent:.3g} executed" in text
-    assert "5 missing, 2 finished, 1 running" in text
+    assert "5 queued, 2 finished, 1 running" in text
 
 
 def test_eta_is_the_rest_over_the_points_side_by_side(tmp_path: Path) -> None:
@@ -128,4 +128,25 @@ def test_watch_shows_changes_and_ends_with_the_last_point(tmp_path: Path) -> Non
     ]
     out = io.StringIO()
     watch(Console(file=out, width=200, force_terminal=True), iter(moments).__next__, 0.01)
-    assert "7 missing, 1 running" in out.getvalue() and "8 finished" in out.getvalue()
+    assert "7 queued, 1 running" in out.getvalue() and "8 finished" in out.getvalue()
+
+
+def test_gpu_hours_and_money_against_the_plan(tmp_path: Path) -> None:
+    study = made_up(tmp_path)
+    assert "GPU-hours" not in shown(look_at(study, {}))
+    priced = "hardware: {accelerator: h100, gpus: 2, mfu: 0.4, price_per_gpu_hour: 3.0}\n"
+    resources = "resources: {num_workers: 2, gpus_per_worker: 1}\nmax_gpu_hours: 5\n"
+    spec = tmp_path / "study.yaml"
+    spec.write_text(spec.read_text() + priced + resources)
+    study = plan.load(spec, tmp_path)
+    look = look_at(study, records(study, {0: 1.0, 1: 0.5}))
+    total = sum(point.train_flops for point in study.points)
+    planned = total / (0.4 * 989e12) / 3600
+    assert look.planned_gpu_hours == pytest.approx(planned)
+    # Each of the two GPUs of a point is busy as long as it trains.
+    assert look.gpu_hours == pytest.approx(2 * look.train_hours)
+    numbers = look.as_json()
+    assert numbers["cost"] == pytest.approx(3 * look.gpu_hours)
+    assert numbers["planned_cost"] == pytest.approx(3 * planned)
+    assert f"{look.gpu_hours:.4g} of about <0.01 GPU-hours, cap 5; " in shown(look)
+    assert f"cap 5; {3 * look.gpu_hours:.2f} of <0.01 USD" in shown(look)

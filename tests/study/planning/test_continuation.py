@@ -12,9 +12,8 @@ from study import plan
 from study.ledger import Record
 from study.planning import continuation
 from tests.study.launching import records_of, study_cli
-from workloads.checkpoint import path_of
 from workloads.data import shards
-from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, Row, read_rows
+from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, Row, checkpoint_file, read_rows
 from workloads.train import train
 
 SPEC = """\
@@ -65,6 +64,7 @@ def test_a_larger_budget_trains_its_new_part_alone(runs_dir: Path, tmp_path: Pat
     (point,) = study.points
     assert "steps recorded before" in done.stderr
     record = records_of(runs_dir, "extended")[point.id]
+    assert record.tags["continued_from"] == f"{short.id} step 32"
     torch.set_num_threads(1)  # as its trial does: sums depend on it
     scratch = train(
         point.config, shards.prepare(point.config.data, runs_dir / "data"), tmp_path / "scratch"
@@ -85,7 +85,7 @@ def notes_beside(tmp_path: Path, steps: int, optimizer: str, saved: tuple[int, .
     folder = short.run_dir(donor) / CHECKPOINT_FOLDER
     folder.mkdir(parents=True)
     for step in saved:
-        path_of(folder, step).touch()
+        checkpoint_file(folder, step).touch()
     record = Record("", {"identity": json.dumps(donor.identity), "status": "finished"})
     found = continuation.notes(
         plan.load(write(spec, steps, optimizer), tmp_path), {donor.id: record}

@@ -16,7 +16,7 @@ from study.records import adopt
 from tests.study.launching import SPEC, records_of, study_cli
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.record import METRICS_FILE, Result, read_rows
+from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, Result, read_rows, saved_steps
 from workloads.train import train
 
 
@@ -52,6 +52,9 @@ def test_directories_of_the_same_fingerprint_are_recorded_as_finished(
         rows, _ = read_rows(folder / point.fingerprint / METRICS_FILE)
         history = client.get_metric_history(record.run_id, "train_loss")
         assert [(m.step, m.value) for m in history] == [(r["step"], r["train_loss"]) for r in rows]
+        # From which a larger budget goes on.
+        saved = saved_steps(folder / point.fingerprint / CHECKPOINT_FOLDER)
+        assert saved and saved_steps(study.run_dir(point) / CHECKPOINT_FOLDER) == saved
     with pytest.raises(InputError, match="no ended run of a point"):
         adopt.adopt(study, str(folder))
 
@@ -76,7 +79,7 @@ def test_another_experiment_is_adopted_under_this_studys_names(
         adopt.adopt(second, f"sqlite:///{tmp_path}/absent.db/adopting")
 
 
-def test_dropped_run_is_missing_and_nothing_of_it_is_lost(
+def test_dropped_run_is_queued_again_and_nothing_of_it_is_lost(
     adopted: tuple[Study, Path, list[Result]],
 ) -> None:
     study, _, _ = adopted
@@ -87,7 +90,7 @@ def test_dropped_run_is_missing_and_nothing_of_it_is_lost(
     study_cli("drop", study.spec.path, dropped.id, "--reason", "a test", *arguments)
     planned = json.loads(study_cli("plan", study.spec.path, "--json", *arguments).stdout)
     states = {point["id"]: point["state"] for point in planned["points"]}
-    assert states == {dropped.id: "missing", kept.id: "finished"}
+    assert states == {dropped.id: "queued", kept.id: "finished"}
     assert not study.run_dir(dropped).exists()
     [aside] = (study.directory / "dropped").iterdir()
     assert (aside / METRICS_FILE).read_text() == metrics

@@ -61,7 +61,7 @@ def test_round_trip_gives_every_number_back(recorded: Study, tmp_path: Path) -> 
     # The ledger that was written answers as the first one did.
     arguments = (recorded.spec.path, "--json", "--runs", elsewhere)
     planned = json.loads(study_cli("plan", *arguments).stdout)["points"]
-    assert [point["state"] for point in planned] == ["finished", "finished", "missing"]
+    assert [point["state"] for point in planned] == ["finished", "finished", "queued"]
     assert "0 runs added" in study_cli("import", folder, "--runs", elsewhere).stderr
 
 
@@ -72,7 +72,7 @@ def test_analysis_reads_the_folder_without_mlflow(recorded: Study, tmp_path: Pat
     direct = runs.load_mlflow(ledger.tracking_uri(recorded.runs_dir), "carried")
     finished = exported.query("status == 'finished'").reset_index(drop=True)
     pd.testing.assert_frame_equal(finished, direct, check_exact=True)
-    assert list(exported["status"]).count("missing") == 1
+    assert list(exported["status"]).count("queued") == 1
     provenance = json.loads((folder / "provenance.json").read_text())
     assert len(provenance["commit"]) == 40 and (folder / "uncommitted.diff").exists()
     assert (folder / "spec.yaml").read_text() == recorded.spec.text

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from study.running import preemption
 from study.running.preemption import Leaving
 from tests.study.launching import ROOT, wait_for
 
@@ -16,6 +17,7 @@ from tests.study.launching import ROOT, wait_for
 WORKER = """
 import signal, sys, threading
 from pathlib import Path
+from study.running import preemption
 from study.running.preemption import Leaving
 
 folder = Path(sys.argv[1])
@@ -24,9 +26,13 @@ def unanswered(row):
     (folder / "reporting").touch()
     threading.Event().wait()
 
+def failing(row):
+    (folder / "reporting").touch()
+    raise RuntimeError("the worker shuts down")
+
 def train():
     with Leaving(folder / "stop") as leaving:
-        leaving.deliver(unanswered, {"step": 1})
+        leaving.deliver(globals()[sys.argv[2]], {"step": 1})
         (folder / "saved").write_text(f"asked to leave: {leaving.asked()}")
 
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
@@ -35,8 +41,9 @@ threading.Event().wait()
 """
 
 
-def test_exit_waits_for_the_trainer_and_not_for_its_unanswered_report(tmp_path: Path) -> None:
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], cwd=ROOT)
+@pytest.mark.parametrize("report", ["unanswered", "failing"])
+def test_exit_waits_for_the_trainer_and_not_for_its_report(tmp_path: Path, report: str) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), report], cwd=ROOT)
     wait_for(lambda: (tmp_path / "reporting").exists())
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=20) == 1
@@ -53,7 +60,11 @@ def test_report_is_delivered_before_the_trainer_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), RuntimeError("the session is over")])
-def test_what_a_report_raises_reaches_the_trainer(tmp_path: Path, error: BaseException) -> None:
+def test_what_a_report_raises_reaches_the_trainer(
+    tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "EXIT_SECONDS", 0.1)
+
     def report(row: object) -> None:
         raise error
 

@@ -27,6 +27,8 @@ from workloads.errors import InputError
 from workloads.record import METRICS_FILE, read_rows
 from workloads.train import CHECKPOINT_FOLDER
 
+# Long enough that a second point still trains while `study stop` starts.
+STEPS = 400
 RAY = Path(sys.executable).parent / "ray"
 
 
@@ -69,7 +71,7 @@ def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
     cluster: str, tmp_path: Path
 ) -> None:
     spec, runs = tmp_path / "submitted.yaml", tmp_path / "runs"
-    spec.write_text(SPEC.format(name="submitted", preset="nano", steps=100, num_workers=0))
+    spec.write_text(SPEC.format(name="submitted", preset="nano", steps=STEPS, num_workers=0))
     study = plan.load(spec, runs)
     first, second = sorted(study.points, key=lambda point: -point.train_flops)
     arguments = (spec, "--address", cluster)
@@ -95,7 +97,7 @@ def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
     records = records_of(runs, "submitted")
     assert {record.status for record in records.values()} == {"finished"}
     assert records[first.id] == finished
-    assert [_steps(study, point) for point in study.points] == [list(range(5, 101, 5))] * 2
+    assert [_steps(study, point) for point in study.points] == [list(range(5, STEPS + 1, 5))] * 2
     _check_provenance(study)
 
     by_ray = subprocess.run(
