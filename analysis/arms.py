@@ -2,9 +2,11 @@
 
 Each arm is L(C) = E + a C^-b. Where every arm has enough sizes to bend, E is free and the loss is
 Huber's; with fewer, runs cannot tell E from b, so E is held at 0 and the fit is least squares on
-logs, whose resampled intervals are then Student's t.
+logs, whose resampled intervals are then Student's t. An arm whose runs are an isoFLOP design has no
+such line; it has the best size of each budget instead.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +17,14 @@ from analysis.arm import ArmFit, Settings, fit_arm
 from analysis.bootstrap import Resampling
 from analysis.compare import Comparison, compare, default_E
 from analysis.fit import FitError, Loss
-from analysis.frames import numbers, where
-from analysis.laws import Array, ComputeLaw
+from analysis.frames import numbers, sizes, where
+from analysis.isoflop import IsoFlop, is_design, isoflop
+from analysis.laws import Array, Chinchilla, ComputeLaw
+from analysis.predict import flops_factor
 from analysis.shared import Options
 from analysis.table import Columns, Table, table_of
 
+NO_LINE = "an isoFLOP design has no line of loss against FLOPs"
 EXACT = 1e-24  # mean square of residuals that are rounding
 
 
@@ -31,6 +36,7 @@ class Arm:
     table: Table
     found: ArmFit | None
     why_not: str = ""
+    profile: IsoFlop | None = None  # of an isoFLOP design, which has no line
 
     @property
     def n_sizes(self) -> int:
@@ -108,14 +114,15 @@ def fit_arms(
     if used.empty:
         return Arms(0.0, "l2", resampling, (), (), "no run entered")
     tables = _tables(used, excluded)
-    E = default_E({n: t for n, t in tables.items() if np.ptp(t.values["flops"])} or tables)
+    lines = {n: t for n, t in tables.items() if np.ptp(t.values["flops"]) and not is_design(t)}
+    E = default_E(lines or tables)
     loss: Loss = "huber" if E is None else "l2"
     settings = Settings(ComputeLaw(), loss, E=E, resampling=resampling)
     arms = tuple(_arm(name, table, settings) for name, table in tables.items())
     options = Options(loss, None, E, resampling)
     comparable = {arm.name: arm.table for arm in arms if arm.is_uncertain}
     if len(comparable) < 2:
-        why = "fewer than two arms have a residual degree of freedom"
+        why = "fewer than two arms have a line with a residual degree of freedom"
         return Arms(E, loss, resampling, arms, (), why)
     try:
         cells = _cells(used, comparable)
@@ -126,10 +133,21 @@ def fit_arms(
 
 
 def _arm(name: str, table: Table, settings: Settings) -> Arm:
+    if is_design(table):
+        return Arm(name, table, None, NO_LINE, _profile(table, settings.resampling or Resampling()))
     try:
         return Arm(name, table, fit_arm(table, settings))
     except FitError as error:
         return Arm(name, table, None, str(error))
+
+
+def _profile(table: Table, resampling: Resampling) -> IsoFlop:
+    """The minima of an isoFLOP design, the Chinchilla law beside them where it can be fitted."""
+    beside = None
+    if np.isfinite(table.values["tokens"]).all():
+        with suppress(FitError):
+            beside = fit_arm(table, Settings(Chinchilla(), resampling=resampling))
+    return isoflop(table, flops_factor(table.values), beside, resampling)
 
 
 def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
@@ -147,8 +165,8 @@ def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
 
 
 def _cells(used: pd.DataFrame, tables: dict[str, Table]) -> dict[str, NDArray[np.object_]] | None:
-    """The presets that pair the arms' runs, where every arm has each of its own once."""
-    rows = {name: list(where(used, used["arm"] == name)["preset"]) for name in tables}
+    """The sizes that pair the arms' runs, where every arm has each of its own once."""
+    rows = {name: sizes(where(used, used["arm"] == name)) for name in tables}
     if any(len(set(one)) < len(one) or "" in one for one in rows.values()):
         return None
     return {name: np.array(one, dtype=object) for name, one in rows.items()}

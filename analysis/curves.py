@@ -20,6 +20,17 @@ CURVE_COLUMNS = {
     "val_loss": "validation loss, nats per token",
 }
 TEXT = ("point_id", "arm")
+CURVES = "curves.csv"  # beside a run table
+
+
+def curves_beside(runs: Path) -> pd.DataFrame | None:
+    """The training curves beside the run table `runs`, or None where there are none.
+
+    Raises:
+        RunTableError: there are, and `load_curves` refuses them.
+    """
+    path = runs.with_name(CURVES)
+    return load_curves(path) if path.is_file() and path != runs else None
 
 
 def load_curves(path: Path) -> pd.DataFrame:
@@ -29,7 +40,7 @@ def load_curves(path: Path) -> pd.DataFrame:
         RunTableError: the file cannot be read, lacks a column, or holds a bad number.
     """
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"), float_precision="round_trip")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunTableError(

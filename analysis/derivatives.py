@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from analysis.laws import Array, Basis, Law
 
+CACHED = 16_384  # residuals worked on at a time: a dozen arrays of them fit a core's cache
+
+Entries = list[tuple[int, int]]  # (row, column) of the Hessian
+GRADIENT = -1  # the row before its first
+
 
 @dataclass(frozen=True)
 class Points:
@@ -51,14 +56,34 @@ class State:
             if (values := getattr(other, name)) is not None:
                 getattr(self, name)[rows] = values[chosen]
 
+    @classmethod
+    def joined(cls, parts: list["State"]) -> "State":
+        """The problems of all parts, of which all or none have a majorizer."""
+        majorizers = [part.M for part in parts if part.M is not None]
+        return cls(
+            theta=np.concatenate([part.theta for part in parts]),
+            objective=np.concatenate([part.objective for part in parts]),
+            g=np.concatenate([part.g for part in parts]),
+            H=np.concatenate([part.H for part in parts]),
+            M=np.concatenate(majorizers) if majorizers else None,
+            scale=np.concatenate([part.scale for part in parts]),
+        )
+
 
 @dataclass(frozen=True)
 class Design:
-    """The features of a pure law's terms: the same for all problems."""
+    """The features of a pure law's terms: the same for all problems.
 
-    places: list[NDArray[np.intp]]  # of each term: the parameters its logarithm depends on
-    single: list[Array]  # [n, q + q q] its derivatives and their products
-    pairs: dict[tuple[int, int], Array]  # [n, q_j q_l] products of two terms' derivatives
+    `single[j]` [n, q + q q] holds the derivatives of term j's logarithm and their products,
+    `pairs[j, m]` [n, q_j q_m] the products of two terms' derivatives. Sums over runs of these, side
+    by side, times `to_both` are the gradient beside the Hessian, [p + p p]; those of the pairs
+    alone times `to_majorizer` are the majorizer.
+    """
+
+    single: list[Array]
+    pairs: dict[tuple[int, int], Array]
+    to_both: Array
+    to_majorizer: Array
 
 
 def design(law: Law, points: Points) -> Design | None:
@@ -67,18 +92,38 @@ def design(law: Law, points: Points) -> Design | None:
         return None
     k = law.n_coefficients
     slopes = law.basis(np.zeros((1, len(law.exponents))), points.x)[1]
-    places = [np.array([j, *(k + a for a, _ in own)]) for j, own in enumerate(slopes)]
+    places = [[j, *(k + a for a, _ in own)] for j, own in enumerate(slopes)]
     features = [np.stack([np.ones(points.n), *(z for _, z in own)], axis=1) for own in slopes]
 
     def products(j: int, m: int) -> Array:
         return (features[j][:, :, None] * features[m][:, None, :]).reshape(points.n, -1)
 
-    count = len(features)
+    count, p = len(features), len(law.parameters)
+    every = [(j, m) for j in range(count) for m in range(j, count)]
+    alone: list[Entries] = []
+    for own in places:
+        alone += [[(GRADIENT, a)] for a in own] + [[(a, b)] for a in own for b in own]
+    paired = [
+        [(a, b), (b, a)] if j != m else [(a, b)]
+        for j, m in every
+        for a in places[j]
+        for b in places[m]
+    ]
     return Design(
-        places,
         [np.concatenate([features[j], products(j, j)], axis=1) for j in range(count)],
-        {(j, m): products(j, m) for j in range(count) for m in range(j, count)},
+        {(j, m): products(j, m) for j, m in every},
+        _places([*alone, *paired], p),
+        _places(paired, p)[:, p:],
     )
+
+
+def _places(sums: list[Entries], p: int) -> Array:
+    """[sums, p + p p] of ones where a sum is added to the gradient or the Hessian beside it."""
+    found = np.zeros((len(sums), p + p * p))
+    for i, entries in enumerate(sums):
+        for row, column in entries:
+            found[i, p + row * p + column] = 1.0
+    return found
 
 
 def derivatives(
@@ -92,25 +137,80 @@ def derivatives(
     with_majorizer: bool = True,
 ) -> State:
     """The objective sum_i w_i huber(log L(x_i) - log_loss_i) and derivatives at theta [r, p]."""
+    count = max(1, CACHED // max(points.n, 1))
+    parts = []
+    for start in range(0, len(theta), count):
+        rows = slice(start, start + count)
+        own = weights[rows] if weights is not None and weights.ndim == 2 else weights
+        parts.append(
+            _derivatives(
+                law, theta[rows], points.of(rows), delta, own, free, features, with_majorizer
+            )
+        )
+    return parts[0] if len(parts) == 1 else State.joined(parts)
+
+
+def at_one_place(
+    law: Law,
+    theta: Array,
+    points: Points,
+    delta: float,
+    weights: Array,
+    free: NDArray[np.bool_],
+    features: Design | None,
+) -> State:
+    """`derivatives` of all problems at the same theta [p], weights [r, n].
+
+    All sums are linear in the weights: each run's own share of them is found once.
+    """
+    alone = np.repeat(theta[None], points.n, axis=0)
+    each = derivatives(law, alone, points, delta, np.eye(points.n), free, features)
+    assert each.M is not None
+    r, q = len(weights), each.g.shape[1]
+    return State(
+        theta=np.repeat(theta[None], r, axis=0),
+        objective=weights @ each.objective,
+        g=weights @ each.g,
+        H=(weights @ each.H.reshape(-1, q * q)).reshape(r, q, q),
+        M=(weights @ each.M.reshape(-1, q * q)).reshape(r, q, q),
+        scale=weights @ each.scale,
+    )
+
+
+def _derivatives(
+    law: Law,
+    theta: Array,
+    points: Points,
+    delta: float,
+    weights: Array | None,
+    free: NDArray[np.bool_],
+    features: Design | None,
+    with_majorizer: bool,
+) -> State:
+    """`derivatives` of problems whose arrays fit the cache; in place where it can be."""
     k = law.n_coefficients
     with np.errstate(all="ignore"):
         basis = law.basis(theta[:, k:], points.x)
-        terms = [np.exp(theta[:, j, None] + log) for j, log in enumerate(basis[0])]
-        total = np.broadcast_to(sum(terms), (len(theta), points.n))
-        r = np.log(total) - points.log_loss
+        total = np.zeros((len(theta), points.n))
+        shares = []
+        for j, log in enumerate(basis[0]):
+            term = theta[:, j, None] + log
+            total += np.exp(term, out=term)
+            shares.append(term)
+        inverse = 1 / total
+        shares = [share * inverse for share in shares]
+        r = np.log(total, out=total)
+        r -= points.log_loss
         psi = np.clip(r, -delta, delta)
         weighted = psi if weights is None else psi * weights
         objective = _dot(weighted, r) - 0.5 * _dot(weighted, psi)
-        inverse = 1 / total
-        shares = [term * inverse for term in terms]
-        size = np.abs(r)
-        inside = size < delta
-        curved = inside.astype(float) if weights is None else inside * weights
-        flat = np.where(inside, 1.0, delta / size) if with_majorizer else None
-        if weights is not None and flat is not None:
-            flat *= weights
         scale = np.abs(weighted).sum(axis=1)
+        size = np.abs(r, out=r)
+        curved = (size < delta).astype(float)
+        if weights is not None:
+            curved *= weights
         curved -= weighted
+        flat = _weight_of_squares(size, delta, weights) if with_majorizer else None
         sums = _pure if features is not None else _curved
         g, H, M = sums(law, theta, points, shares, basis, weighted, curved, flat, features)
     if not free.all():
@@ -118,6 +218,12 @@ def derivatives(
         M = None if M is None else M[:, free][:, :, free]
     objective = np.where(np.isfinite(objective), objective, np.inf)
     return State(theta, objective, g, H, M, scale)
+
+
+def _weight_of_squares(size: Array, delta: float, weights: Array | None) -> Array:
+    """psi(r) / r times the weights, |r| being `size`, which is overwritten."""
+    flat = np.minimum(np.divide(delta, size, out=size), 1.0, out=size)
+    return flat if weights is None else np.multiply(flat, weights, out=flat)
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -138,24 +244,27 @@ def _pure(
     """Gradient, Hessian and majorizer by products of shares with constant features."""
     assert features is not None
     r, p = theta.shape
-    g, H = np.zeros((r, p)), np.zeros((r, p, p))
-    M = None if flat is None else np.zeros((r, p, p))
-    for place, share, own in zip(features.places, shares, features.single, strict=True):
-        q = place.size
-        found = (weighted * share) @ own
-        g[:, place] += found[:, :q]
-        H[:, place[:, None], place] += found[:, q:].reshape(r, q, q)
-    for weight, matrix in ((curved, H), (flat, M)):
-        if weight is None or matrix is None:
-            continue
-        leaning = [weight * share for share in shares]
-        for (j, m), products in features.pairs.items():
-            a, b = features.places[j], features.places[m]
-            found = ((leaning[j] * shares[m]) @ products).reshape(r, a.size, b.size)
-            matrix[:, a[:, None], b] += found
-            if m != j:
-                matrix[:, b[:, None], a] += found.swapaxes(1, 2)
-    return g, H, M
+    scratch = np.empty(weighted.shape)
+    alone = [
+        np.multiply(weighted, share, out=scratch) @ own
+        for share, own in zip(shares, features.single, strict=True)
+    ]
+    both = [*alone, *_paired(curved, shares, features, scratch)]
+    found = np.concatenate(both, axis=1) @ features.to_both
+    M = None
+    if flat is not None:
+        sums = np.concatenate(_paired(flat, shares, features, scratch), axis=1)
+        M = (sums @ features.to_majorizer).reshape(r, p, p)
+    return found[:, :p], found[:, p:].reshape(r, p, p), M
+
+
+def _paired(weight: Array, shares: list[Array], features: Design, scratch: Array) -> list[Array]:
+    """[r, q_j q_m] sums of weight s_j s_m z_j z_m' for each pair of terms."""
+    leaning = [weight * share for share in shares]
+    return [
+        np.multiply(leaning[j], shares[m], out=scratch) @ products
+        for (j, m), products in features.pairs.items()
+    ]
 
 
 def _curved(

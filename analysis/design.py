@@ -28,6 +28,7 @@ class Size:
     ffn: dict[str, str | int | float]
     params: float
     tokens: float  # a usual amount, around which budgets are tried
+    width: float = 1.0  # multiplier of the preset's
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,11 @@ def spec_fragment(design: Design, target: dict[str, float]) -> str:
     seen: dict[tuple[str, str, int], int] = {}
     for run in design.runs:
         ffn = ", ".join(f"{key}: {_scalar(value)}" for key, value in run.size.ffn.items())
-        key = (run.size.preset, ffn, run.tokens)
+        width = f" width: {run.size.width:g}," if run.size.width != 1 else ""
+        key = (run.size.preset + width, ffn, run.tokens)
         seed = seen[key] = seen.get(key, 0) + 1
         lines.append(
-            f"  - {{preset: {_scalar(run.size.preset)}, ffn: {{{ffn}}}, "
+            f"  - {{preset: {_scalar(run.size.preset)},{width} ffn: {{{ffn}}}, "
             f"budget: {{tokens: {run.tokens}}}, seed: {seed}}}"
         )
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from scipy.special import stdtrit
 
 from analysis.arms import Arm, Arms
 from analysis.compare import Comparison
+from analysis.isoflop import IsoFlop
 
 FEW_SIZES = 8  # below this many sizes an arm, E and b are not told apart
 
@@ -24,6 +25,8 @@ def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
 
 def headline(arm: Arm, arms: Arms) -> str:
     """The arm's slope, its interval, and how it compares with the reference."""
+    if arm.profile is not None:
+        return f"{arm.name}: {_minima(arm.profile)}; {arm.why_not}."
     name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_count(arm.n_sizes, 'size')}"
     if arm.found is None:
         return f"{name}: no slope; the runs determine nothing of it: {sizes}."
@@ -45,6 +48,22 @@ def headline(arm: Arm, arms: Arms) -> str:
         f"{slope}; {arms.resampling.level:.0%} interval of b [{sig(low)}, {sig(high)}] from "
         f"{_count(arm.n_sizes, 'size')} ({degrees} of freedom): {_verdict(arm, arms)}."
     )
+
+
+def _minima(profile: IsoFlop) -> str:
+    """The best split of the largest budget that has one, and how the best size grows."""
+    found = [one for one in profile.minima if one.parabola_params and one.tokens and one.loss]
+    if not found:
+        return f"no budget has a minimum inside its sizes ({profile.minima[0].refused})"
+    best = found[-1]
+    text = (
+        f"loss is lowest at {sig(best.parabola_params or 0)} parameters and "
+        f"{sig(best.tokens or 0)} tokens for C = {sig(best.flops)} (loss {best.loss:.4f}), one of "
+        f"{_count(len(found), 'budget')} with a minimum inside the sizes"
+    )
+    if (grows := profile.params_exponent) is None:
+        return f"{text}; how the best size grows needs two such budgets"
+    return f"{text}; N* grows as C^{sig(grows.value)} [{sig(grows.low)}, {sig(grows.high)}]"
 
 
 def _verdict(arm: Arm, arms: Arms) -> str:
@@ -76,6 +95,13 @@ def gain_sentence(found: Comparison) -> list[str]:
 def limits(arms: Arms) -> str:
     """What so many runs an arm can support, and what they cannot."""
     spread = [arm for arm in arms.arms if arm.is_uncertain]
+    if arms.arms and all(arm.profile for arm in arms.arms):
+        return (
+            "What isoFLOP budgets can support: the best size at each budget, where its sizes reach "
+            "beyond it on both sides, and how it grows over the budgets. What they cannot: a slope "
+            "of loss against FLOPs, because every run's loss also depends on how far its size is "
+            "from the best."
+        )
     if not spread:
         return "No arm has a residual degree of freedom: slopes, if any, stand without intervals."
     dof = min(arm.dof for arm in spread)

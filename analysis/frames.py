@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws import Array
+from analysis.runs import size_names
 
 
 def where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
@@ -21,3 +22,8 @@ def column(frame: pd.DataFrame, name: str) -> pd.Series:
 def numbers(frame: pd.DataFrame, name: str) -> Array:
     """One column as float64."""
     return np.asarray(frame[name], dtype=np.float64)
+
+
+def sizes(runs: pd.DataFrame) -> list[str]:
+    """What names the size of each run of a run table."""
+    return size_names(runs["preset"], runs["width"])

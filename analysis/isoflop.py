@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator
 
-from analysis.bootstrap import Draws, Estimate
+from analysis.arm import ArmFit
+from analysis.bootstrap import Estimate, Resampling
 from analysis.fit import FitError, LawFit
 from analysis.laws import Array
-from analysis.predict import allocate
+from analysis.predict import Allocation, allocate
+from analysis.table import Table
 
 Rows = NDArray[np.intp]
 
 SAME_BUDGET = 0.1  # relative difference of FLOPs within one budget
 FEWEST = 4  # sizes a budget needs
+SIZES_OF_A_PROFILE = 3  # from which a budget's runs were made to find its best size
 SPLINE_POINTS = 400
 
 
@@ -58,47 +61,83 @@ def budgets(flops: Array) -> list[Rows]:
     return np.split(order, gaps + 1)
 
 
-def isoflop(
-    params: Array,
-    flops: Array,
-    losses: Array,
-    fit: LawFit,
-    draws: Draws,
-    factor: float,
-    resamples: int = 4000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> IsoFlop:
-    """Minima of every budget, with the parametric fit's own beside them.
+def is_design(table: Table) -> bool:
+    """Whether most runs of one arm lie at budgets of three sizes or more: an isoFLOP study.
 
-    Raises:
-        FitError: no budget has a minimum inside its sizes.
+    Loss at one budget depends on its split into parameters and tokens, so such runs make no line
+    of loss against FLOPs. Budgets that a chain of runs joins, each near the next, are none.
     """
+    params, flops = table.values.get("params"), table.values["flops"]
+    if params is None or not (np.isfinite(params) & (params > 0)).all():
+        return False
+    inside = sum(
+        rows.size
+        for rows in budgets(flops)
+        if np.ptp(np.log(flops[rows])) <= math.log1p(SAME_BUDGET)
+        and _sizes(np.log(params[rows])).size >= SIZES_OF_A_PROFILE
+    )
+    return 2 * inside > table.n
+
+
+def isoflop(table: Table, factor: float, fitted: ArmFit | None, resampling: Resampling) -> IsoFlop:
+    """Minima of every budget of one arm, with the parametric law's own beside them.
+
+    Args:
+        table: runs with `params` and `flops`.
+        factor: k of C = k N D.
+        fitted: a law in parameters and tokens through these runs, with draws; None for none.
+        resampling: of the exponents of the minima.
+    """
+    params, flops, losses = table.values["params"], table.values["flops"], table.loss
     groups = budgets(flops)
     minima = [_minimum(params[g], flops[g], losses[g], factor) for g in groups]
-    if all(m.refused for m in minima):
-        raise FitError(f"no budget has a minimum inside its sizes ({minima[0].refused})")
-    beside = allocate(fit, draws, [m.flops for m in minima], factor)
-    minima = [
-        replace(
-            m,
-            bias=None if m.refused else _bias(fit, params[g], m.flops, factor, one.params.value),
-            parametric_params=one.params,
-        )
-        for m, g, one in zip(minima, groups, beside, strict=True)
-    ]
-    thetas = np.concatenate([fit.theta[None], draws.theta[~draws.failed]])
-    natural = fit.law.natural(thetas, fit.centre)
-    share = natural["beta"] / (natural["alpha"] + natural["beta"])
+    beside = _allocations(fitted, [m.flops for m in minima], factor)
+    if fitted is not None and beside is not None:
+        minima = [
+            replace(
+                m,
+                bias=None
+                if m.refused
+                else _bias(fitted.fit, params[g], m.flops, factor, one.params.value),
+                parametric_params=one.params,
+            )
+            for m, g, one in zip(minima, groups, beside, strict=True)
+        ]
     slope = _slope([m for m in minima if not m.refused])
-    drawn = _resampled_slopes(params, flops, losses, groups, factor, resamples, seed)
+    drawn = _resampled_slopes(
+        params, flops, losses, groups, factor, resampling.resamples, resampling.seed
+    )
     exponent = None
     if slope is not None and drawn.size:
-        tail = 50 * (1 - level)
+        tail = 50 * (1 - resampling.level)
         low, high = np.percentile(drawn, [tail, 100 - tail])
         exponent = Estimate(slope, float(low), float(high))
     tokens = Estimate(1 - exponent.value, 1 - exponent.high, 1 - exponent.low) if exponent else None
-    return IsoFlop(tuple(minima), exponent, tokens, draws.estimate(float(share[0]), share[1:]))
+    parametric = _parametric_exponent(fitted) if beside is not None else None
+    return IsoFlop(tuple(minima), exponent, tokens, parametric)
+
+
+def _allocations(
+    fitted: ArmFit | None, flops: list[float], factor: float
+) -> list[Allocation] | None:
+    """The law's own optimum at each budget; None without a law, or where it has no optimum."""
+    if fitted is None or fitted.draws is None:
+        return None
+    try:
+        return allocate(fitted.fit, fitted.draws, flops, factor)
+    except FitError:
+        return None
+
+
+def _parametric_exponent(fitted: ArmFit | None) -> Estimate | None:
+    """beta / (alpha + beta) of the law."""
+    if fitted is None or fitted.draws is None:
+        return None
+    fit, draws = fitted.fit, fitted.draws
+    thetas = np.concatenate([fit.theta[None], draws.theta[~draws.failed]])
+    natural = fit.law.natural(thetas, fit.centre)
+    share = natural["beta"] / (natural["alpha"] + natural["beta"])
+    return draws.estimate(float(share[0]), share[1:])
 
 
 def parabola(log_params: Array, losses: Array) -> tuple[float, float] | None:
@@ -143,7 +182,7 @@ def _minimum(params: Array, flops: Array, losses: Array, factor: float) -> Minim
 
 
 def _why_refused(x: Array, losses: Array) -> str:
-    sizes = np.unique(x.round(9))
+    sizes = _sizes(x)
     if sizes.size < FEWEST:
         return f"{sizes.size} sizes; a minimum needs {FEWEST}"
     lowest = float(x[np.argmin(losses)].round(9))
@@ -152,6 +191,11 @@ def _why_refused(x: Array, losses: Array) -> str:
     if lowest == sizes[-1]:
         return "the lowest loss is the largest model's: the minimum is beyond the edge"
     return ""
+
+
+def _sizes(log_params: Array) -> Array:
+    """The distinct sizes, by their logs."""
+    return np.unique(log_params.round(9))
 
 
 def _bias(fit: LawFit, params: Array, C: float, factor: float, optimum: float) -> float | None:

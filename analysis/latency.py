@@ -1,5 +1,6 @@
-"""Results of `python -m workloads bench`: what structured FFNs cost beside dense ones."""
+"""Results of the benchmarks: what structured FFNs cost beside dense ones."""
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from typing import Any
 
 from analysis.runs import RunTableError
 
-REMEDY = "give the --out of `python -m workloads bench train` or `bench decode`"
+REMEDY = (
+    "give the --out of `python -m kernels bench latency`, or of `python -m workloads bench train` "
+    "or `bench decode`"
+)
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ def load_latencies(paths: list[Path]) -> Latencies:
     places: dict[tuple[str, str], Path] = {}
     for path in paths:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            measured, found = _timings(document)
-            timings += found
-            places.setdefault((measured, str(document["environment"]["hardware"])), path)
-        except (OSError, ValueError) as error:
+            text = path.read_text(encoding="utf-8")
+            is_table = path.suffix == ".csv"
+            found = _table_timings(text) if is_table else _document_timings(json.loads(text))
+            for place, timing in found:
+                timings.append(timing)
+                places.setdefault(place, path)
+        except (OSError, json.JSONDecodeError) as error:
             raise RunTableError(f"{path}: cannot be read as JSON ({error}); {REMEDY}") from error
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise RunTableError(
                 f"{path}: not a benchmark's result ({error!r}); {REMEDY}"
             ) from error
@@ -68,14 +74,36 @@ def load_latencies(paths: list[Path]) -> Latencies:
             f"{second} times {other[0]} on {other[1]}, and {first} {one[0]} on {one[1]}: they "
             "share no axis; draw them apart"
         )
+    if not places:
+        raise RunTableError(f"{paths[0]}: holds no timing; {REMEDY}")
     measured, hardware = next(iter(places))
     return Latencies(timings, measured, hardware)
 
 
-def _timings(document: dict[str, Any]) -> tuple[str, list[Timing]]:
-    if "ladder" in document:
-        return "forward", list(_decode_timings(document))
-    return "forward and backward", list(_train_timings(document))
+# What is timed, and on which machine.
+Place = tuple[str, str]
+
+
+def _table_timings(text: str) -> Iterator[tuple[Place, Timing]]:
+    for row in csv.DictReader(text.splitlines()):
+        timing = Timing(
+            kind=row["kind"],
+            fraction=float(row["fraction"]),
+            width=int(row["width"]),
+            tokens=int(row["tokens"]),
+            params=float(row["params"]),
+            seconds=float(row["seconds"]),
+            dense_seconds=float(row["dense_seconds"]),
+        )
+        yield (row["measured"], row["hardware"]), timing
+
+
+def _document_timings(document: dict[str, Any]) -> Iterator[tuple[Place, Timing]]:
+    hardware = str(document["environment"]["hardware"])
+    decoding = "ladder" in document
+    place = ("forward" if decoding else "forward and backward", hardware)
+    for timing in _decode_timings(document) if decoding else _train_timings(document):
+        yield place, timing
 
 
 def _train_timings(document: dict[str, Any]) -> Iterator[Timing]:

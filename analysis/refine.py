@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.derivatives import Design, Points, State, derivatives, design
+from analysis.derivatives import Design, Points, State, at_one_place, derivatives, design
 from analysis.laws import Array, Law
 
-BLOCK = 65_536  # residuals worked on at a time: a few arrays of them fit a core's cache
+BLOCK = 262_144  # residuals of the problems that step together
 FEW = 32  # problems of which LAPACK solves each faster than numpy solves all
 MAX_STEPS = 300
 RENEWED = 4  # steps between renewals of the majorizer, which only sets the scale of damping
@@ -104,7 +104,7 @@ def _refine_block(
     tol: float,
     max_steps: int,
 ) -> Refined:
-    state = derivatives(law, theta.copy(), points, delta, weights, free, features)
+    state = _first_state(law, theta, points, delta, weights, free, features)
     assert state.M is not None
     converged = _at_rest(state, tol)
     stalled = np.zeros(len(theta), bool)
@@ -116,7 +116,9 @@ def _refine_block(
         d = np.clip(d, -LONGEST_STEP, LONGEST_STEP)
         tried = state.theta[rows].copy()
         tried[:, free] += d
-        own = weights[rows] if weights is not None and weights.ndim == 2 else weights
+        own = weights
+        if weights is not None and weights.ndim == 2 and rows.size < len(theta):
+            own = weights[rows]
         fresh = steps <= 3 or steps % RENEWED == 0
         new = derivatives(law, tried, points.of(rows), delta, own, free, features, fresh)
         noise = ROUNDING * np.abs(state.objective[rows])
@@ -137,6 +139,22 @@ def _refine_block(
         converged[rows] = _at_rest(state, tol, rows)
         stalled[rows] = ~better & (damping[rows] > 1e12)
     return Refined(state.theta, state.objective, _norm(state), converged, steps)
+
+
+def _first_state(
+    law: Law,
+    theta: Array,
+    points: Points,
+    delta: float,
+    weights: Array | None,
+    free: NDArray[np.bool_],
+    features: Design | None,
+) -> State:
+    """Where the problems start: resamples all start from one estimate, which costs little."""
+    alike = points.log_loss.ndim == 1 and points.n < len(theta) and (theta == theta[0]).all()
+    if weights is not None and weights.ndim == 2 and alike:
+        return at_one_place(law, theta[0], points, delta, weights, free, features)
+    return derivatives(law, theta.copy(), points, delta, weights, free, features)
 
 
 def _norm(state: State, rows: NDArray[np.intp] | slice = slice(None)) -> Array:

@@ -17,16 +17,20 @@ import pandas as pd
 
 from analysis.arm import document
 from analysis.arms import Arm, Arms, fit_arms
+from analysis.curves import CURVES
 from analysis.figures import style
 from analysis.figures.curves import curves_figure
+from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
 from analysis.findings import headline, headlines
+from analysis.paper import read_off
 from analysis.runs import clean, run_table
 from analysis.sections import (
     NOTHING,
     comparison_section,
     escape_markdown,
     fit_section,
+    isoflop_section,
     left_out_section,
     limits_section,
     used_section,
@@ -43,9 +47,20 @@ class Report:
 
     out_dir: Path
     headlines: tuple[str, ...]
+    cautions: tuple[str, ...]  # on the losses themselves
     arms: Arms
     n_used: int
     n_excluded: int
+
+
+@dataclass(frozen=True)
+class MoreFigure:
+    """A figure below the first: its file, the same as an address, its text."""
+
+    name: str
+    uri: str
+    alt: str
+    caption: str
 
 
 def write_report(
@@ -55,8 +70,8 @@ def write_report(
 
     Writes `runs.csv` (all rows, whether they entered or not), `fits.json`, `report.md`,
     `report.html`, the figure `scaling` as SVG, PDF and PNG, and in `tables/` each table as CSV,
-    LaTeX and Markdown, replacing files of these names; and, where `curves` are given, `curves.csv`
-    and the figure `curves`.
+    LaTeX and Markdown, replacing files of these names; where `curves` are given, `curves.csv` and
+    the figure `curves`; and of isoFLOP designs the figure `isoflop`.
 
     Args:
         runs: one row a run, with the required columns of `RUN_COLUMNS`.
@@ -86,14 +101,14 @@ def write_report(
     _write_text(out_dir / "fits.json", text + "\n")
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
-    if curves is not None:
-        curves.to_csv(out_dir / "curves.csv", index=False, lineterminator="\n")
-        style.save(curves_figure(curves), out_dir / "curves")
-    sections = [fit_section(arms), limits_section(arms), comparison_section(arms)]
+    figures = _more_figures(arms, curves, out_dir)
+    is_isoflop = any(arm.profile for arm in arms.arms)
+    sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
+    sections += [limits_section(arms, used), comparison_section(arms)]
     sections += [used_section(used), left_out_section(excluded)]
     write_tables(sections, out_dir / "tables")
     context = {
-        "curves": None if curves is None else _data_uri(out_dir / "curves.svg"),
+        "figures": figures,
         "title": title,
         "headlines": sentences,
         "caption": _caption(used, arms),
@@ -103,7 +118,37 @@ def write_report(
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         _write_text(out_dir / name, templates.get_template(name).render(context))
-    return Report(out_dir, sentences, arms, len(used), len(excluded))
+    cautions = tuple(read_off(used))
+    return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
+
+
+def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:
+    """Write the figures that not every report has."""
+    found = []
+    if any(arm.profile for arm in arms.arms):
+        style.save(isoflop_figure(arms), out_dir / "isoflop")
+        found.append(
+            MoreFigure(
+                "isoflop",
+                _data_uri(out_dir / "isoflop.svg"),
+                "Validation loss against parameters at each budget",
+                "Validation loss against parameters, a colour for each budget of training FLOPs. "
+                "A budget whose lowest loss is at an edge of its sizes has no parabola.",
+            )
+        )
+    if curves is not None:
+        curves.to_csv(out_dir / CURVES, index=False, float_format=_shortest, lineterminator="\n")
+        style.save(curves_figure(curves), out_dir / "curves")
+        found.append(
+            MoreFigure(
+                "curves",
+                _data_uri(out_dir / "curves.svg"),
+                "Training loss against step and validation loss against FLOPs",
+                "Training curves, a line for each run: the loss of single batches, and of the "
+                "validation text.",
+            )
+        )
+    return found
 
 
 def _document(
@@ -141,6 +186,7 @@ def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
         "n_sizes": arm.n_sizes,
         "dof": arm.dof,
         "not_fitted_because": arm.why_not or None,
+        "isoflop": asdict(arm.profile) if arm.profile else None,
         **found,
         "intervals": found.get("intervals") if arm.is_uncertain else None,
         "far_from_the_law": suspects,
@@ -153,11 +199,13 @@ def _caption(used: pd.DataFrame, arms: Arms) -> str:
     if used.empty:
         return "No run entered, so there is no curve to draw."
     law = "E + a C^-b" if arms.E is None else "a C^-b"
+    axes = "Validation loss in nats per token against training FLOPs, both axes logarithmic. "
+    if all(arm.profile for arm in arms.arms):
+        return f"{axes}Points are runs, several sizes at each budget: there are no lines."
     return (
-        "Validation loss in nats per token against training FLOPs, both axes logarithmic. Points "
-        f"are runs; lines are fits of L(C) = {law}, one for each arm. Shaded: pointwise "
-        f"{arms.resampling.level:.0%} bands, cut at the edge of the axes where they are taller. An "
-        "arm without a residual degree of freedom has no band."
+        f"{axes}Points are runs; lines are fits of L(C) = {law}, one for each arm. Shaded: "
+        f"pointwise {arms.resampling.level:.0%} bands, cut at the edge of the axes where they are "
+        "taller. An arm without a residual degree of freedom has no band."
     )
 
 

@@ -14,6 +14,8 @@ import pandas as pd
 from analysis.arm import document
 from analysis.arms import Arm, Arms
 from analysis.findings import limits, multiplicity, sig
+from analysis.frames import sizes
+from analysis.paper import read_off
 from analysis.runs import RUN_COLUMNS
 from analysis.shared import holm
 
@@ -91,12 +93,14 @@ def fit_section(arms: Arms) -> Section:
         "the fit with those runs left out that have a loss."
     )
     numeric = (False, *[True] * (len(headers) - 1))
-    return Section("fits", "Fits", note, headers, numeric, [_fit_row(arm) for arm in arms.arms])
+    rows = [_fit_row(arm) for arm in arms.arms if arm.profile is None]
+    return Section("fits", "Fits", note, headers, numeric, rows)
 
 
-def limits_section(arms: Arms) -> Section:
+def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
     """What the runs can support, in words alone."""
-    return Section("limits", "What these runs can support", limits(arms), (), (), [])
+    note = " ".join([limits(arms), *read_off(used)])
+    return Section("limits", "What these runs can support", note, (), (), [])
 
 
 def _fit_row(arm: Arm) -> tuple[str, ...]:
@@ -114,6 +118,37 @@ def _fit_row(arm: Arm) -> tuple[str, ...]:
     # With E held a slope that may be zero still is an estimate; its interval says so.
     b = sig(found.fit.params["b"]) if "E" in found.fit.held else shown["b"]
     return (arm.name, b, interval, shown["a"], shown["E"], rms, *runs, converged, again)
+
+
+def isoflop_section(arms: Arms) -> Section:
+    """The minima of the arms that are isoFLOP designs."""
+    headers = ("arm", "budget (FLOPs)", "sizes", "N*, parabola", "N*, Akima", "D*", "loss")
+    headers += ("parabola's bias", "N* of the law", "refused")
+    note = (
+        "Runs of several sizes at each of a few budgets: loss at one budget depends on its split "
+        "into parameters and tokens, so such an arm has no line of loss against FLOPs. Instead, "
+        "the size of lowest loss at each budget, by a parabola in log N and by an Akima spline; D* "
+        "is what the budget leaves for tokens. The bias is the parabola's vertex over the true "
+        "optimum on the Chinchilla law through the same runs, with the same sizes and no noise."
+    )
+    rows = [
+        (
+            arm.name,
+            f"{one.flops:.3g}",
+            str(one.n),
+            *(NOTHING if v is None else sig(v) for v in (one.parabola_params, one.akima_params)),
+            NOTHING if one.tokens is None else sig(one.tokens),
+            NOTHING if one.loss is None else f"{one.loss:.4f}",
+            NOTHING if one.bias is None else f"{one.bias:.3f}",
+            NOTHING if one.parametric_params is None else sig(one.parametric_params.value),
+            one.refused or NOTHING,
+        )
+        for arm in arms.arms
+        if arm.profile
+        for one in arm.profile.minima
+    ]
+    numeric = (False, *[True] * 8, False)
+    return Section("isoflop", "IsoFLOP minima", note, headers, numeric, rows)
 
 
 def comparison_section(arms: Arms) -> Section:
@@ -147,7 +182,7 @@ def used_section(used: pd.DataFrame) -> Section:
     """The runs that entered."""
     columns = {
         "arm": ("arm", str),
-        "preset": ("preset", str),
+        "preset": ("size", str),
         "val_loss": ("val loss (nats/token)", "{:.4f}".format),
         "bits_per_byte": ("val loss (bits/byte)", "{:.4f}".format),
         "params": ("params", "{:,.0f}".format),
@@ -159,7 +194,7 @@ def used_section(used: pd.DataFrame) -> Section:
     }
     rows = [
         tuple(_cell(row[name], show) for name, (_, show) in columns.items())
-        for row in used.to_dict("records")
+        for row in used.assign(preset=sizes(used)).to_dict("records")
     ]
     headers = tuple(header for header, _ in columns.values())
     numeric = tuple(RUN_COLUMNS[name].kind == "number" for name in columns)
@@ -169,8 +204,9 @@ def used_section(used: pd.DataFrame) -> Section:
 def left_out_section(excluded: pd.DataFrame) -> Section:
     """The runs that did not, each with its reason."""
     columns = ("point_id", "arm", "preset", "status", "reason")
-    rows = [tuple(_cell(row[c], str) for c in columns) for row in excluded.to_dict("records")]
-    headers = ("point", *columns[1:])
+    records = excluded.assign(preset=sizes(excluded)).to_dict("records")
+    rows = [tuple(_cell(row[c], str) for c in columns) for row in records]
+    headers = ("point", "arm", "size", "status", "reason")
     counted = excluded["reason"].value_counts(sort=False)
     told = "; ".join(f"{count} {reason}" for reason, count in counted.items())
     note = f"{_runs(len(rows))}{': ' if told else ''}{told}."

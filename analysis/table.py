@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.runs import EXCLUDED_STATUS, RunTableError, nearest
+from analysis.runs import EXCLUDED_STATUS, RunTableError, nearest, size_names
 
 Array = NDArray[np.float64]
 
@@ -221,10 +221,16 @@ def with_column(table: Table, variable: str, column: str) -> Table:
 
 
 def labels_of(table: Table, column: str, option: str) -> NDArray[np.object_]:
-    """A column of the table's file as text, for the rows of `table`."""
+    """A column of the table's file as text, for the rows of `table`.
+
+    A preset comes with its width multiplier, if the file has a column of it: both make the size.
+    """
     frame = read_frame(Path(table.source)).rename(columns=str)
     labels = _labels(frame, table.source, column, option)
     assert labels is not None
+    if column == "preset" and "width" in frame.columns:
+        widths = number_column(frame, table.source, "width")
+        labels = np.array(size_names(labels, widths), dtype=object)
     return labels[table.row - 1]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.factored import Factors, multiply_blocks, product
+from kernels.switches import fast
 
 
 def block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -20,7 +21,8 @@ def block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
     Under autocast the products are in its dtype. Any layout of x is right; those that need no
     copy have rows or columns without gaps.
     """
-    if torch.compiler.is_compiling():  # Fuses what it can see; it cannot see into `out=`.
+    # A compiler fuses what it can see; it cannot see into `out=`.
+    if torch.compiler.is_compiling() or not fast("block_dense"):
         return definition(x, v, u, bias)
     return product(BlockDense, x, Factors(v, u, bias))
 
@@ -63,6 +65,15 @@ class BlockDense:
         d_inner = d_y @ u
         multiply_blocks(_slices(d_inner, v).mT, _slices(x, v), out=sums.v, add=True)
         multiply_blocks(_slices(d_inner, v), v, out=_slices(d_x, v))
+
+    @staticmethod
+    def linear(x: Tensor, weights: Factors) -> Tensor:
+        return block_dense(x, *weights)
+
+    @staticmethod
+    def dense(v: Tensor, u: Tensor) -> Tensor:
+        # Block b of V meets b-th runs of U's columns, and makes the b-th run of the product's.
+        return torch.einsum("mbr,bri->mbi", u.unflatten(1, (len(v), -1)), v).flatten(1)
 
 
 def _slices(rows: Tensor, v: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels.factored import Factors, multiply_blocks, product
+from kernels.switches import fast
 
 
 def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -21,7 +22,8 @@ def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tenso
     alone (GELU, dropout) keeps that layout, and a second `block_shuffle` takes it without a copy.
     Otherwise it is contiguous. The gradient of x has the layout of x.
     """
-    if torch.compiler.is_compiling():  # Fuses the shuffles itself; it cannot see into `out=`.
+    # A compiler fuses the shuffles itself; it cannot see into `out=`.
+    if torch.compiler.is_compiling() or not fast("block_shuffle"):
         return definition(x, v, u, bias)
     return product(BlockShuffle, x, Factors(v, u, bias))
 
@@ -72,6 +74,21 @@ class BlockShuffle:
         multiply_blocks(u.mT, _dealt(d_y, v), out=_dealt(d_inner, v))
         multiply_blocks(_cut(d_inner, v), _cut(x, v).mT, out=sums.v, add=True)
         multiply_blocks(v.mT, _cut(d_inner, v), out=_cut(d_x, v))
+
+    @staticmethod
+    def linear(x: Tensor, weights: Factors) -> Tensor:
+        return block_shuffle(x, *weights)
+
+    @staticmethod
+    def dense(v: Tensor, u: Tensor) -> Tensor:
+        blocks, inner, _ = v.shape
+        if inner % blocks:  # No two blocks share whole numbers of features: V as one matrix.
+            whole = torch.block_diag(*v).unflatten(0, (-1, blocks))
+            return torch.einsum("lsr,rlj->slj", u, whole).flatten(0, 1)
+        # Feature q = t B + l of block b is number b k/B^2 + t of block l: each pair of blocks
+        # shares k/B^2 features, and makes a product of its own.
+        shares = u.unflatten(2, (blocks, -1)), v.unflatten(1, (-1, blocks))
+        return torch.einsum("lsbt,btli->slbi", *shares).flatten(2).flatten(0, 1)
 
 
 def _cut(activations: Tensor, v: Tensor) -> Tensor:

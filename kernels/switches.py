@@ -2,7 +2,8 @@
 
 Every operation has a plain-torch definition beside its fast path. `KERNELS=reference` in the
 environment makes all of them run as defined, `KERNELS=cross_entropy:reference,attention:reference`
-those two. It is read once, when this module is imported.
+those two. It is read once, when this module is imported; what is wrong with it is raised by
+`check`, with which commands begin, and at the latest by the first operation.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ OPERATIONS = (
 REFERENCE = "reference"
 
 
+class UnknownSwitch(ValueError):
+    """KERNELS is not understood; the message names what is wrong, and a remedy."""
+
+
 def parse(value: str) -> frozenset[str]:
-    """The operations that `KERNELS=value` turns off; ValueError names what is wrong, and a remedy."""
+    """The operations that `KERNELS=value` turns off; UnknownSwitch where it is not understood."""
     if value.strip() == REFERENCE:
         return frozenset(OPERATIONS)
     off = set()
@@ -34,7 +39,7 @@ def parse(value: str) -> frozenset[str]:
         operation, _, path = part.partition(":")
         if path != REFERENCE or operation not in OPERATIONS:
             near = difflib.get_close_matches(operation, OPERATIONS, n=1, cutoff=0.0)[0]
-            raise ValueError(
+            raise UnknownSwitch(
                 f"KERNELS={value}: {part!r} is not understood; give `reference`, or pairs such as "
                 f"`{near}:reference`, separated by commas"
             )
@@ -42,11 +47,23 @@ def parse(value: str) -> frozenset[str]:
     return frozenset(off)
 
 
-_off = parse(os.environ.get("KERNELS", ""))
+_off: frozenset[str] = frozenset()
+_mistake: str | None = None
+try:
+    _off = parse(os.environ.get("KERNELS", ""))
+except UnknownSwitch as error:
+    _mistake = str(error)
+
+
+def check() -> None:
+    """Raise UnknownSwitch where the environment's KERNELS is not understood."""
+    if _mistake is not None:
+        raise UnknownSwitch(_mistake)
 
 
 def fast(operation: str) -> bool:
-    """Whether the operation may take its fast path."""
+    """Whether the operation may take its fast path; raises as `check` does."""
+    check()
     return operation not in _off
 
 

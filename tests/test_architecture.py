@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 import analysis.__main__
+import kernels.__main__
 import study.__main__
 import workloads.__main__
 
@@ -55,7 +56,13 @@ COMMANDS = {
         "train": {"config", "--out", "--data-root"},
         "import-reference": {"checkpoint", "config", "out"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
+        "bench step": {"--rounds", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
+    },
+    "kernels": {
+        "bench claims": {"names", "--device", "--rounds", "--out"},
+        "bench latency": {"--out", "--device", "--width", "--tokens", "--rounds"},
+        "table": set(),
     },
     "analysis": {
         "report": {"runs", "--mlflow", "--study", "--out", "--title"},
@@ -123,6 +130,7 @@ def test_command_line_grows_on_purpose(room: str) -> None:
         "study": study.__main__.app,
         "workloads": workloads.__main__.app,
         "analysis": analysis.__main__.app,
+        "kernels": kernels.__main__.app,
     }
     found = {
         name: {

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kernels import switches
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError, Preempted
 from workloads.presets import load_run
@@ -116,8 +117,9 @@ def import_reference(
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
+        switches.check()
         app(prog_name="python -m workloads")
-    except InputError as error:
+    except (InputError, switches.UnknownSwitch) as error:
         typer.echo(error, err=True)
         sys.exit(2)
 

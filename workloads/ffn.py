@@ -16,24 +16,28 @@ from torch.nn import functional as F
 from kernels.activation import activate
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle, block_shuffle
-from kernels.factored import Factors, Operation
+from kernels.dense import Dense, Matrix
+from kernels.factored import Factored, Factors, Operation
 from kernels.feed_forward import feed_forward, suits
+from kernels.self_guided import merge, self_guided
+from kernels.switches import fast
 from workloads.config import FFNConfig, ModelConfig
 
 INIT_STD = 0.02
 
 
 class Projection(nn.Module):
-    """A linear map from n to m features; a kind defines its weights, `product` and `dense_weight`.
+    """A linear map from n to m features; a kind defines its weights and `product`.
 
     While self-guided training lasts it also carries a dense `guide` W and gives
     a W x + (1 - a) product(x) + b (arXiv 2406.16450, section 4), where `guide_share` is a; a
-    training step may leave the guide out (`guide_runs`). After `premerge`, inference takes few
-    tokens through one dense weight instead, as long as the weights stay as they were.
+    training step may leave the guide out (`guide_runs`), and its passes may share one merge of
+    the guide and the weights (`shared_merge`). After `premerge`, inference takes few tokens
+    through one dense weight instead, as long as the weights stay as they were.
     """
 
     kinds: ClassVar[dict[str, type[Projection]]] = {}
-    operation: ClassVar[type[Operation] | None] = None  # That of `factors`.
+    operation: ClassVar[type[Factored]]  # That of `factors`.
     bias: nn.Parameter | None
     guide: nn.Parameter | None
     guide_share: Tensor
@@ -50,6 +54,7 @@ class Projection(nn.Module):
         self.register_buffer("guide_share", torch.ones(()), persistent=False)
         self.register_buffer("merged", None, persistent=False)
         self.guide_runs = True
+        self.shared_merge: Tensor | None = None
         self.crossover_tokens = 0
         # What `merged` was made of: where it is, its name, itself, and its version then.
         self.merged_from: list[tuple[Mapping[str, Tensor | None], str, Tensor | None, int]] = []
@@ -63,30 +68,47 @@ class Projection(nn.Module):
         """(..., n) to (..., m): the structured weights applied to x, and the bias added."""
         raise NotImplementedError
 
+    def factors(self) -> Factors:
+        """The structured weights as `operation` takes them."""
+        raise NotImplementedError
+
     def dense_weight(self) -> Tensor:
         """The (m, n) matrix that the structured weights multiply out to."""
-        raise NotImplementedError
-
-    def factors(self) -> Factors:
-        """The weights as `operation` takes them."""
-        raise NotImplementedError
+        return self.operation.dense(*self.factors()[:2])
 
     @property
-    def trains_alone(self) -> bool:
-        """Whether a training pass is `product` alone, without a guide or a merged weight."""
-        return not self.crossover_tokens and (self.guide is None or not self.guide_runs)
+    def guided(self) -> bool:
+        """Whether the next pass mixes the guide in."""
+        return self.guide is not None and (self.guide_runs or not self.training)
+
+    def merge(self) -> Tensor:
+        """The (m, n) matrix of a pass that mixes the guide in; differentiable."""
+        assert self.guide is not None
+        return merge(self.operation, self.guide, self.guide_share, self.factors())
+
+    @property
+    def trains_as(self) -> type[Operation[Any]] | None:
+        """The operation that alone is a pass in training, by `trained_weights`; if one is."""
+        if self.crossover_tokens or (self.guided and not fast("self_guided")):
+            return None
+        return Dense if self.guided else self.operation
+
+    def trained_weights(self) -> tuple[Tensor | None, ...]:
+        """The weights as `trains_as` takes them."""
+        if not self.guided:
+            return self.factors()
+        weight = self.merge() if self.shared_merge is None else self.shared_merge
+        return Matrix(weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.crossover_tokens and self._merge_serves(x):
             assert self.merged is not None
             return F.linear(x, self.merged, self.bias)
-        if self.guide is None or (self.training and not self.guide_runs):
+        if self.guide is None or not self.guided:
             return self.product(x, self.bias)
-        share = self.guide_share
-        # In one layout: blockshuffle's may be transposed, and mixing the two is slow.
-        product = self.product(x, None).contiguous()
-        mixed = share * F.linear(x, self.guide) + (1 - share) * product
-        return mixed if self.bias is None else mixed + self.bias.to(mixed.dtype)
+        if self.shared_merge is not None:
+            return F.linear(x, self.shared_merge, self.bias)
+        return self_guided(self.operation, x, self.guide, self.guide_share, self.factors())
 
     @torch.no_grad()
     def add_guide(self, init: Literal["effective", "reference"]) -> None:
@@ -110,9 +132,7 @@ class Projection(nn.Module):
         if not crossover_tokens:
             return
         with torch.autocast(self.guide_share.device.type, enabled=False):
-            weight = self.dense_weight()
-            if self.guide is not None:
-                weight = self.guide_share * self.guide + (1 - self.guide_share) * weight
+            weight = self.dense_weight() if self.guide is None else self.merge()
         self.merged = weight.detach().clone().contiguous()
         sources = [(self._parameters, name) for name in self._parameters if name != "bias"]
         for where, name in [*sources, (self._buffers, "guide_share")]:
@@ -121,9 +141,10 @@ class Projection(nn.Module):
             self.merged_from.append((where, name, tensor, version))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles are without the merged weight, because their versions count anew.
+        # Copies and pickles are without merged weights, because their versions count anew.
         buffers = self._buffers | {"merged": None}
-        return self.__dict__ | {"_buffers": buffers, "crossover_tokens": 0, "merged_from": []}
+        without = {"crossover_tokens": 0, "merged_from": [], "shared_merge": None}
+        return self.__dict__ | {"_buffers": buffers} | without
 
     def _merge_serves(self, x: Tensor) -> bool:
         """Whether x has few enough tokens for the merged weight; one that may be old is dropped."""
@@ -150,6 +171,13 @@ class DenseProjection(Projection, kind="dense"):
     def dense_weight(self) -> Tensor:
         return self.weight
 
+    @property
+    def trains_as(self) -> type[Operation[Any]]:
+        return Dense
+
+    def trained_weights(self) -> Matrix:
+        return Matrix(self.weight, self.bias)
+
     def premerge(self, crossover_tokens: int) -> None:
         """Nothing to merge."""
 
@@ -175,9 +203,6 @@ class LowRankProjection(Projection, kind="lowrank"):
     def factors(self) -> Factors:
         return Factors(self.v[None], self.u, self.bias)
 
-    def dense_weight(self) -> Tensor:
-        return self.u @ self.v
-
 
 class BlockDenseProjection(Projection, kind="blockdense"):
     """y = U (blockdiag(V) x) + b with V (B, rank/B, n/B) and U (m, rank)."""
@@ -195,9 +220,6 @@ class BlockDenseProjection(Projection, kind="blockdense"):
 
     def factors(self) -> Factors:
         return Factors(self.v, self.u, self.bias)
-
-    def dense_weight(self) -> Tensor:
-        return self.u @ torch.block_diag(*self.v)
 
 
 class BlockShuffleProjection(Projection, kind="blockshuffle"):
@@ -221,11 +243,6 @@ class BlockShuffleProjection(Projection, kind="blockshuffle"):
     def factors(self) -> Factors:
         return Factors(self.v, self.u, self.bias)
 
-    def dense_weight(self) -> Tensor:
-        blocks, _, k_block = self.u.shape
-        v = torch.block_diag(*self.v).unflatten(0, (k_block, blocks))
-        return torch.einsum("lsr,rln->sln", self.u, v).flatten(0, 1)
-
     def reference_guide(self) -> Tensor:
         return torch.block_diag(*self.u) @ torch.block_diag(*self.v)
 
@@ -242,11 +259,11 @@ class FeedForward(nn.Module):
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        operation = self.fc1.operation
-        alone = self.training and self.fc1.trains_alone and self.fc2.trains_alone
-        if operation is not None and alone and suits(x):
-            first, second = self.fc1.factors(), self.fc2.factors()
-            return feed_forward(operation, x, first, second, self.activation)
+        if self.training and suits(x):
+            operation = self.fc1.trains_as
+            if operation is not None and operation is self.fc2.trains_as:
+                first, second = self.fc1.trained_weights(), self.fc2.trained_weights()
+                return feed_forward(operation, x, first, second, self.activation)
         return self.fc2(activate(self.fc1(x), self.activation))
 
 

@@ -6,6 +6,8 @@ Conventions, stored with every run under their names:
   forward (arXiv 2406.16450, appendix). Every published number of the paper uses it.
 - `causal`: as `paper`, with the causal half of the attention square.
 - `6nd`: 6 x parameters x tokens (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+
+They are nominal. `hardware_flops` are those of the products that a run's paths carry out.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kernels.switches import fast
 from workloads.config import FFNConfig, ModelConfig, RunConfig
 from workloads.parametrizations import PARAMETRIZATIONS
 
@@ -52,8 +55,7 @@ def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
 
 def guide_weights(model: ModelConfig) -> int:
     """Weights of all dense guides of self-guided training, one a structured projection."""
-    guided = sum(ffn.kind != "dense" for ffn in layer_ffns(model)) if model.guide else 0
-    return guided * ffn_weights(model, FFNConfig())
+    return len(_guided_ffns(model)) * ffn_weights(model, FFNConfig())
 
 
 def count_params(model: ModelConfig) -> ParamCount:
@@ -75,8 +77,7 @@ def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "pape
     params = count_params(model)
     if convention == "6nd":
         return 6 * params.total
-    square = 2 * model.block_size * model.attn_dim
-    attention = _attention_weights(model) + (square if convention == "paper" else square // 2)
+    attention = _attention_multiply_adds(model, convention)
     logits = model.vocab_size * model.hidden_dim
     return 3 * 2 * (model.num_layers * attention + params.ffn + logits)
 
@@ -98,10 +99,33 @@ def train_flops_at(config: RunConfig, step: int, convention: FlopConvention = "p
     return config.tokens_per_step * (base + guided)
 
 
+def hardware_flops(config: RunConfig) -> int:
+    """FLOPs of the matrix products that the whole run's training steps carry out."""
+    return hardware_flops_at(config, config.total_steps)
+
+
+def hardware_flops_at(config: RunConfig, step: int) -> int:
+    """FLOPs of the matrix products that the first `step` optimizer steps carry out.
+
+    As `train_flops_at` in the `paper` convention, but for two things. A guided projection takes
+    the tokens through one dense product, and is merged once a step from its guide and its factors
+    (`kernels.self_guided`); the merges that further workers repeat, or the micro-batches of shards,
+    are not counted. And `activation_checkpointing` computes the forward pass of its layers again,
+    where torch may leave out a layer's last product.
+    """
+    model, guided = config.model, min(step, config.guided_steps)
+    draws = _draws_per_2_steps(model) * guided  # Twice the steps in which a guide runs.
+    flops = train_flops_at(config, step)
+    if fast("self_guided"):
+        structured = sum(ffn_weights(model, ffn) for ffn in _guided_ffns(model))
+        merges = sum(_merge_multiply_adds(model, ffn) for ffn in _guided_ffns(model))
+        flops += 3 * draws * (merges - config.tokens_per_step * structured)
+    return flops + config.tokens_per_step * _recomputed_flops(config, step, draws)
+
+
 def guide_flops_per_token(model: ModelConfig) -> int:
     """Training FLOPs per token that the guides add to a guided step."""
-    halved = model.guide is not None and model.guide.reduce_flops
-    return 3 * (1 if halved else 2) * guide_weights(model)
+    return 3 * _draws_per_2_steps(model) * guide_weights(model)
 
 
 def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
@@ -117,6 +141,42 @@ def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
     while steps * per_step + int(guide.ratio * steps) * guided > flops:
         steps -= 1
     return steps
+
+
+def _guided_ffns(model: ModelConfig) -> list[FFNConfig]:
+    """The FFNs that have guides while self-guided training lasts."""
+    return [ffn for ffn in layer_ffns(model) if ffn.kind != "dense"] if model.guide else []
+
+
+def _draws_per_2_steps(model: ModelConfig) -> int:
+    """In how many of two guided steps a guide runs, on average."""
+    return 1 if model.guide is not None and model.guide.reduce_flops else 2
+
+
+def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
+    """Of one dense matrix from each projection's factors."""
+    merge = PARAMETRIZATIONS[ffn.kind].merge
+    return sum(merge(n, m, ffn.rank or 0, ffn.nblocks or 1) for n, m in model.ffn_shapes)
+
+
+def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:
+    """FLOPs per token of the forward passes computed again in `step` steps, summed over steps;
+    `draws` is twice the number of those in which a guide runs."""
+    model, every = config.model, config.runtime.activation_checkpointing
+    dense = ffn_weights(model, FFNConfig())
+    total = 0
+    for ffn in layer_ffns(model)[::every] if every else []:
+        structured = ffn_weights(model, ffn)
+        total += 2 * step * (_attention_multiply_adds(model, "paper") + structured)
+        if model.guide and ffn.kind != "dense":
+            total += draws * (dense - structured if fast("self_guided") else dense)
+    return total
+
+
+def _attention_multiply_adds(model: ModelConfig, convention: FlopConvention) -> int:
+    """Of one layer's attention, per token at the full block size."""
+    square = 2 * model.block_size * model.attn_dim
+    return _attention_weights(model) + (square if convention == "paper" else square // 2)
 
 
 def _attention_weights(model: ModelConfig) -> int:

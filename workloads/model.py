@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from kernels.attention import attention
+from kernels.cross_entropy import Reduction, linear_cross_entropy
 from workloads.config import FFNConfig, ModelConfig
 from workloads.ffn import INIT_STD, DenseProjection, FeedForward, Projection
 from workloads.flops import layer_ffns
@@ -30,7 +32,6 @@ class Attention(nn.Module):
         self.scale = config.head_dim**-0.5
         if config.inverse_layer_scale:
             self.scale /= layer + 1
-        self.grouped = config.num_kv_heads != config.num_heads
         self.qkv_linear = nn.Linear(config.hidden_dim, sum(self.sizes), bias=config.bias)
         self.o_linear = nn.Linear(config.attn_dim, config.hidden_dim, bias=config.bias)
         for linear in (self.qkv_linear, self.o_linear):
@@ -50,15 +51,7 @@ class Attention(nn.Module):
         mask = None
         if cache is not None:
             key, value, mask = cache.extend(key, value)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            mask,
-            is_causal=mask is None,
-            scale=self.scale,
-            enable_gqa=self.grouped,
-        )
+        mixed = attention(query, key, value, mask, scale=self.scale)
         return self.o_linear(mixed.transpose(1, 2).flatten(-2))
 
 
@@ -90,7 +83,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token ids (batch, time) to logits (batch, time, vocab_size)."""
+    """Token ids (batch, time) to logits (batch, time, vocab_size), or to the loss."""
 
     rotation: Tensor | None
 
@@ -113,8 +106,17 @@ class Transformer(nn.Module):
             )
         self.register_buffer("rotation", rotation, persistent=False)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.logits(self.features(tokens))
+    def forward(
+        self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """The logits; with targets (batch, time), the cross entropy in nats, without the logits.
+
+        It is the mean per target or their sum, in fp32; targets of -100 do not count.
+        """
+        features = self.features(tokens)
+        if targets is None:
+            return self.logits(features)
+        return linear_cross_entropy(self.ln_f(features), self.head_weight, targets, reduction)
 
     def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """What `logits` reads, (batch, time, hidden_dim).
@@ -133,8 +135,12 @@ class Transformer(nn.Module):
         return x
 
     def logits(self, features: Tensor) -> Tensor:
-        head = self.wte if self.lm_head is None else self.lm_head
-        return F.linear(self.ln_f(features), head.weight)
+        return F.linear(self.ln_f(features), self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(vocab_size, hidden_dim): the embedding where they are tied."""
+        return self.wte.weight if self.lm_head is None else self.lm_head.weight
 
     @property
     def device(self) -> torch.device:
@@ -208,11 +214,3 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     precise = x.to(rotation.dtype)
     first, second = precise.chunk(2, dim=-1)
     return (precise * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
-
-
-def next_token_loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """Cross entropy in nats, per token or summed, in fp32 whatever the logits' type.
-
-    Targets of -100 do not count.
-    """
-    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), reduction=reduction)

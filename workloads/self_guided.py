@@ -8,10 +8,14 @@ step, so a resumed run goes on with the same shares and the same draws, on every
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from kernels.switches import fast
 from workloads.config import GuideConfig, RunConfig
 from workloads.ffn import DenseProjection, Projection
 
@@ -52,6 +56,51 @@ def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
         projection.guide_share.fill_(share)
         projection.guide_runs = not guide.reduce_flops or bool(draw < share)
     return share
+
+
+@contextmanager
+def merged_once(
+    model: nn.Module, precision: AbstractContextManager[object]
+) -> Iterator[Callable[[], None]]:
+    """Within it, passes share one merge of each guide with its weights: those of one step.
+
+    `precision` is that of the passes. Yields what to call before the last of them. The others
+    leave their gradients with the merged weights; the last one's backward pass adds them to its
+    own and takes them on to guides and factors, so that those products run once, and where DDP
+    awaits gradients. Weights in shards are left out: a layer that has gathered its own merges them
+    in each pass, because whole matrices that last for a step are what sharding has no memory for.
+    """
+    with precision:
+        merges = {
+            projection: projection.merge()
+            for projection in guided_projections(model)
+            if projection.guided
+            and fast("self_guided")
+            and not isinstance(projection.guide, DTensor)
+        }
+    for projection, merge in merges.items():
+        projection.shared_merge = merge.detach().requires_grad_()
+
+    def before_last() -> None:
+        for projection, merge in merges.items():
+            _add_gradient_of(projection.shared_merge, merge)
+            projection.shared_merge = merge
+
+    try:
+        yield before_last
+    finally:
+        for projection in merges:
+            projection.shared_merge = None
+
+
+def _add_gradient_of(leaf: Tensor | None, merge: Tensor) -> None:
+    """Once there is a gradient of `merge`, add the leaf's to it."""
+
+    def add(gradient: Tensor) -> Tensor:
+        assert leaf is not None
+        return gradient if leaf.grad is None else gradient + leaf.grad
+
+    merge.register_hook(add)
 
 
 def drop_guides(model: nn.Module) -> None:

@@ -18,21 +18,23 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from kernels.cross_entropy import Reduction
 from workloads import checkpoint, parallel
 from workloads.checkpoint import Progress, Stable
 from workloads.config import RunConfig, fingerprint, identity, trajectory
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError, Preempted, Refused
-from workloads.flops import train_flops_at
+from workloads.flops import hardware_flops_at, train_flops_at
 from workloads.hardware import (
+    choose_gemm,
     environment,
     peak_flops_per_second,
     peak_memory_bytes,
     training_device,
 )
 from workloads.lives import Life
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer, learning_rate
 from workloads.record import (
     CHECKPOINT_FOLDER,
@@ -44,7 +46,7 @@ from workloads.record import (
     exclusive,
     read_result,
 )
-from workloads.self_guided import add_guides, drop_guides, set_guides
+from workloads.self_guided import add_guides, drop_guides, merged_once, set_guides
 
 # How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -100,6 +102,7 @@ class _Trainer:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
+        choose_gemm(self.device)
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
@@ -212,22 +215,29 @@ class _Trainer:
         batch = index if index < self.config.steps else index - self.config.steps
         _seed_step(self.config.seed, index)
         total = torch.zeros((), device=self.device)
-        for position, rows in enumerate(self.micro_batches, start=1):
-            last = position == len(self.micro_batches)
-            with nullcontext() if last else parallel.accumulating(self.network):
-                loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
-                loss.backward()
-            total += loss.detach()
+        with merged_once(self.model, self._precision()) as before_last:
+            for position, rows in enumerate(self.micro_batches, start=1):
+                last = position == len(self.micro_batches)
+                if last:
+                    before_last()
+                with nullcontext() if last else parallel.accumulating(self.network):
+                    loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
+                    loss.backward()
+                total += loss.detach()
         # Whether any worker is to stop goes with the loss: so all stop after the same step.
         stop = torch.full_like(total, self.stopping())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
         self.stop_asked = stops > 0
         return loss / parallel.world_size()
 
-    def _loss(self, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         inputs, targets = inputs.to(self.device), targets.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            return next_token_loss(self.network(inputs), targets, reduction)
+        with self._precision():
+            return self.network(inputs, targets, reduction)
+
+    def _precision(self) -> torch.autocast:
+        """Products in bf16 on CUDA devices."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
@@ -236,16 +246,18 @@ class _Trainer:
         set_guides(self.model, step, self.config)
         self.network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for inputs, targets in eval_batches(
+        batches = eval_batches(
             self.dataset.split("val"),
             self.config.model.block_size,
             self.config.runtime.micro_batch_size,
             self.config.eval_tokens,
             parallel.rank(),
             parallel.world_size(),
-        ):
-            sums[0] += self._loss(inputs, targets, reduction="sum")
-            sums[1] += (targets != IGNORED).sum()
+        )
+        with merged_once(self.model, self._precision()):
+            for inputs, targets in batches:
+                sums[0] += self._loss(inputs, targets, reduction="sum")
+                sums[1] += (targets != IGNORED).sum()
         self.network.train()
         total, count = parallel.sum_over_workers(sums).tolist()
         val_loss = total / count
@@ -258,6 +270,7 @@ class _Trainer:
             "step": step,
             "tokens": config.tokens_at(step),
             "train_flops": train_flops_at(config, step),
+            "hardware_flops": hardware_flops_at(config, step),
         }
 
     def _pace(self, step: int) -> Row:
@@ -303,6 +316,7 @@ class _Trainer:
             step=step,
             tokens=int(position["tokens"]),
             train_flops=int(position["train_flops"]),
+            hardware_flops=int(position["hardware_flops"]),
             executed_flops=self.life.executed if self.life else 0,
             train_seconds=self.clock.train_seconds(),
             resumed_step=self.start.step,

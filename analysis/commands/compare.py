@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 
 from analysis.arm import counts
-from analysis.bootstrap import Resampling
 from analysis.commands import options as opt
 from analysis.compare import Comparison, compare, default_E
-from analysis.fit import FitError
 from analysis.shared import Options, holm
-from analysis.table import Columns, labels_of, read_table
+from analysis.table import labels_of
 
 
+@opt.with_groups
 def compare_command(
     runs: opt.Runs,
+    *,
     by: Annotated[str, typer.Option(help="Column that names the arms.")] = "arm",
     reference: Annotated[
         str | None, typer.Option(help="The arm to compare with. [default: the first]")
@@ -30,25 +30,16 @@ def compare_command(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Go beyond losses that both reached, marked.")
     ] = False,
-    params_col: opt.ParamsCol = None,
-    tokens_col: opt.TokensCol = None,
-    flops_col: opt.FlopsCol = None,
-    loss_col: opt.LossCol = None,
+    table: opt.TableOptions,
     group_col: opt.GroupCol = None,
-    status_col: opt.StatusCol = None,
-    convention_col: opt.ConventionCol = None,
-    convention: opt.Convention = None,
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    estimator: opt.LossOptions,
     e: Annotated[
         float | None,
         typer.Option(
             "--e", help="Hold E at this loss. [default: free from 8 sizes an arm, else 0]"
         ),
     ] = None,
-    bootstrap: opt.Bootstrap = 4000,
-    seed: opt.Seed = 0,
-    level: opt.Level = 0.95,
+    resamples: opt.ResampleOptions,
     json: opt.JsonOut = None,
 ) -> None:
     """Compare arms on L(C) = E + a C^-b: compute-equivalent gain, slopes, exponents over one E.
@@ -61,28 +52,15 @@ def compare_command(
       python -m analysis compare runs.csv --by arm --reference dense --pair-col preset
     """
     with opt.refusals():
-        if bootstrap < 100:
-            raise FitError(
-                f"--bootstrap {bootstrap}: a comparison needs intervals; give 100 or more"
-            )
-        columns = Columns(
-            params=params_col,
-            tokens=tokens_col,
-            flops=flops_col,
-            loss=loss_col,
-            group=group_col,
-            by=by,
-            status=status_col,
-            convention=convention_col,
-        )
-        table = read_table(runs, columns, ("flops",), convention)
-        arms = table.arms()
+        resampling = resamples.needed("a comparison")
+        read, columns = table.read(runs, ("flops",), group=group_col, by=by)
+        arms = read.arms()
         cells = None
         if pair_col is not None:
             cells = {name: labels_of(one, pair_col, "--pair-col") for name, one in arms.items()}
         held = default_E(arms) if e is None else e
         options = Options(
-            opt.loss_named(loss), delta, held, Resampling(bootstrap, level, seed), extrapolate
+            opt.loss_named(estimator.loss), estimator.delta, held, resampling, extrapolate
         )
         name = reference or next(iter(arms))
         fitted, found = compare(arms, name, options, tuple(at or ()), cells)
@@ -104,12 +82,12 @@ def compare_command(
                 for one, p in zip(found, p_values, strict=True)
             ],
             "multiplicity": _multiplicity(found),
-            "excluded": [asdict(row) for row in table.excluded],
-            "excluded_counts": counts(table),
-            "provenance": opt.provenance(runs, columns, {"seed": seed, "bootstrap": bootstrap}),
+            "excluded": [asdict(row) for row in read.excluded],
+            "excluded_counts": counts(read),
+            "provenance": opt.provenance(runs, columns, resamples),
         }
         opt.write_json(json, document)
-    lines = [_held_line(held, table.convention)]
+    lines = [_held_line(held, read.convention)]
     for one, p in zip(found, p_values, strict=True):
         lines += _sentences(one, p)
     opt.printed([*lines, _multiplicity(found)])

@@ -1,32 +1,28 @@
 """`python -m analysis envelope`: a law through the lowest losses of training curves."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import pandas as pd
 import typer
 
-from analysis.arm import Settings, document, sentences
-from analysis.bootstrap import Resampling
+from analysis.arm import document, sentences
 from analysis.commands import options as opt
 from analysis.envelope import Envelope, envelope
-from analysis.fit import FitError
 from analysis.laws import ComputeLaw
 from analysis.table import Columns, read_frame, table_of
 
 
+@opt.with_groups
 def envelope_command(
     curves: opt.Curves,
+    *,
     group_col: Annotated[str, typer.Option(help="Column naming the run of a row.")] = "point_id",
     by: opt.By = None,
     flops_col: opt.FlopsCol = None,
     loss_col: opt.LossCol = None,
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    estimator: opt.LossOptions,
     e: opt.HeldE = None,
-    bootstrap: opt.Bootstrap = 4000,
-    seed: opt.Seed = 0,
-    level: opt.Level = 0.95,
+    resamples: opt.ResampleOptions,
     json: opt.JsonOut = None,
 ) -> None:
     """Fit L(C) = E + a C^-b to the lowest loss that any run had reached for its FLOPs.
@@ -40,13 +36,7 @@ def envelope_command(
     """
     columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
     with opt.refusals():
-        settings = Settings(
-            ComputeLaw(),
-            opt.loss_named(loss),
-            delta,
-            e,
-            resampling=Resampling(bootstrap, level, seed) if bootstrap else None,
-        )
+        settings = estimator.settings(ComputeLaw(), E=e, resampling=resamples.resampling)
         # A step without a validation loss is no point.
         frame = read_frame(curves)
         name = loss_col or "val_loss"
@@ -54,10 +44,8 @@ def envelope_command(
             frame = pd.DataFrame(frame[frame[name].notna()])
         lines, found = [], {}
         for arm, table in table_of(frame, str(curves), columns, ("flops",)).arms().items():
-            try:
+            with opt.at(f"{curves}, {arm}"):
                 one = envelope(table, settings)
-            except FitError as error:
-                raise FitError(f"{curves}, {arm}: {error}") from error
             lines += sentences(arm, one.arm) + _sentences(one)
             found[arm] = document(one.arm) | {
                 "runs_on_the_envelope": one.n_runs,
@@ -66,7 +54,7 @@ def envelope_command(
                 "law_of_the_ends": one.ends.params if one.ends else None,
                 "why_no_law_of_the_ends": one.why_no_ends or None,
             }
-        provenance = opt.provenance(curves, columns, asdict(settings) | {"law": "compute"})
+        provenance = opt.provenance(curves, columns, estimator, resamples, E=e, law="compute")
         opt.write_json(json, {"arms": found, "provenance": provenance})
     opt.printed(lines)
 

@@ -6,28 +6,22 @@ from typing import Annotated, Any
 import typer
 
 from analysis.arm import ArmFit, Settings, document, fit_arm, fit_table, sentences
-from analysis.bootstrap import Resampling
 from analysis.choose import candidates, delta_path
 from analysis.commands import options as opt
 from analysis.fit import FitError
-from analysis.table import Columns, read_table, with_column
+from analysis.table import with_column
 
 
+@opt.with_groups
 def fit(
     runs: opt.Runs,
+    *,
     law: opt.LawOption = "chinchilla",
-    params_col: opt.ParamsCol = None,
-    tokens_col: opt.TokensCol = None,
-    flops_col: opt.FlopsCol = None,
-    loss_col: opt.LossCol = None,
+    table: opt.TableOptions,
     unique_tokens_col: opt.UniqueCol = None,
     group_col: opt.GroupCol = None,
-    status_col: opt.StatusCol = None,
-    convention_col: opt.ConventionCol = None,
-    convention: opt.Convention = None,
     by: opt.By = None,
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    estimator: opt.LossOptions,
     e: opt.HeldE = None,
     drop_highest: opt.DropHighest = 0,
     outliers: Annotated[
@@ -37,9 +31,7 @@ def fit(
     starts: Annotated[
         int | None, typer.Option(min=1, help="Grid cells refined. [default: the law's]")
     ] = None,
-    bootstrap: opt.Bootstrap = 4000,
-    seed: opt.Seed = 0,
-    level: opt.Level = 0.95,
+    resamples: opt.ResampleOptions,
     also_params_col: Annotated[
         list[str] | None,
         typer.Option(help="Fit again with this column of parameters, such as without embeddings."),
@@ -68,30 +60,23 @@ def fit(
         --loss-col loss --loss huber --delta 1e-3 --drop-highest 5 --json fit.json
     """
     with opt.refusals():
-        columns = Columns(
-            params=params_col,
-            tokens=tokens_col,
-            flops=flops_col,
-            loss=loss_col,
-            unique_tokens=unique_tokens_col,
-            group=group_col,
-            by=by,
-            status=status_col,
-            convention=convention_col,
-        )
-        settings = Settings(
-            law=opt.law_named(law),
-            loss=opt.loss_named(loss),
-            delta=delta,
+        settings = estimator.settings(
+            opt.law_named(law),
             E=e,
             starts=starts,
             drop_highest=drop_highest,
             outliers=outliers,
-            resampling=Resampling(bootstrap, level, seed) if bootstrap else None,
+            resampling=resamples.resampling,
         )
-        table = read_table(runs, columns, settings.law.variables, convention)
+        read, columns = table.read(
+            runs,
+            settings.law.variables,
+            unique_tokens=unique_tokens_col,
+            group=group_col,
+            by=by,
+        )
         found, lines = {}, []
-        for name, rows in table.arms().items():
+        for name, rows in read.arms().items():
             try:
                 arm = fit_arm(rows, settings)
             except FitError as error:
@@ -115,9 +100,7 @@ def fit(
         if by is not None and all("error" in one for one in found.values()):
             raise FitError(f"{runs}: no arm can be fitted; {next(iter(found.values()))['error']}")
         whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
-        whole["provenance"] = opt.provenance(
-            runs, columns, {"bootstrap": bootstrap, "seed": seed, "level": level, "law": law}
-        )
+        whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
     opt.printed(lines)
 

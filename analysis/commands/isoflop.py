@@ -5,34 +5,26 @@ from typing import Annotated
 
 import typer
 
-from analysis.arm import Settings, document, fit_arm
-from analysis.bootstrap import Estimate, Resampling
+from analysis.arm import document, fit_arm
+from analysis.bootstrap import Estimate
 from analysis.commands import options as opt
 from analysis.fit import FitError
 from analysis.isoflop import IsoFlop, Minimum, isoflop
 from analysis.predict import flops_factor
-from analysis.table import Columns, read_table
 
 
+@opt.with_groups
 def isoflop_command(
     runs: opt.Runs,
-    params_col: opt.ParamsCol = None,
-    tokens_col: opt.TokensCol = None,
-    flops_col: opt.FlopsCol = None,
-    loss_col: opt.LossCol = None,
+    *,
+    table: opt.TableOptions,
     group_col: opt.GroupCol = None,
-    status_col: opt.StatusCol = None,
-    convention_col: opt.ConventionCol = None,
-    convention: opt.Convention = None,
     law: Annotated[
         str, typer.Option("--law", help="Parametric law beside it: chinchilla, kaplan or gamma.")
     ] = "chinchilla",
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    estimator: opt.LossOptions,
     drop_highest: opt.DropHighest = 0,
-    bootstrap: opt.Bootstrap = 4000,
-    seed: opt.Seed = 0,
-    level: opt.Level = 0.95,
+    resamples: opt.ResampleOptions,
     json: opt.JsonOut = None,
 ) -> None:
     """Find the best model size at each budget by parabola and Akima spline, and fit its growth.
@@ -45,51 +37,25 @@ def isoflop_command(
       python -m analysis isoflop runs.csv --params-col params --flops-col train_flops
     """
     with opt.refusals():
-        if bootstrap < 100:
-            raise FitError(f"--bootstrap {bootstrap}: intervals need 100 resamples or more")
-        columns = Columns(
-            params=params_col,
-            tokens=tokens_col,
-            flops=flops_col,
-            loss=loss_col,
-            group=group_col,
-            status=status_col,
-            convention=convention_col,
+        resampling = resamples.needed("isoflop")
+        settings = estimator.settings(
+            opt.law_named(law), drop_highest=drop_highest, resampling=resampling
         )
-        chosen = opt.law_named(law)
-        table = read_table(runs, columns, ("params", "tokens", "flops"), convention)
-        settings = Settings(
-            law=chosen,
-            loss=opt.loss_named(loss),
-            delta=delta,
-            drop_highest=drop_highest,
-            resampling=Resampling(bootstrap, level, seed),
-        )
-        try:
-            arm = fit_arm(table, settings)
-            assert arm.draws is not None
-            values = arm.table.values
-            factor = flops_factor(values)
-            found = isoflop(
-                values["params"],
-                values["flops"],
-                arm.table.loss,
-                arm.fit,
-                arm.draws,
-                factor,
-                bootstrap,
-                level,
-                seed,
-            )
-        except FitError as error:
-            raise FitError(f"{runs}: {error}") from error
+        read, columns = table.read(runs, ("params", "tokens", "flops"), group=group_col)
+        with opt.at(runs):
+            arm = fit_arm(read, settings)
+            factor = flops_factor(arm.table.values)
+            found = isoflop(arm.table, factor, arm, resampling)
+            if all(one.refused for one in found.minima):
+                reason = found.minima[0].refused
+                raise FitError(f"no budget has a minimum inside its sizes ({reason})")
         opt.write_json(
             json,
             asdict(found)
             | {
                 "flops_per_param_token": factor,
                 "fit": document(arm),
-                "provenance": opt.provenance(runs, columns, {"bootstrap": bootstrap, "seed": seed}),
+                "provenance": opt.provenance(runs, columns, resamples),
             },
         )
     opt.printed(_lines(found))

@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 import typer
 
-from analysis.arm import Settings, fit_arm
+from analysis.arm import fit_arm
 from analysis.commands import options as opt
 from analysis.design import Size, next_runs, spec_fragment
 from analysis.fit import FitError
 from analysis.predict import flops_factor
 from analysis.runs import RunTableError
-from analysis.table import Columns, Table, read_frame, read_table
+from analysis.table import Table, read_frame
 
 
+@opt.with_groups
 def next_runs_command(
     runs: opt.Runs,
+    *,
     at: Annotated[
         str, typer.Option(metavar="NAME=NUMBER,...", help="The target, as params=7e9,tokens=1e12.")
     ],
@@ -34,15 +36,8 @@ def next_runs_command(
     arm: Annotated[
         str | None, typer.Option(help="The arm to plan for, where column arm has several.")
     ] = None,
-    params_col: opt.ParamsCol = None,
-    tokens_col: opt.TokensCol = None,
-    flops_col: opt.FlopsCol = None,
-    loss_col: opt.LossCol = None,
-    status_col: opt.StatusCol = None,
-    convention_col: opt.ConventionCol = None,
-    convention: opt.Convention = None,
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    table: opt.TableOptions,
+    estimator: opt.LossOptions,
     e: opt.HeldE = None,
     drop_highest: opt.DropHighest = 0,
     out: Annotated[
@@ -64,43 +59,26 @@ def next_runs_command(
         target = opt.one_target(at, chosen)
         if not 0 < budget < float("inf"):
             raise FitError(f"--budget {budget:g}: give a positive number of FLOPs")
-        columns = Columns(
-            params=params_col,
-            tokens=tokens_col,
-            flops=flops_col,
-            loss=loss_col,
-            by="arm" if arm is not None else None,
-            status=status_col,
-            convention=convention_col,
-        )
-        table = read_table(runs, columns, (*chosen.variables, "params", "tokens"), convention)
+        needs = (*chosen.variables, "params", "tokens")
+        read, columns = table.read(runs, needs, by="arm" if arm is not None else None)
         if arm is not None:
-            arms = table.arms()
+            arms = read.arms()
             if arm not in arms:
                 raise FitError(f"--arm {arm!r}: no such arm in {runs}; one of {', '.join(arms)}")
-            table = arms[arm]
-        settings = Settings(
-            law=chosen,
-            loss=opt.loss_named(loss),
-            delta=delta,
-            E=e,
-            drop_highest=drop_highest,
-            resampling=None,
-        )
-        try:
-            fitted = fit_arm(table, settings)
-            sizes = _named_sizes(preset, table) if preset else _table_sizes(table)
-            factor = flops_factor(table.values)
+            read = arms[arm]
+        settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=None)
+        with opt.at(runs):
+            fitted = fit_arm(read, settings)
+            sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
+            factor = flops_factor(read.values)
             design = next_runs(fitted.fit, target, sizes, budget, factor)
-        except FitError as error:
-            raise FitError(f"{runs}: {error}") from error
         fragment = spec_fragment(design, target)
         document = asdict(design) | {
             "target": target,
             "flops_per_param_token": factor,
             "law": law,
             "params": fitted.fit.params,
-            "provenance": opt.provenance(runs, columns, {"budget": budget}),
+            "provenance": opt.provenance(runs, columns, budget=budget),
         }
         opt.write_json(json, document)
         if out is not None:
@@ -136,10 +114,11 @@ def _table_sizes(table: Table) -> list[Size]:
     sizes: dict[str, Size] = {}
     for i, row in enumerate(frame.to_dict("records")):
         ffn = _ffn(row)
-        key = f"{row['preset']} {ffn}"
+        width = 1.0 if pd.isna(row.get("width", 1.0)) else float(row.get("width", 1.0))
+        key = f"{row['preset']} {width} {ffn}"
         if key not in sizes and not pd.isna(row["preset"]):
             params, tokens = (float(table.values[name][i]) for name in ("params", "tokens"))
-            sizes[key] = Size(str(row["preset"]), ffn, params, tokens)
+            sizes[key] = Size(str(row["preset"]), ffn, params, tokens, width)
     if not sizes:
         raise FitError("column 'preset' is empty; name models with --preset")
     return list(sizes.values())

@@ -1,20 +1,28 @@
-"""Options that several commands share, and how commands read, refuse and write."""
+"""Options that several commands share, and how commands read, refuse and write.
+
+Options that go together are a class: a command takes `table: TableOptions`, and `with_groups` makes
+its fields options of the command.
+"""
 
 import hashlib
+import inspect
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from analysis.arm import Settings
+from analysis.bootstrap import Resampling
 from analysis.fit import FitError, Loss
 from analysis.laws import LAWS, Law
 from analysis.runs import RunTableError, nearest
-from analysis.table import Columns
+from analysis.table import Columns, Table, read_table
 from analysis.writing import finite
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
@@ -22,18 +30,6 @@ Curves = Annotated[
     Path, typer.Argument(metavar="CURVES.csv", help="A row a step: .csv, .jsonl or .parquet.")
 ]
 LawOption = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
-ParamsCol = Annotated[str | None, typer.Option(help="Column of parameters. [default: params]")]
-TokensCol = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of training tokens; C/(6N) without it when --flops-col is given. "
-        "[default: tokens]"
-    ),
-]
-FlopsCol = Annotated[
-    str | None, typer.Option(help="Column of training FLOPs. [default: train_flops]")
-]
-LossCol = Annotated[str | None, typer.Option(help="Column of the loss. [default: val_loss]")]
 UniqueCol = Annotated[
     str | None, typer.Option(help="Column of unique tokens, for law data-constrained.")
 ]
@@ -41,30 +37,123 @@ GroupCol = Annotated[
     str | None,
     typer.Option(help="Column naming the training run a row is a checkpoint of: the unit drawn."),
 ]
-StatusCol = Annotated[
-    str | None, typer.Option(help="Column of each run's status. [default: status, if there]")
-]
-ConventionCol = Annotated[
-    str | None,
-    typer.Option(help="Column of the FLOP convention. [default: flop_convention, if there]"),
-]
-Convention = Annotated[
-    str | None, typer.Option(help="Keep the runs of this FLOP convention, where several mix.")
-]
 By = Annotated[str | None, typer.Option(help="Fit each value of this column apart.")]
-LossName = Annotated[str, typer.Option(help="Loss of log-residuals: huber, l1 or l2.")]
-Delta = Annotated[
-    float | None,
-    typer.Option(help="Huber's delta. [default: 1.345 robust s.d. of the residuals]"),
+FlopsCol = Annotated[
+    str | None, typer.Option(help="Column of training FLOPs. [default: train_flops]")
 ]
+LossCol = Annotated[str | None, typer.Option(help="Column of the loss. [default: val_loss]")]
 HeldE = Annotated[float | None, typer.Option("--e", help="Hold E at this loss. [default: free]")]
 DropHighest = Annotated[int, typer.Option(min=0, help="Leave out the K highest losses of an arm.")]
-Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0 for none.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
-Level = Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")]
 JsonOut = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write all results here as JSON.")
 ]
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Which columns of the file hold what, and which FLOP convention counts."""
+
+    params_col: Annotated[
+        str | None, typer.Option(help="Column of parameters. [default: params]")
+    ] = None
+    tokens_col: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of training tokens; C/(6N) without it when --flops-col is given. "
+            "[default: tokens]"
+        ),
+    ] = None
+    flops_col: FlopsCol = None
+    loss_col: LossCol = None
+    status_col: Annotated[
+        str | None, typer.Option(help="Column of each run's status. [default: status, if there]")
+    ] = None
+    convention_col: Annotated[
+        str | None,
+        typer.Option(help="Column of the FLOP convention. [default: flop_convention, if there]"),
+    ] = None
+    convention: Annotated[
+        str | None, typer.Option(help="Keep the runs of this FLOP convention, where several mix.")
+    ] = None
+
+    def read(
+        self, runs: Path, needs: tuple[str, ...], **others: str | None
+    ) -> tuple[Table, Columns]:
+        """The rows of `runs` for a law in the variables `needs`; `others` are more `Columns`."""
+        columns = Columns(
+            params=self.params_col,
+            tokens=self.tokens_col,
+            flops=self.flops_col,
+            loss=self.loss_col,
+            status=self.status_col,
+            convention=self.convention_col,
+            **others,
+        )
+        return read_table(runs, columns, needs, self.convention), columns
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The estimator."""
+
+    loss: Annotated[str, typer.Option(help="Loss of log-residuals: huber, l1 or l2.")] = "huber"
+    delta: Annotated[
+        float | None,
+        typer.Option(help="Huber's delta. [default: 1.345 robust s.d. of the residuals]"),
+    ] = None
+
+    def settings(self, law: Law, **others: Any) -> Settings:
+        """How `law` is fitted; `others` are more `Settings`."""
+        return Settings(law, loss_named(self.loss), self.delta, **others)
+
+
+@dataclass(frozen=True)
+class ResampleOptions:
+    """How intervals are drawn."""
+
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0 for none.")] = (
+        4000
+    )
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95
+
+    @property
+    def resampling(self) -> Resampling | None:
+        """The same as the bootstrap takes it; None for no intervals."""
+        return Resampling(self.bootstrap, self.level, self.seed) if self.bootstrap else None
+
+    def needed(self, by: str) -> Resampling:
+        """`resampling`, refused where there is too little of it for what needs intervals."""
+        if self.bootstrap < 100:
+            raise FitError(f"--bootstrap {self.bootstrap}: {by} needs intervals; give 100 or more")
+        return Resampling(self.bootstrap, self.level, self.seed)
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, whose parameters of a dataclass type become an option for each field."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        group = parameter.annotation
+        if not (isinstance(group, type) and is_dataclass(group)):
+            parameters.append(parameter)
+            continue
+        groups[parameter.name] = group
+        parameters += [
+            inspect.Parameter(f.name, parameter.kind, default=f.default, annotation=f.type)
+            for f in fields(group)
+        ]
+
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
+        command(**given)
+
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer's
+    return called
+
 
 PACKAGES = ("numpy", "scipy", "pandas")
 
@@ -114,6 +203,15 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
+@contextmanager
+def at(place: object) -> Iterator[None]:
+    """A fit that is refused within it is refused with the file or arm it is about."""
+    try:
+        yield
+    except FitError as error:
+        raise FitError(f"{place}: {error}") from error
+
+
 def write_json(out: Path | None, document: dict[str, Any]) -> None:
     """Write `document`, numbers that are not finite as null."""
     if out is None:
@@ -126,8 +224,13 @@ def write_json(out: Path | None, document: dict[str, Any]) -> None:
         raise RunTableError(f"{out}: cannot be written ({error}); choose another --json") from error
 
 
-def provenance(path: Path, columns: Columns, options: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers come from: the file's hash, the columns, the options and versions."""
+def provenance(path: Path, columns: Columns, *groups: Any, **options: Any) -> dict[str, Any]:
+    """Where the numbers come from: the file's hash, the columns, the options and versions.
+
+    Options come as groups (dataclasses) or by name.
+    """
+    for group in groups:
+        options |= asdict(group)
     return {
         "source": str(path),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

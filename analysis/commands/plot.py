@@ -12,14 +12,12 @@ from matplotlib.figure import Figure
 from analysis import paper
 from analysis.arms import fit_arms
 from analysis.commands import options as opt
-from analysis.curves import load_curves
+from analysis.curves import CURVES, load_curves
 from analysis.figures import curves, guided, latency, scaling, schematic, spectra, style
-from analysis.frames import column, where
+from analysis.frames import column, sizes, where
 from analysis.latency import load_latencies
 from analysis.runs import RunTableError, clean, load_csv, nearest
 from analysis.spectra import trained_projection
-
-CURVES = "curves.csv"
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class Plot:
     draw: Callable[[list[Path]], Figure]
     published: Callable[[], Figure] | None = None
     needs_files: bool = True
+    published_note: str = ""
 
 
 def plot_command(
@@ -54,6 +53,8 @@ def plot_command(
         given = files or []
         if published_only:
             figure = _published(name, plot, given)
+            if plot.published_note:
+                typer.echo(f"note: {plot.published_note}", err=True)
         else:
             _check_files(name, plot, given)
             figure = plot.draw(given)
@@ -115,7 +116,7 @@ def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
     """The published points where runs are of the paper's sizes and convention, or None."""
     published = paper.scaling()
     convention = set(used["flop_convention"]) == set(published["flop_convention"])
-    return published if convention and set(used["preset"]) & set(published["preset"]) else None
+    return published if convention and set(sizes(used)) & set(published["preset"]) else None
 
 
 def _guided(files: list[Path]) -> Figure:
@@ -147,10 +148,10 @@ def _spectra(files: list[Path]) -> Figure:
         return spectra.initial_figure()
     used, _ = clean(load_csv(files[0]))
     # One run of an arm and a size: the first seed.
-    first = used.drop_duplicates(["arm", "preset"])
+    first = used.assign(size=sizes(used)).drop_duplicates(["arm", "size"])
     return spectra.trained_figure(
         {
-            f"{row['preset']} {row['arm']}": trained_projection(
+            f"{row['size']} {row['arm']}": trained_projection(
                 files[0].parent / "points" / row["point_id"]
             )
             for row in first.to_dict("records")
@@ -168,12 +169,14 @@ PLOTS: dict[str, Plot] = {
         RUNS,
         _scaling,
         _published_scaling,
+        published_note=paper.NOTE,
     ),
     "guided": Plot(
         "self-guided training against more tokens at equal FLOPs: perplexity against tokens",
         RUNS,
         _guided,
         lambda: guided.guided_figure(None, _published_guided_points()),
+        published_note=paper.NOTE,
     ),
     "dynamics": Plot(
         "training loss against step by kind and learning rate, with and without guidance",
@@ -183,7 +186,8 @@ PLOTS: dict[str, Plot] = {
     "curves": Plot("training curves of the largest size, by kind", WITH_CURVES, _largest),
     "latency": Plot(
         "time of the FFN by width, parameters and tokens, and speed-ups",
-        "BENCH.json files of `python -m workloads bench train` or `bench decode`",
+        "BENCH files, the CSV of `python -m kernels bench latency`, or the JSON of "
+        "`python -m workloads bench train` or `bench decode`",
         _latency,
         lambda: latency.published_figure(paper.latency()),
     ),
@@ -209,10 +213,12 @@ NAME is one of
 
 Published points (arXiv 2406.16450) are drawn hollow beside runs of the paper's sizes, and alone
 by --published-only: {", ".join(name for name, plot in PLOTS.items() if plot.published)}.
+In scaling and guided they are {paper.NOTE}.
 
 \b
 Examples:
   python -m analysis plot scaling runs/paper/runs.csv --out figures
   python -m analysis plot scaling --published-only
+  python -m analysis plot latency latency.csv --out figures
   python -m analysis plot latency w512.json w1024.json --out figures
 """

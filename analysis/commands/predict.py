@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import ArmFit, Settings, document, fit_arm
+from analysis.arm import ArmFit, document, fit_arm
 from analysis.bootstrap import Estimate, Resampling
 from analysis.commands import options as opt
 from analysis.fit import FitError
@@ -18,11 +18,12 @@ from analysis.predict import (
     predict,
     rollout,
 )
-from analysis.table import Columns, read_table
 
 
+@opt.with_groups
 def predict_command(
     runs: opt.Runs,
+    *,
     at: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER,...", help="A target, as params=7e9,tokens=1e12."),
@@ -32,23 +33,14 @@ def predict_command(
         typer.Option(help="FLOPs to split into parameters and tokens for the lowest loss."),
     ] = None,
     law: opt.LawOption = "chinchilla",
-    params_col: opt.ParamsCol = None,
-    tokens_col: opt.TokensCol = None,
-    flops_col: opt.FlopsCol = None,
-    loss_col: opt.LossCol = None,
+    table: opt.TableOptions,
     unique_tokens_col: opt.UniqueCol = None,
     group_col: opt.GroupCol = None,
-    status_col: opt.StatusCol = None,
-    convention_col: opt.ConventionCol = None,
-    convention: opt.Convention = None,
     by: opt.By = None,
-    loss: opt.LossName = "huber",
-    delta: opt.Delta = None,
+    estimator: opt.LossOptions,
     e: opt.HeldE = None,
     drop_highest: opt.DropHighest = 0,
-    bootstrap: opt.Bootstrap = 4000,
-    seed: opt.Seed = 0,
-    level: opt.Level = 0.95,
+    resamples: opt.ResampleOptions,
     json: opt.JsonOut = None,
 ) -> None:
     """Predict the loss at targets, and the best parameters and tokens for a budget, with intervals.
@@ -67,43 +59,19 @@ def predict_command(
             raise FitError("nothing to predict; give --at NAME=NUMBER,... or --optimal-at FLOPS")
         if bad := [C for C in optimal_at or () if not 0 < C < float("inf")]:
             raise FitError(f"--optimal-at {bad[0]:g}: give a positive number of FLOPs")
-        if bootstrap < 100:
-            raise FitError(
-                f"--bootstrap {bootstrap}: a prediction needs its interval; give 100 or more"
-            )
-        columns = Columns(
-            params=params_col,
-            tokens=tokens_col,
-            flops=flops_col,
-            loss=loss_col,
-            unique_tokens=unique_tokens_col,
-            group=group_col,
-            by=by,
-            status=status_col,
-            convention=convention_col,
+        resampling = resamples.needed("a prediction")
+        settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=resampling)
+        read, columns = table.read(
+            runs, chosen.variables, unique_tokens=unique_tokens_col, group=group_col, by=by
         )
-        resampling = Resampling(bootstrap, level, seed)
-        settings = Settings(
-            law=chosen,
-            loss=opt.loss_named(loss),
-            delta=delta,
-            E=e,
-            drop_highest=drop_highest,
-            resampling=resampling,
-        )
-        table = read_table(runs, columns, chosen.variables, convention)
         found: dict[str, Any] = {}
         lines: list[str] = []
-        for name, rows in table.arms().items():
-            try:
+        for name, rows in read.arms().items():
+            with opt.at(f"{runs}, {name}"):
                 arm = fit_arm(rows, settings)
-            except FitError as error:
-                raise FitError(f"{runs}, {name}: {error}") from error
             found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
-        whole["provenance"] = opt.provenance(
-            runs, columns, {"bootstrap": bootstrap, "seed": seed, "level": level, "law": law}
-        )
+        whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
     opt.printed(lines)
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
-from analysis.frames import column, numbers, where
+from analysis.frames import column, numbers, sizes, where
 from analysis.runs import RunTableError
 
 ROLES = ("dense", "structured", "self-guided")
@@ -38,17 +38,18 @@ def largest_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         runs: a run table of the runs to show, unguided.
         curves: their curves.
     """
-    sizes = where(runs, np.isin(runs["point_id"], curves["point_id"]))
-    if sizes.empty:
+    shown = where(runs, np.isin(runs["point_id"], curves["point_id"]))
+    if shown.empty:
         raise RunTableError("curves.csv holds no curve of a run in the table; give them together")
-    largest = int(np.argmax(np.nan_to_num(numbers(sizes, "params"))))
-    preset = list(sizes["preset"])[largest]
-    runs = where(sizes, sizes["preset"] == preset)
+    largest = int(np.argmax(np.nan_to_num(numbers(shown, "params"))))
+    names = np.array(sizes(shown), dtype=object)
+    size = names[largest]
+    runs = where(shown, names == size)
     kinds = [k for k in style.KINDS[1:] if k in set(runs["ffn_kind"])] or ["dense"]
     figure, panels = style.panels(len(kinds), 4.0, 3.7, share=True)
     handles: dict[str, Line2D] = {}
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(f"{preset}, {kind}", fontsize="medium", fontweight="bold")
+        axes.set_title(f"{size}, {kind}", fontsize="medium", fontweight="bold")
         axes.set_xlabel("optimizer step")
         own = where(runs, np.isin(runs["ffn_kind"], ["dense", kind]))
         for i, (arm, rows) in enumerate(own.groupby("arm", sort=False)):
@@ -78,10 +79,11 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             "curves.csv holds no curve of a structured run in the table; give the run table and "
             "the curves of one study"
         )
-    tried = {name: set(rows["learning_rate"]) for name, rows in runs.groupby("preset")}
-    preset = max(tried, key=lambda name: len(tried[name]))
-    runs = where(runs, runs["preset"] == preset)
-    rates = sorted(tried[preset])
+    named = runs.assign(size=sizes(runs))
+    tried = {str(name): set(rows["learning_rate"]) for name, rows in named.groupby("size")}
+    size = max(tried, key=lambda name: len(tried[name]))
+    runs = where(named, named["size"] == size)
+    rates = sorted(tried[size])
     height = 2.7 if len(kinds) > 1 else 3.6
     figure, panels = style.panels(len(rates), 3.4, height, rows=len(kinds), share=True)
     grid = np.array(panels, dtype=object).reshape(len(kinds), len(rates))
@@ -98,7 +100,7 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         axes.set_xlabel("optimizer step")
     _limit(panels[0], _of(curves, runs), 0.95)
     handles = {role: Line2D([], [], **style.line(i)) for i, role in enumerate(ROLES)}
-    style.legend(figure, handles, f"{preset}: loss of single batches")
+    style.legend(figure, handles, f"{size}: loss of single batches")
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.figures.scaling import PUBLISHED
-from analysis.frames import numbers, where
+from analysis.frames import numbers, sizes, where
 from analysis.runs import RunTableError
 
 ROLES = ("dense", "more tokens", "self-guided")
@@ -22,17 +22,18 @@ LARGEST = 700.0  # area of the largest bubble, square points
 
 
 def guided_points(used: pd.DataFrame) -> pd.DataFrame:
-    """Runs that spent the FLOPs of a dense run of their preset, with role and perplexity.
+    """Runs that spent the FLOPs of a dense run of their size, with role and perplexity.
 
     Raises:
         RunTableError: none but dense runs did.
     """
     is_dense = np.asarray(used["ffn_kind"] == "dense")
+    named = used.assign(size=sizes(used))
     target = {
-        preset: float(np.median(rows["train_flops"]))
-        for preset, rows in where(used, is_dense).groupby("preset")
+        size: float(np.median(rows["train_flops"]))
+        for size, rows in where(named, is_dense).groupby("size")
     }
-    budget = np.array([target.get(preset, np.nan) for preset in used["preset"]])
+    budget = np.array([target.get(size, np.nan) for size in named["size"]])
     near = np.abs(numbers(used, "train_flops") / budget - 1) < EQUAL_FLOPS
     rows = where(used, is_dense | near)
     if set(rows["ffn_kind"]) <= {"dense"}:
@@ -112,6 +113,6 @@ def _draw(axes: Axes, points: pd.DataFrame, most: float, hollow: bool) -> None:
             alpha=1.0 if hollow else 0.85,
             zorder=3 - i / 10,
         )
-        sizes = [size for _, size in rows.groupby("params")]
-        middle = [[numbers(size, x).mean() for size in sizes] for x in ("tokens", "perplexity")]
+        equal = [own for _, own in rows.groupby("params")]
+        middle = [[numbers(own, x).mean() for own in equal] for x in ("tokens", "perplexity")]
         axes.plot(*middle, linewidth=1, zorder=2, **style.line(i))

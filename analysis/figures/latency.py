@@ -44,12 +44,18 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
         if len({one.width for one in part}) > 1:
             title = f"{share} of the weights, {usual:,} tokens"
             panes.append(partial(_by_width, timings=part, title=title))
-    widest = max(one.width for one in at_usual)
-    panes.append(partial(_by_params, timings=[one for one in at_usual if one.width == widest]))
+    sizes = {
+        width: len({(one.kind, one.fraction) for one in at_usual if one.width == width})
+        for width in {one.width for one in at_usual}
+    }
+    width = max(sizes, key=lambda width: (sizes[width], width))
+    panes.append(partial(_by_params, timings=[one for one in at_usual if one.width == width]))
     for width in sorted({one.width for one in timings}):
-        part = [one for one in timings if one.width == width]
-        if len({one.tokens for one in part}) >= FEWEST_TOKENS:
-            panes.append(partial(_by_tokens, timings=part))
+        of_width = [one for one in timings if one.width == width]
+        for share in sorted({_share(one) for one in of_width}):
+            part = [one for one in of_width if _share(one) == share]
+            if len({one.tokens for one in part}) >= FEWEST_TOKENS:
+                panes.append(partial(_by_tokens, timings=part))
     panes.append(partial(_by_fraction, timings=timings, published=published))
 
     columns = min(3, len(panes))
@@ -63,6 +69,12 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
     kinds = ["dense", *(one.kind for one in timings), *_kinds(published)]
     style.legend(figure, _handles(kinds), title + note)
     return figure
+
+
+def _share(one: Timing) -> str:
+    """The paper's fraction that it counts as, or its own."""
+    names = (name for name, (low, high) in FRACTIONS.items() if low <= one.fraction <= high)
+    return next(names, f"{one.fraction:.0%}")
 
 
 def published_figure(published: pd.DataFrame) -> Figure:
@@ -120,7 +132,7 @@ def _by_params(axes: Axes, timings: list[Timing]) -> None:
 
 def _by_tokens(axes: Axes, timings: list[Timing]) -> None:
     axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (ms)")
-    shares = ", ".join(f"{fraction:.0%}" for fraction in sorted({o.fraction for o in timings}))
+    shares = ", ".join(sorted({f"{one.fraction:.0%}" for one in timings}))
     axes.set_title(f"width {timings[0].width}, {shares} of the weights", fontsize="medium")
     _lines(axes, timings, lambda one: one.tokens)
 
@@ -137,7 +149,7 @@ def _by_fraction(axes: Axes, timings: list[Timing], published: pd.DataFrame | No
             hollow = style.points(i, hollow=True)
             axes.plot(rows["ffn_fraction"], rows["speedup"], linestyle="none", **hollow)
     axes.margins(0.1)
-    axes.set_xlim(0.15, 0.85)
+    axes.set_xlim(0.1, 0.85)
     axes.set_ylim(bottom=0)
 
 

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from analysis.arms import Arm, Arms
 from analysis.figures import style
 from analysis.frames import numbers, where
+from analysis.paper import NOTE, read_off
 
-PUBLISHED = "hollow: arXiv 2406.16450"
+PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs with a dense first one
 
 
@@ -62,7 +63,7 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
             if published is not None:
                 _draw_published(axes, i, published, kind_of[arm.name], fraction_of[arm.name])
     panels[0].set_ylabel("validation loss (nats per token)")
-    note = f"; {PUBLISHED}" if published is not None else ""
+    note = f"; {PUBLISHED}" if published is not None else f"; {NOTE}" if read_off(used) else ""
     style.legend(figure, handles, f"{_key(arms) or 'points: runs'}{note}")
     return figure
 

@@ -102,6 +102,34 @@ def test_latency_of_several_files(tmp_path: Path) -> None:
     assert "width 64, 23% of the weights" in svg
 
 
+def test_latency_from_a_table(tmp_path: Path) -> None:
+    """As `python -m kernels bench latency` writes it: widths, weights and token counts."""
+    points = [(w, 64, share) for w in (128, 256) for share in (0.625, 0.3125)]
+    points += [(128, 64, 0.47), *((128, n, 0.3125) for n in (8, 16))]
+    rows = [
+        {
+            "kind": "lowrank",
+            "fraction": share,
+            "width": width,
+            "tokens": tokens,
+            "params": share * 8 * width**2,
+            "seconds": share * tokens * width**2,
+            "dense_seconds": tokens * width**2,
+            "measured": "forward",
+            "hardware": "cpu",
+        }
+        for width, tokens, share in points
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "latency.csv", index=False)
+    assert_drawn(plot("latency", tmp_path / "latency.csv", "--out", tmp_path), tmp_path, "latency")
+    svg = (tmp_path / "latency.svg").read_text()
+    # Weights are swept at the narrower width; tokens at one share of the weights.
+    for title in ("63% of the weights, 64 tokens", "width 128, 64 tokens"):
+        assert title in svg
+    assert "width 128, 31% of the weights" in svg and "width 128, 47%" not in svg
+    assert "time of forward, cpu" in svg
+
+
 def test_the_schematic_needs_no_file(tmp_path: Path) -> None:
     assert_drawn(plot("schematic", "--out", tmp_path), tmp_path, "schematic")
 
@@ -116,7 +144,9 @@ def test_the_schematic_needs_no_file(tmp_path: Path) -> None:
         (["schematic", "{study}"], "is not read"),
         (["scaling", "{study}", "--published-only"], "is not read; leave it out"),
         (["curves", "--published-only"], "it does for scaling, guided, latency"),
-        (["latency", "{study}"], "cannot be read as JSON"),
+        (["latency", "{study}"], "not a benchmark's result"),
+        (["latency", "{text}"], "cannot be read as JSON"),
+        (["latency", "{empty}"], "holds no timing"),
         (["latency", "{other}"], "not a benchmark's result"),
         (["spectra", "{study}"], "no checkpoint"),
     ],
@@ -126,6 +156,9 @@ def test_mistakes_are_one_line(
 ) -> None:
     other = written(tmp_path / "other.json", {"rows": []})
     places = {"{study}": str(study), "{other}": str(other)}
+    for name, text in (("text.json", "no JSON"), ("empty.csv", "kind,fraction\n")):
+        (tmp_path / name).write_text(text)
+        places[f"{{{name.split('.')[0]}}}"] = str(tmp_path / name)
     done = plot(*[places.get(text, text) for text in arguments], "--out", tmp_path / "out")
     assert done.exit_code == 2, done.output
     assert words in done.stderr and done.stderr.count("\n") == 1

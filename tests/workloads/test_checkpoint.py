@@ -13,7 +13,7 @@ from workloads import checkpoint
 from workloads.checkpoint import Progress
 from workloads.config import FFNConfig, ModelConfig, OptimizerConfig
 from workloads.errors import InputError
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer
 
 RUN = "0123456789abcdef"
@@ -40,7 +40,7 @@ class Trainee:
         draws = torch.Generator().manual_seed(self.steps)
         tokens = torch.randint(SHAPE.vocab_size, (2, SHAPE.block_size + 1), generator=draws)
         self.steps += 1
-        loss = next_token_loss(self.model(tokens[:, :-1]), tokens[:, 1:])
+        loss = self.model(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.workloads.training import assert_same_state, pico, rows_of
-from workloads import checkpoint
 from workloads.config import RunConfig, fingerprint, identity, trajectory
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError

@@ -13,7 +13,7 @@ from tests.workloads.training import pico, rows_of
 from workloads import parallel
 from workloads.config import RunConfig
 from workloads.data.shards import TokenDataset
-from workloads.model import Block, Transformer, next_token_loss
+from workloads.model import Block, Transformer
 from workloads.record import Row
 from workloads.self_guided import add_guides, set_guides
 from workloads.train import train
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 
 def loss_and_gradients(model: nn.Module, network: nn.Module, tokens: Tensor) -> list[Tensor]:
     torch.manual_seed(5)
-    loss = next_token_loss(network(tokens), tokens.roll(-1, 1))
+    loss = network(tokens, tokens.roll(-1, 1))
     return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
 
 
@@ -38,7 +38,7 @@ def saved_bytes(model: nn.Module, network: nn.Module, tokens: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        next_token_loss(network(tokens), tokens.roll(-1, 1))
+        network(tokens, tokens.roll(-1, 1))
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

@@ -14,7 +14,7 @@ from workloads.config import RunConfig
 from workloads.data.loader import BatchLoader
 from workloads.data.shards import TokenDataset
 from workloads.ffn import Projection
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer
 from workloads.self_guided import add_guides, guide_share, set_guides
 
@@ -146,7 +146,7 @@ def test_reduced_flops_train_the_drawn_guides_alone(stdlib: TokenDataset) -> Non
             id(m): m.guide.detach().clone() for m in projections(model) if m.guide is not None
         }
         inputs, targets = loader.batch(step)
-        next_token_loss(model(inputs), targets).backward()
+        model(inputs, targets).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         for module in projections(model):

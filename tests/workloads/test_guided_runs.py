@@ -17,7 +17,7 @@ from workloads.config import RunConfig
 from workloads.data.loader import Batch, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
 from workloads.ffn import FeedForward, Projection
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer
 from workloads.record import Row, read_rows
 from workloads.train import train
@@ -203,7 +203,7 @@ def test_evaluation_amid_guidance_is_of_the_whole_mixture(
             if isinstance(module, ByHand):
                 module.share = (1 + math.cos(math.pi * before / 10)) / 2
         with torch.no_grad():
-            expected[before] = float(next_token_loss(model(inputs), targets))
+            expected[before] = float(model(inputs, targets))
 
     train(config, stdlib, tmp_path, look)
     found = {row["step"]: row["val_loss"] for row in rows_of(tmp_path) if row["step"] in expected}

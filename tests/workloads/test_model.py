@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.config import FFNConfig, ModelConfig
-from workloads.model import Attention, Transformer, next_token_loss, rope_rotation, rotate
+from workloads.model import Attention, Transformer, rope_rotation, rotate
 
 STRUCTURES = [
     FFNConfig(),
@@ -209,15 +209,21 @@ def test_attention_and_its_gradient_are_those_of_a_loop(device: torch.device) ->
 
 
 def test_the_loss_is_the_mean_negative_log_likelihood_in_nats() -> None:
-    logits = torch.randn(2, 5, 7, dtype=torch.float64) * 3
-    targets = torch.randint(7, (2, 5))
-    shares = scipy.special.softmax(logits.numpy(), axis=-1)
+    shape = config(STRUCTURES[0])
+    model = randomized(Transformer(shape)).double()
+    tokens = tokens_of(shape, batch=2)
+    targets = tokens.roll(-1, 1)
+    shares = scipy.special.softmax(model(tokens).detach().numpy(), axis=-1)
     picked = np.take_along_axis(shares, targets.numpy()[..., None], axis=-1)
     expected = -np.log(picked).mean()
-    assert float(next_token_loss(logits, targets)) == pytest.approx(expected, rel=1e-6)
-    low = next_token_loss(logits.bfloat16(), targets)
+    assert float(model(tokens, targets).detach()) == pytest.approx(expected, rel=1e-6)
+    targets[:, -3:] = -100
+    expected = -np.log(picked[:, :-3]).sum()
+    assert float(model(tokens, targets, "sum").detach()) == pytest.approx(expected, rel=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model.float()(tokens, targets, "sum")
     assert low.dtype == torch.float32
-    assert float(low) == pytest.approx(expected, rel=0.02)
+    assert float(low.detach()) == pytest.approx(expected, rel=0.02)
 
 
 # What it keeps

@@ -14,7 +14,7 @@ from workloads import checkpoint
 from workloads.checkpoint import Progress
 from workloads.config import FFNConfig, GuideConfig, OptimizerConfig
 from workloads.generate import generate
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer
 from workloads.self_guided import add_guides, drop_guides
 
@@ -124,7 +124,7 @@ def test_an_ffn_goes_by_its_number_of_tokens(ffn: FFNConfig) -> None:
 def _optimizer_step(model: Transformer) -> None:
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.1))
     tokens = text(2, 8)
-    next_token_loss(model(tokens[:, :-1]), tokens[:, 1:]).backward()
+    model(tokens[:, :-1], tokens[:, 1:]).backward()
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     optimizer.step()

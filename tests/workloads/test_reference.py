@@ -22,7 +22,7 @@ from tests.workloads.reference_models import (
 )
 from workloads.config import DataConfig, OptimizerConfig, RunConfig
 from workloads.errors import InputError
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.optim import build_optimizer, learning_rate
 from workloads.reference import load_structured_ffn
 from workloads.self_guided import set_guides
@@ -73,7 +73,7 @@ def test_logits_loss_and_gradients_are_those_of_the_published_model(shape: Shape
     logits = model(tokens)
     assert expected.std() > 0.1
     assert difference(logits, expected) < 1e-5
-    loss = next_token_loss(logits, labels)
+    loss = model(tokens, labels)
     loss.backward()
     value, grads = published.gradients(shape, state, tokens, labels)
     assert loss.item() == pytest.approx(value, rel=1e-5)

@@ -12,7 +12,7 @@ from workloads import hardware
 from workloads.data.loader import Batch, BatchLoader
 from workloads.data.shards import TokenDataset
 from workloads.flops import train_flops_at
-from workloads.model import Transformer, next_token_loss
+from workloads.model import Transformer
 from workloads.record import Row, read_rows
 from workloads.train import train
 
@@ -96,7 +96,7 @@ def test_gradient_norms_of_layers_and_the_rest_make_up_the_whole(
         for side in ("fc1", "fc2"):
             projection = layer.get_submodule(f"mlp.{side}")
             projection.add_guide("effective")  # type: ignore[operator]  # a Projection
-    next_token_loss(model(inputs), targets).backward()
+    model(inputs, targets).backward()
     squares = {
         name: float((p.grad**2).sum()) for name, p in model.named_parameters() if p.grad is not None
     }

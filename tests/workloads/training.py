@@ -22,7 +22,7 @@ STEPS = 40
 Whole = tuple[RunConfig, Path, Result, list[Row]]
 # What differs between two runs of the same numbers, one of which was killed.
 TIMES = ("timestamp_ms", "tokens_per_second", "train_seconds", "peak_memory_bytes")
-TIMES += ("executed_flops",)
+TIMES += ("executed_flops", "hardware_flops")
 
 # One process of a run: config, dataset, run directory, rank, world size, rendezvous file.
 PROCESS = """

@@ -61,6 +61,40 @@ def train(
 
 
 @app.command()
+def step(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Append a line a claim here; by default to kernels/bench/results/HARDWARE.jsonl.",
+        ),
+    ] = None,
+) -> None:
+    """Time whole training steps on the CPU, with the kernels' fast paths and without.
+
+    \b
+    Example: python -m workloads bench step --rounds 15
+    then:    python -m kernels table
+
+    They are among the claims that `python -m kernels table` lists; the lines are those of
+    `python -m kernels bench`. Exit code 0 when all claims held, 1 when one did not.
+    """
+    # Imported late, as above.
+    import torch
+
+    from kernels.bench import measure, records
+    from kernels.bench.claims import of_steps
+    from workloads.bench.step import pair
+
+    at = measure.conditions(torch.device("cpu"))
+    path = out or records.file_of(at.device)
+    held = measure.measure(of_steps(), rounds, at, path, typer.echo, pair)
+    typer.echo(f"appended to {path}", err=True)
+    raise typer.Exit(0 if held else 1)
+
+
+@app.command()
 def decode(
     config: Annotated[
         Path | None,

@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.bench.provenance import provenance
+from kernels.bench.pairing import synchronize, there_and_back
+from kernels.bench.provenance import checkout
 from workloads.config import FFNConfig, ModelConfig
 from workloads.ffn import FeedForward
 from workloads.generate import new_cache, next_logits
+from workloads.hardware import environment
 from workloads.model import Transformer
 from workloads.premerge import Crossover, Setting
 
@@ -140,7 +142,8 @@ def measure(
     )
     models["pre-merged"].premerge(crossover.tokens)
     rows = [row for batch in size.batches for row in _decode(models, batch, size, show)]
-    return Report(config, crossover, ladder, rows, provenance(device))
+    provenance = {"environment": environment(device), **checkout()}
+    return Report(config, crossover, ladder, rows, provenance)
 
 
 def crossover_tokens(ladder: list[Rung]) -> int:
@@ -215,27 +218,17 @@ def _ladder(
 
 
 def _rung(structured: FeedForward, merged: FeedForward, x: Tensor) -> Rung:
-    # The first pass warms up, and the second tells how many make a sample.
-    slowest = max(min(_seconds(layer, x, 1) for _ in range(2)) for layer in (structured, merged))
+    sides = {"structured": lambda number: structured(x), "merged": lambda number: merged(x)}
+    # The first round warms up, and the second tells how many passes make a sample.
+    slowest = [max(there_and_back(sides, 0, 1, x.device).values()) for _ in range(2)][-1]
     passes = math.ceil(SAMPLE_SECONDS / slowest)
     rung = Rung(len(x), [], [])
     deadline = time.perf_counter() + RUNG_SECONDS
     while len(rung.merged) < LEAST_ROUNDS or time.perf_counter() < deadline:
-        first, second, third, fourth = (
-            _seconds(layer, x, passes) for layer in (structured, merged, merged, structured)
-        )
-        rung.structured.append((first + fourth) / (2 * passes))
-        rung.merged.append((second + third) / (2 * passes))
+        seconds = there_and_back(sides, 0, passes, x.device)
+        rung.structured.append(seconds["structured"])
+        rung.merged.append(seconds["merged"])
     return rung
-
-
-def _seconds(layer: FeedForward, x: Tensor, passes: int) -> float:
-    _synchronize(x.device)
-    start = time.perf_counter()
-    for _ in range(passes):
-        layer(x)
-    _synchronize(x.device)
-    return time.perf_counter() - start
 
 
 def _decode(
@@ -285,11 +278,11 @@ def _decode_once(
     cache.advance(prompt_tokens * one)
     cache.keys.normal_()
     cache.values.normal_()
-    _synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(new_tokens):
         tokens = next_logits(model, tokens[:, None], one, cache).argmax(-1)
-    _synchronize(device)
+    synchronize(device)
     seconds = time.perf_counter() - start
     # Less what the other models hold.
     held = torch.cuda.max_memory_allocated(device) - before if counted else 0
@@ -299,8 +292,3 @@ def _decode_once(
 def _weight_bytes(model: Transformer) -> int:
     """Parameters, each once, and buffers: the merged weights and the table of rotations."""
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

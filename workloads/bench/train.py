@@ -2,17 +2,14 @@
 
 Forward and backward of fc1 -> GELU -> fc2 with biases on random data, in float32. Each row
 measures up to three layers in turn within one process: the dense one, the structured one, and the
-same weights through the plain formulation of the paper's public code (arXiv 2406.16450): reshape,
-transpose, batched product, copy. A round times them there and back (D S P P S D), so that a slow
-drift of the machine hits all of them alike, and gives one ratio of each pair.
+same weights through the plain formulation of the paper's public code. Rounds are those of
+`kernels.bench.pairing`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -20,19 +17,24 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
-from workloads.bench.provenance import provenance
+from kernels.bench import plain
+from kernels.bench.pairing import Ratio, Side, rounds
+from kernels.bench.provenance import checkout
 from workloads.config import FFNConfig, ModelConfig
 from workloads.ffn import FeedForward
-from workloads.hardware import cpu_name
+from workloads.hardware import cpu_name, environment
 from workloads.presets import FFNChoice
 
 # What a layer may cost beyond its share of the FLOPs, as a share of the dense layer's time.
 ALLOWANCE = 0.15
 FRACTIONS = (0.625, 0.3125)
-WARMUP_ROUNDS = 2
 
 Forward = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+PLAIN: dict[str, Product] = {
+    "blockdense": plain.block_dense,
+    "blockshuffle": plain.block_shuffle,
+}
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,6 @@ class Size:
     tokens: int
     rounds: int
     threads: int
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """The median over rounds, and the least and the greatest of them."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, above: list[float], below: list[float]) -> Ratio:
-        rounds = [a / b for a, b in zip(above, below, strict=True)]
-        return cls(median(rounds), min(rounds), max(rounds))
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f}-{self.high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -84,8 +69,8 @@ class Row:
 
     @property
     def speedup(self) -> Ratio | None:
-        plain = self.samples.get("plain")
-        return Ratio.of(plain, self.samples["ours"]) if plain else None
+        plainly = self.samples.get("plain")
+        return Ratio.of(plainly, self.samples["ours"]) if plainly else None
 
 
 def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
@@ -102,7 +87,8 @@ def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
         forwards: dict[str, Forward] = {"dense": dense, "ours": layer}
         if config.kind in PLAIN:
             forwards["plain"] = through(layer, PLAIN[config.kind])
-        samples = _rounds(forwards, x, direction, size.rounds)
+        sides = {side: _pass(forward, x, direction) for side, forward in forwards.items()}
+        samples = rounds(sides, size.rounds)
         rows.append(Row(name, _weights(layer) / _weights(dense), samples))
     return rows
 
@@ -134,30 +120,6 @@ def through(layer: FeedForward, product: Product) -> Forward:
     return lambda x: project(F.gelu(project(x, first)), second)
 
 
-# The plain formulations
-
-
-def plain_block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-    """Blocks to the front, a batched product, a copy back, and a linear layer."""
-    blocks, inner_block, n_block = v.shape
-    sliced = x.reshape(-1, blocks, n_block).transpose(0, 1)
-    inner = torch.bmm(sliced, v.mT).transpose(0, 1).reshape(-1, blocks * inner_block)
-    return F.linear(inner, u, bias).reshape(*x.shape[:-1], len(u))
-
-
-def plain_block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-    """As `plain_block_dense`, twice, with the two shuffles as copies."""
-    blocks, k_block, n_block = v.shape
-    sliced = x.reshape(-1, blocks, n_block).transpose(0, 1)
-    inner = torch.bmm(sliced, v.mT).transpose(0, 1).reshape(-1, k_block, blocks)
-    dealt = inner.transpose(1, 2).contiguous().transpose(0, 1)
-    y = torch.bmm(dealt, u.mT).permute(1, 2, 0).reshape(*x.shape[:-1], -1)
-    return y if bias is None else y + bias
-
-
-PLAIN: dict[str, Product] = {"blockdense": plain_block_dense, "blockshuffle": plain_block_shuffle}
-
-
 # The table and the record
 
 
@@ -180,7 +142,8 @@ def record(size: Size, rows: list[Row]) -> dict[str, Any]:
         "benchmark": "ffn forward and backward, float32",
         "size": asdict(size),
         "cpu": cpu_name(),
-        **provenance(torch.device("cpu")),
+        "environment": environment(torch.device("cpu")),
+        **checkout(),
         "rows": [
             asdict(row)
             | {"limit": row.limit, "passes": row.passes, "cost": asdict(row.cost)}
@@ -190,25 +153,8 @@ def record(size: Size, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _rounds(
-    forwards: dict[str, Forward], x: Tensor, direction: Tensor, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each layer in each round, there and back."""
-    samples: dict[str, list[float]] = {name: [] for name in forwards}
-    for number in range(WARMUP_ROUNDS + rounds):
-        seconds = dict.fromkeys(forwards, 0.0)
-        for name in [*forwards, *reversed(forwards)]:
-            seconds[name] += _seconds(forwards[name], x, direction)
-        if number >= WARMUP_ROUNDS:
-            for name in forwards:
-                samples[name].append(seconds[name] / 2)
-    return samples
-
-
-def _seconds(forward: Forward, x: Tensor, direction: Tensor) -> float:
-    start = time.perf_counter()
-    forward(x).backward(direction)
-    return time.perf_counter() - start
+def _pass(forward: Forward, x: Tensor, direction: Tensor) -> Side:
+    return lambda number: forward(x).backward(direction)
 
 
 def _weights(layer: FeedForward) -> int:
