@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from kernels import switches
 from study import ledger, plan
 from study.commands import jobs, looking, transfer
 from study.commands.options import RUNS, Json, Runs, Spec, progress, results, say
@@ -203,8 +204,9 @@ def _print_overhead(outcome: Outcome) -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
+        switches.check()
         app(prog_name="python -m study")
-    except InputError as error:
+    except (InputError, switches.UnknownSwitch) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 

@@ -166,9 +166,8 @@ def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
     """The inputs of both projections and of the activation, and both bottlenecks.
 
     A bottleneck has the rank, or where there is none the narrower side. The guide of the first
-    projection casts its input once more; SwiGLU keeps its activated gate too.
+    projection casts its input once more.
     """
     (n1, m1), (n2, m2) = model.ffn_shapes
     inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if ffn.kind != "dense" else []
-    gate = n2 if model.activation == "swiglu" else 0
-    return BF16 * (n1 * (2 if guided else 1) + m1 + gate + n2 + sum(inner))
+    return BF16 * (n1 * (2 if guided else 1) + m1 + n2 + sum(inner))

@@ -59,7 +59,7 @@ def connected(resources: Resources) -> Iterator[None]:
             include_dashboard=resources.num_workers > 0 if local else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
+            runtime_env={"env_vars": ENVIRONMENT | passed_on()},
         )
     except Exception as error:  # Ray has no class of its own for it
         raise SystemExit(f"Ray did not start: {str(error).strip().partition(chr(10))[0]}") from None
@@ -70,6 +70,11 @@ def connected(resources: Resources) -> Iterator[None]:
     finally:
         leaving.set()
         ray.shutdown()
+
+
+def passed_on() -> dict[str, str]:
+    """What of this process's environment the trials go by, too: which kernels' paths to take."""
+    return {name: os.environ[name] for name in ("KERNELS",) if name in os.environ}
 
 
 def _watch_own_ray(leaving: threading.Event) -> None:

@@ -147,5 +147,6 @@ def _pack(study: Study, folder: Path) -> None:
 
 
 def _variables() -> dict[str, str]:
-    mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)} | mlflow
+    passed = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    passed |= ray_session.passed_on()
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)} | passed

@@ -175,8 +175,9 @@ def test_diverged_point_is_visible_and_the_others_finish(
 
 
 def test_failing_point_is_retried_then_recorded_with_its_cause(
-    write_spec: Callable[..., Path], runs_dir: Path
+    write_spec: Callable[..., Path], runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KERNELS", "feed_forward:reference")
     spec = write_spec("failing")
     study = plan.load(spec, runs_dir)
     broken, sound = study.points
@@ -190,6 +191,7 @@ def test_failing_point_is_retried_then_recorded_with_its_cause(
     assert records[sound.id].status == "finished"
     assert records[broken.id].status == "failed"
     assert "checkpoints" in records[broken.id].tags["failure"]
+    assert "feed_forward=reference" in records[sound.id].tags["kernel_path"]
     (study.run_dir(broken) / "checkpoints").unlink()
     study_cli("run", spec, "--runs", runs_dir)
     assert records_of(runs_dir, "failing")[broken.id].status == "finished"

@@ -129,3 +129,10 @@ def test_commands_exit_2_with_one_line_and_no_traceback(command: str, tmp_path: 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
     done = study_cli("plan", tmp_path / "absent.yaml", check=False)
     assert done.returncode == 2 and "absent.yaml" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_unknown_kernel_switch_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERNELS", "atention:reference")
+    done = study_cli("plan", tmp_path / "study.yaml", check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("KERNELS=atention:reference: ") and "`attention:" in done.stderr
