@@ -105,6 +105,7 @@ class Tracker:
         totals = {
             "train_seconds": result.train_seconds,
             "executed_flops": result.executed_flops,
+            "hardware_flops": result.hardware_flops,
         }
         self._terminate(point, tags | {"status": result.status}, totals)
 

@@ -30,7 +30,10 @@ START_SECONDS = 120.0
 VIEW_KEY = "study"
 # MLflow opens on its pages for GenAI unless told otherwise.
 QUERY = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
-METRICS = ("val_loss", "bits_per_byte", "train_flops", "executed_flops", "train_seconds")
+METRICS = (
+    *("val_loss", "bits_per_byte"),
+    *("train_flops", "hardware_flops", "executed_flops", "train_seconds"),
+)
 # Measured and recorded as tags of a run: how it ended, and why or where.
 TAGS = ("status", "failure", "hardware")
 

@@ -95,6 +95,7 @@ def _stopped(point: Point, row: Row) -> Result:
         tokens=int(row["tokens"]),
         train_flops=int(row["train_flops"]),
         executed_flops=int(row["executed_flops"]),
+        hardware_flops=int(row["hardware_flops"]),
         train_seconds=row["train_seconds"],
         resumed_step=0,
         val_loss=row["val_loss"],
