@@ -91,6 +91,8 @@ def _peak(model: ModelConfig, runtime: RuntimeConfig, batch_size: int, gpus: int
     states = (1 + ADAM_STATES) * gradients
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
+    if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.
+        states += FP32 * flops.guide_weights(model)
     if micro * gpus < batch_size:  # Those of earlier micro-batches are there all the time.
         states, gradients = states + gradients, 0
     saved = saved_bytes(model, runtime, tokens)
@@ -165,9 +167,10 @@ def _attention_kept(model: ModelConfig) -> int:
 def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
     """The inputs of both projections and of the activation, and both bottlenecks.
 
-    A bottleneck has the rank, or where there is none the narrower side. The guide of the first
-    projection casts its input once more.
+    A bottleneck has the rank, or where there is none the narrower side. A guided projection is
+    one matrix, and has none.
     """
     (n1, m1), (n2, m2) = model.ffn_shapes
-    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if ffn.kind != "dense" else []
-    return BF16 * (n1 * (2 if guided else 1) + m1 + n2 + sum(inner))
+    factored = ffn.kind != "dense" and not guided
+    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if factored else []
+    return BF16 * (n1 + m1 + n2 + sum(inner))

@@ -1,9 +1,9 @@
 """What a structured FFN costs to train on the CPU, beside a dense one of the same shape.
 
 Forward and backward of fc1 -> GELU -> fc2 with biases on random data, in float32. Each row
-measures up to three layers in turn within one process: the dense one, the structured one, and the
-same weights through the plain formulation of the paper's public code. Rounds are those of
-`kernels.bench.pairing`.
+measures up to three layers in turn within one process: the dense one as torch has it, the
+structured one, and the same weights through the plain formulation of the paper's public code.
+Rounds are those of `kernels.bench.pairing`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import Parameter
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kernels.bench import plain
@@ -79,7 +78,9 @@ def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
     torch.manual_seed(0)
     x = torch.randn(size.tokens, size.width, requires_grad=True)
     direction = torch.randn(size.tokens, size.width)
-    dense = build(size.width, FFNConfig())
+    dense = nn.Sequential(
+        nn.Linear(size.width, 4 * size.width), nn.GELU(), nn.Linear(4 * size.width, size.width)
+    )
     rows = []
     for name, config in parametrizations(size.width).items():
         show(name)
@@ -114,7 +115,7 @@ def through(layer: FeedForward, product: Product) -> Forward:
     """The layer's weights, with `product` in the place of both projections."""
     first, second = (dict(side.named_parameters()) for side in (layer.fc1, layer.fc2))
 
-    def project(x: Tensor, weights: dict[str, Parameter]) -> Tensor:
+    def project(x: Tensor, weights: dict[str, nn.Parameter]) -> Tensor:
         return product(x, weights["v"], weights["u"], weights["bias"])
 
     return lambda x: project(F.gelu(project(x, first)), second)
@@ -157,7 +158,7 @@ def _pass(forward: Forward, x: Tensor, direction: Tensor) -> Side:
     return lambda number: forward(x).backward(direction)
 
 
-def _weights(layer: FeedForward) -> int:
+def _weights(layer: nn.Module) -> int:
     """Entries of the weights, which are also the multiply-adds per token."""
     return sum(p.numel() for name, p in layer.named_parameters() if not name.endswith("bias"))
 

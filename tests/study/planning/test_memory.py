@@ -27,7 +27,7 @@ from workloads.ffn import Projection
 from workloads.model import Transformer
 from workloads.optim import build_optimizer
 from workloads.presets import Recipe
-from workloads.self_guided import add_guides
+from workloads.self_guided import add_guides, merged_once
 
 KINDS: dict[str, dict[str, Any]] = {
     "dense": {"kind": "dense"},
@@ -120,13 +120,17 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
         tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
         for count in (1, micro_batches):
             memory_.peak = saved = 0
-            for _ in range(count):
-                before = memory_.now
-                with torch.autocast("cpu", torch.bfloat16):
-                    loss = model(tokens, tokens)
-                saved = memory_.now - before
-                loss.backward()
-                del loss
+            with merged_once(model, torch.autocast("cpu", torch.bfloat16)) as before_last:
+                for number in range(count):
+                    if number == count - 1:
+                        before_last()
+                    before = memory_.now
+                    with torch.autocast("cpu", torch.bfloat16):
+                        loss = model(tokens, tokens)
+                    saved = memory_.now - before
+                    loss.backward()
+                    del loss
+            del before_last  # the function that accumulates gradients has returned by now
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return Measured(saved, memory_.peak, memory_.now)
@@ -159,6 +163,16 @@ def test_options_count(option: str) -> None:
 @pytest.mark.parametrize(("kind", "every"), [("dense", 0), ("lowrank", 1)])
 def test_paper_sizes(kind: str, every: int) -> None:
     check(run_config("transformer-s", kind, every), tolerance=0.01)
+
+
+def test_merged_guides_are_there_once_and_their_gradients_with_accumulation() -> None:
+    # So wide, with so little text, that a step's matrices are most of its memory.
+    sizes: dict[str, Any] = {"hidden_dim": 512, "attn_dim": 512, "ffn_dim": 2048, "num_heads": 8}
+    config = run_config("mini", "lowrank", guided=True, **sizes, block_size=8)
+    for micro_batches in (1, 2):
+        config = config.model_copy(update={"batch_size": 16 * micro_batches})
+        measured = measure(config, micro_batches)
+        assert memory.peak_memory_bytes(config) == pytest.approx(measured.peak, rel=TOLERANCE)
 
 
 def test_without_accumulation_gradients_come_as_activations_go() -> None:

@@ -1,0 +1,161 @@
+"""`python -m kernels bench`: what the kernels claim, measured on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from kernels import switches
+from kernels.bench.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class _Bench(TyperGroup):
+    """`bench NAME ...` is `bench claims NAME ...`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, "--help"}:
+            args = ["claims", *args]
+        return super().parse_args(ctx, args)
+
+
+bench_app = typer.Typer(cls=_Bench, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
+
+Device = Annotated[
+    str | None, typer.Option(metavar="[cpu|cuda]", help="Where; by default CUDA if there is any.")
+]
+
+
+@app.callback()
+def kernels() -> None:
+    """The operations of structured FFNs, and what they are worth."""
+
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure the kernels on this machine, in pairs.
+
+    \b
+    Example: python -m kernels bench blockshuffle self-guided/lowrank
+    is short for: python -m kernels bench claims blockshuffle self-guided/lowrank
+    """
+
+
+@bench_app.command()
+def claims(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME ...]", help="Claims, or what their names begin with."),
+    ] = None,
+    device: Device = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Append a line a claim here; by default to kernels/bench/results/HARDWARE.jsonl.",
+        ),
+    ] = None,
+) -> None:
+    """Time each claim's two sides in turns, and record the raw samples of both.
+
+    \b
+    Example: python -m kernels bench claims blockshuffle --device cpu --rounds 15
+
+    A claim is that an operation is so many times faster, or smaller, than its plain formulation,
+    a dense layer or torch's default: kernels/bench/RESULTS.md lists them. On a CPU each side has
+    one thread. Other work on the machine spoils the numbers: look at the spread. Exit code 0 when
+    all claims held, 1 when one did not, 2 when the input is wrong.
+    """
+    # Imported late so that --help does not wait for torch.
+    from kernels.bench import measure, records
+    from kernels.bench.claims import named, of_kernels
+
+    chosen = _device(device)
+    found = named(names or [], of_kernels(chosen.type))
+    path = out or records.file_of(chosen)
+    at = measure.conditions(chosen)
+    held = measure.measure(found, rounds, at, path, typer.echo)
+    typer.echo(f"appended to {path}", err=True)
+    raise typer.Exit(0 if held else 1)
+
+
+@bench_app.command()
+def latency(
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The CSV file to write.")],
+    device: Device = None,
+    width: Annotated[
+        list[int] | None, typer.Option(min=32, help="Widths in place of the usual ones.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=16, help="The most tokens, in place of the usual.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 5,
+) -> None:
+    """Time FFNs' forward pass over widths, weights and tokens: the paper's latency figures.
+
+    \b
+    Example: python -m kernels bench latency --out latency.csv
+    then:    python -m analysis plot latency latency.csv --out figures
+
+    On CUDA widths to 6144 and 30,720 tokens, the paper's; on a CPU widths to 768 and 4096 tokens,
+    a few minutes.
+    """
+    # Imported late, as above.
+    from kernels.bench.latency import Sweep, measure, write
+
+    chosen = _device(device)
+    sweep = Sweep.of(chosen).within(tuple(sorted(width or ())), tokens)
+    rows = measure(sweep, rounds, chosen, lambda point: typer.echo(point, err=True))
+    write(out, list(rows))
+    typer.echo(f"python -m analysis plot latency {out}")
+
+
+@app.command()
+def table() -> None:
+    """Print which claims are verified, missed, stale or not measured, in Markdown.
+
+    \b
+    Example: python -m kernels table > kernels/bench/RESULTS.md
+    """
+    # Imported late, as above.
+    from kernels.bench.table import table as text
+
+    typer.echo(text(), nl=False)
+
+
+def _device(name: str | None) -> Any:
+    """The torch.device of that name; InputError where this machine has none."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if name not in (None, "cpu", "cuda"):
+        raise InputError(f"--device {name}: give cpu or cuda")
+    if name == "cuda" and not cuda:
+        raise InputError("--device cuda: torch finds no CUDA device here; give --device cpu")
+    return torch.device("cuda" if cuda and name != "cpu" else "cpu")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        switches.check()
+        app(prog_name="python -m kernels")
+    except (InputError, switches.UnknownSwitch) as error:
+        typer.echo(error, err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Cross entropy and its gradient in one pass over each row of logits, in Triton.
+
+One program takes one row: it reads the row once for its maximum and its sum of exponentials, and,
+where gradients are asked for, once more out of the cache, to write them where the logits were.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# Numbers of a row that a program holds at once, and its warps: for short rows, and for others.
+CONFIGURATIONS = ((1024, 4), (4096, 8))
+
+
+def rows_in_triton(logits: Tensor, targets: Tensor, ignore_index: int, gradient: bool) -> Tensor:
+    """Losses (tokens,) in fp32 of logits (tokens, vocabulary), a row's numbers next to each other.
+
+    With `gradient` the logits are overwritten by the gradients of their losses. The loss of a
+    target that is no row of the weight is NaN.
+    """
+    losses = torch.empty(len(logits), device=logits.device, dtype=torch.float32)
+    tokens, vocabulary = logits.shape
+    if tokens:
+        block, warps = configuration(vocabulary)
+        launch: Any = rows_kernel[(tokens,)]
+        launch(
+            logits,
+            targets.contiguous(),
+            losses,
+            logits.stride(0),
+            vocabulary,
+            ignore_index,
+            GRADIENT=gradient,
+            BLOCK=block,
+            num_warps=warps,
+        )
+    return losses
+
+
+def configuration(vocabulary: int) -> tuple[int, int]:
+    """(block, warps) for rows of that length."""
+    short, long = CONFIGURATIONS
+    return short if vocabulary <= short[0] else long
+
+
+@triton.jit
+def rows_kernel(
+    logits,
+    targets,
+    losses,
+    stride,
+    vocabulary,
+    ignore_index,
+    GRADIENT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    token = tl.program_id(0).to(tl.int64)
+    row = logits + token * stride
+    target = tl.load(targets + token)
+    counts = target != ignore_index
+    columns = tl.arange(0, BLOCK)
+    # Read before the reductions, which all warps wait for: after them another may have written it.
+    valid = (target >= 0) & (target < vocabulary)
+    z_target = tl.load(row + target, mask=valid, other=float("nan")).to(tl.float32)
+
+    # The sum of exponentials is kept relative to the greatest number so far.
+    greatest = tl.full((), float("-inf"), tl.float32)
+    total = tl.full((), 0.0, tl.float32)
+    for start in range(0, vocabulary, BLOCK):
+        inside = start + columns < vocabulary
+        z = tl.load(row + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
+        before = greatest
+        greatest = tl.maximum(before, tl.max(z, 0))
+        total = total * tl.exp(before - greatest) + tl.sum(tl.exp(z - greatest), 0)
+
+    loss = tl.where(counts, tl.log(total) + greatest - z_target, 0.0)
+    tl.store(losses + token, loss)
+
+    if GRADIENT:
+        scale = tl.where(counts, 1.0 / total, 0.0)
+        for start in range(0, vocabulary, BLOCK):
+            inside = start + columns < vocabulary
+            z = tl.load(row + start + columns, mask=inside, other=float("-inf")).to(tl.float32)
+            hit = (start + columns == target) & counts
+            d_z = tl.exp(z - greatest) * scale - tl.where(hit, 1.0, 0.0)
+            tl.store(row + start + columns, d_z.to(logits.dtype.element_ty), mask=inside)

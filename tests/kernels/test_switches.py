@@ -1,0 +1,113 @@
+"""KERNELS in the environment: what it turns off, what it refuses, and what is recorded of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels import gemm, switches
+from kernels.paths import kernel_path
+from kernels.switches import OPERATIONS, UnknownSwitch, parse
+
+ROOT = Path(__file__).parents[2]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def paths(device: torch.device) -> dict[str, str]:
+    return dict(pair.split("=") for pair in kernel_path(device).split())
+
+
+@pytest.mark.parametrize(
+    ("value", "off"),
+    [
+        ("", set()),
+        (" reference ", set(OPERATIONS)),
+        ("gemm:reference", {"gemm"}),
+        ("gemm:reference, attention:reference,", {"gemm", "attention"}),
+    ],
+)
+def test_what_it_turns_off(value: str, off: set[str]) -> None:
+    assert parse(value) == off
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ("gem:reference", "`gemm:reference`"),
+        ("gemm", "`gemm:reference`"),
+        ("gemm:slow", "`gemm:ref"),
+    ],
+)
+def test_what_it_refuses(value: str, remedy: str) -> None:
+    with pytest.raises(UnknownSwitch, match=f"KERNELS={value}: .* {remedy}"):
+        parse(value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["workloads", "train", "run.yaml", "--out", "out"],
+        ["kernels", "bench", "lowrank"],
+        ["kernels", "table"],
+    ],
+    ids=" ".join,
+)
+def test_commands_refuse_a_mistake_in_one_line(command: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        env=os.environ | {"KERNELS": "gem:reference", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("KERNELS=gem:reference: ") and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_command_the_first_operation_refuses_it() -> None:
+    code = "from kernels import switches; print('imported'); switches.fast('gemm')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"KERNELS": "gem"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == "imported\n"
+    assert "UnknownSwitch: KERNELS=gem" in done.stderr
+
+
+def test_the_paths_on_a_cpu() -> None:
+    with gemm.using(False):
+        found = paths(CPU)
+        assert set(found) == set(OPERATIONS)
+        assert found.pop("attention") == "sdpa"
+        assert found.pop("gemm") == ("mkl" if torch.backends.mkl.is_available() else "torch")
+        assert set(found.values()) == {"torch"}
+    with gemm.using(True):
+        assert paths(CPU)["gemm"] == "onednn"
+
+
+def test_the_paths_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"triton", "flash-attn"}
+    monkeypatch.setattr("kernels.paths.find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr("kernels.paths._flash_serves", lambda device: "flash-attn" in installed)
+    found = paths(CUDA)
+    assert set(OPERATIONS) - set(found) == {"gemm", "feed_forward"}
+    assert (found["attention"], found["cross_entropy"]) == ("flash", "triton")
+    assert found["block_dense"] == "torch"
+    installed.clear()
+    assert (paths(CUDA)["attention"], paths(CUDA)["cross_entropy"]) == ("sdpa", "torch")
+
+
+def test_what_is_turned_off_runs_as_the_reference() -> None:
+    with switches.reference("attention", "block_dense"):
+        found = paths(CPU)
+    assert (found["attention"], found["block_dense"]) == ("reference", "reference")
+    assert found["block_shuffle"] == "torch"
+    with switches.reference():
+        assert set(paths(CPU).values()) - {gemm.library()} == {"reference"}
