@@ -47,11 +47,14 @@ class ArmFit:
 
 def fit_arm(table: Table, settings: Settings) -> ArmFit:
     """Fit the rows of one arm. Raises FitError where they do not carry the law."""
+    outliers = settings.outliers
+    if outliers is not None and not outliers > 0:
+        raise FitError(f"outliers beyond {outliers:g} robust s.d.: give a positive number")
     table = drop_highest(table, settings.drop_highest)
     fit = fit_table(table, settings)
-    far = _far(fit, settings.outliers or SUSPECT)
-    if settings.outliers and far.any():
-        rule = f"outlier: more than {settings.outliers:g} robust s.d. from the first fit"
+    far = _far(fit, outliers or SUSPECT)
+    if outliers and far.any():
+        rule = f"outlier: more than {outliers:g} robust s.d. from the first fit"
         table = table.exclude(far, rule)
         fit = fit_table(table, settings)
         far = _far(fit, SUSPECT)

@@ -142,11 +142,12 @@ def _arm(name: str, table: Table, settings: Settings) -> Arm:
 
 
 def _profile(table: Table, resampling: Resampling) -> IsoFlop:
-    """The minima of an isoFLOP design, the Chinchilla law beside them where it can be fitted."""
+    """The minima of an isoFLOP design, the Chinchilla law beside them where runs determine it."""
     beside = None
     if np.isfinite(table.values["tokens"]).all():
         with suppress(FitError):
-            beside = fit_arm(table, Settings(Chinchilla(), resampling=resampling))
+            fitted = fit_arm(table, Settings(Chinchilla(), resampling=resampling))
+            beside = None if fitted.certificate.unidentified else fitted
     return isoflop(table, flops_factor(table.values), beside, resampling)
 
 

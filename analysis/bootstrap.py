@@ -81,7 +81,8 @@ class Draws:
         tail = 50 * (1 - self.level)
         if values.size == 0:
             return (float("nan"), float("nan"))
-        low, high = np.percentile(values, [tail, 100 - tail])
+        with np.errstate(invalid="ignore"):  # between two infinities
+            low, high = np.percentile(values, [tail, 100 - tail])
         return (float(low), float(high))
 
     def estimate(self, value: float, drawn: Array) -> Estimate:
@@ -184,7 +185,9 @@ def _refit(
     if method == "errors":
         return _refit_with(fit, _errors(fit, member, n_clusters, count, rng))
     even = np.full(n_clusters, 1 / n_clusters)
-    weights = rng.multinomial(n_clusters, even, count)[:, member].astype(float)
+    weights = rng.multinomial(n_clusters, even, count).astype(float)
+    if not np.array_equal(member, np.arange(n_clusters)):
+        weights = weights[:, member]
     return _from_estimate(fit, fit.points, weights, count)
 
 

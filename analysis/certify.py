@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.derivatives import derivatives, design
+from analysis.derivatives import Problems, derivatives
 from analysis.fit import LawFit, minimize
 from analysis.laws import PRINTED, Array
 from analysis.refine import GRADIENT_TOL
@@ -104,8 +104,8 @@ def _curvature(fit: LawFit) -> tuple[Array, float]:
     """[p, p] curvature over the free parameters, and its condition number at unit diagonal."""
     delta = fit.delta or max(float(np.median(np.abs(fit.residuals))), 1e-12)
     free = fit.free
-    features = design(fit.law, fit.points)
-    state = derivatives(fit.law, fit.theta[None], fit.points, delta, None, free, features)
+    problem = Problems.made(fit.law, fit.points, delta, free=free)
+    state = derivatives(problem, fit.theta[None])
     assert state.M is not None
     matrix = state.M[0]
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))

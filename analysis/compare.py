@@ -94,6 +94,8 @@ def compare(
     """
     if reference not in arms:
         raise FitError(f"no arm {reference!r} to refer to; one of {', '.join(arms)}")
+    if wrong := [C for C in at if not 0 < C < math.inf]:
+        raise FitError(f"slopes at {wrong[0]:g} FLOPs: give a positive number")
     if len(arms) < 2:
         raise FitError("one arm only: there is nothing to compare it with")
     fitted = {

@@ -40,7 +40,7 @@ def load_curves(path: Path) -> pd.DataFrame:
         RunTableError: the file cannot be read, lacks a column, or holds a bad number.
     """
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"), float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
     except (OSError, ValueError, pd.errors.ParserError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunTableError(

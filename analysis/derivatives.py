@@ -6,7 +6,7 @@ with features z_j, or z_j z_l'. Where the law is a pure power these features are
 problems, and the sums are matrix products; a curved law builds its Jacobian instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,45 +126,61 @@ def _places(sums: list[Entries], p: int) -> Array:
     return found
 
 
-def derivatives(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    weights: Array | None,
-    free: NDArray[np.bool_],
-    features: Design | None,
-    with_majorizer: bool = True,
-) -> State:
-    """The objective sum_i w_i huber(log L(x_i) - log_loss_i) and derivatives at theta [r, p]."""
-    count = max(1, CACHED // max(points.n, 1))
-    parts = []
-    for start in range(0, len(theta), count):
-        rows = slice(start, start + count)
-        own = weights[rows] if weights is not None and weights.ndim == 2 else weights
-        parts.append(
-            _derivatives(
-                law, theta[rows], points.of(rows), delta, own, free, features, with_majorizer
-            )
-        )
-    return parts[0] if len(parts) == 1 else State.joined(parts)
+@dataclass(frozen=True)
+class Problems:
+    """What is minimized at once: sum_i w_i huber(log L(x_i) - log_loss_i) over the free parameters.
+
+    `weights` is [r, n] for each problem, [n] for all, or None for ones.
+    """
+
+    law: Law
+    points: Points
+    delta: float
+    weights: Array | None
+    free: NDArray[np.bool_]  # [p]
+    features: Design | None
+
+    @classmethod
+    def made(
+        cls,
+        law: Law,
+        points: Points,
+        delta: float,
+        weights: Array | None = None,
+        free: NDArray[np.bool_] | None = None,
+    ) -> "Problems":
+        """With the features of the law, and all parameters free where `free` is absent."""
+        free = np.ones(len(law.parameters), bool) if free is None else free
+        return cls(law, points, delta, weights, free, design(law, points))
+
+    def of(self, rows: slice | NDArray[np.intp]) -> "Problems":
+        """Some of the problems."""
+        weights = self.weights
+        if weights is not None and weights.ndim == 2:
+            weights = weights[rows]
+        return replace(self, points=self.points.of(rows), weights=weights)
 
 
-def at_one_place(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    weights: Array,
-    free: NDArray[np.bool_],
-    features: Design | None,
-) -> State:
-    """`derivatives` of all problems at the same theta [p], weights [r, n].
+def derivatives(problems: Problems, theta: Array, with_majorizer: bool = True) -> State:
+    """The objectives and their derivatives at theta [r, p]."""
+    count = max(1, CACHED // max(problems.points.n, 1))
+    if count >= len(theta):
+        return _derivatives(problems, theta, with_majorizer)
+    slices = [slice(start, start + count) for start in range(0, len(theta), count)]
+    return State.joined(
+        [_derivatives(problems.of(rows), theta[rows], with_majorizer) for rows in slices]
+    )
+
+
+def at_one_place(problems: Problems, theta: Array) -> State:
+    """`derivatives` of all problems at the same theta [p]; their weights are [r, n].
 
     All sums are linear in the weights: each run's own share of them is found once.
     """
-    alone = np.repeat(theta[None], points.n, axis=0)
-    each = derivatives(law, alone, points, delta, np.eye(points.n), free, features)
+    weights, n = problems.weights, problems.points.n
+    assert weights is not None
+    alone = replace(problems, weights=np.eye(n))
+    each = derivatives(alone, np.repeat(theta[None], n, axis=0))
     assert each.M is not None
     r, q = len(weights), each.g.shape[1]
     return State(
@@ -177,17 +193,10 @@ def at_one_place(
     )
 
 
-def _derivatives(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    weights: Array | None,
-    free: NDArray[np.bool_],
-    features: Design | None,
-    with_majorizer: bool,
-) -> State:
+def _derivatives(problems: Problems, theta: Array, with_majorizer: bool) -> State:
     """`derivatives` of problems whose arrays fit the cache; in place where it can be."""
+    law, points, delta = problems.law, problems.points, problems.delta
+    weights, free = problems.weights, problems.free
     k = law.n_coefficients
     with np.errstate(all="ignore"):
         basis = law.basis(theta[:, k:], points.x)
@@ -211,8 +220,8 @@ def _derivatives(
             curved *= weights
         curved -= weighted
         flat = _weight_of_squares(size, delta, weights) if with_majorizer else None
-        sums = _pure if features is not None else _curved
-        g, H, M = sums(law, theta, points, shares, basis, weighted, curved, flat, features)
+        sums = _pure if problems.features is not None else _curved
+        g, H, M = sums(problems, theta, shares, basis, weighted, curved, flat)
     if not free.all():
         g, H = g[:, free], H[:, free][:, :, free]
         M = None if M is None else M[:, free][:, :, free]
@@ -231,17 +240,16 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _pure(
-    law: Law,
+    problems: Problems,
     theta: Array,
-    points: Points,
     shares: list[Array],
     basis: Basis,
     weighted: Array,
     curved: Array,
     flat: Array | None,
-    features: Design | None,
 ) -> tuple[Array, Array, Array | None]:
     """Gradient, Hessian and majorizer by products of shares with constant features."""
+    features = problems.features
     assert features is not None
     r, p = theta.shape
     scratch = np.empty(weighted.shape)
@@ -268,17 +276,16 @@ def _paired(weight: Array, shares: list[Array], features: Design, scratch: Array
 
 
 def _curved(
-    law: Law,
+    problems: Problems,
     theta: Array,
-    points: Points,
     shares: list[Array],
     basis: Basis,
     weighted: Array,
     curved: Array,
     flat: Array | None,
-    features: Design | None,
 ) -> tuple[Array, Array, Array | None]:
     """Gradient, Hessian and majorizer by the Jacobian of every problem."""
+    law, points = problems.law, problems.points
     k = law.n_coefficients
     J = np.zeros((*theta.shape, points.n))
     for j, (share, slopes) in enumerate(zip(shares, basis[1], strict=True)):

@@ -109,17 +109,23 @@ def allocate(
         total = math.log(C / factor)
         loss = _loss_at(fit, fit.theta[None], log_N, total - log_N)
         losses = _loss_at(fit, drawn[ok], log_Ns[ok], total - log_Ns[ok])
-        n, ns = float(log_N[0]), log_Ns[ok]
+        n, ns = log_N, log_Ns[ok]
         found.append(
             Allocation(
                 C,
-                draws.estimate(math.exp(n), np.exp(ns)),
-                draws.estimate(math.exp(total - n), np.exp(total - ns)),
+                _of_logs(draws, n, ns),
+                _of_logs(draws, total - n, total - ns),
                 draws.estimate(float(loss[0]), losses),
-                draws.estimate(math.exp(total - 2 * n), np.exp(total - 2 * ns)),
+                _of_logs(draws, total - 2 * n, total - 2 * ns),
             )
         )
     return found
+
+
+def _of_logs(draws: Draws, log_value: Array, drawn: Array) -> Estimate:
+    """The estimate of a quantity from its logs; infinite where runs leave it open altogether."""
+    with np.errstate(over="ignore"):
+        return draws.estimate(float(np.exp(log_value[0])), np.exp(drawn))
 
 
 def rollout(

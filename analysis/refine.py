@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.derivatives import Design, Points, State, at_one_place, derivatives, design
+from analysis.derivatives import Points, Problems, State, at_one_place, derivatives
 from analysis.laws import Array, Law
 
-BLOCK = 262_144  # residuals of the problems that step together
+BLOCK = 1_048_576  # residuals of the problems that step together
 FEW = 32  # problems of which LAPACK solves each faster than numpy solves all
 MAX_STEPS = 300
 RENEWED = 4  # steps between renewals of the majorizer, which only sets the scale of damping
@@ -62,27 +62,12 @@ def refine(
         max_steps: after which a problem is left as not converged.
         damping: of the first step; less for starts near their minimum.
     """
-    features = design(law, points)
-    free = np.ones(theta.shape[1], bool) if free is None else free
+    problems = Problems.made(law, points, delta, weights, free)
     block = max(1, BLOCK // max(points.n, 1))
     parts = []
     for start in range(0, len(theta), block):
         rows = slice(start, start + block)
-        own = weights[rows] if weights is not None and weights.ndim == 2 else weights
-        parts.append(
-            _refine_block(
-                law,
-                theta[rows],
-                points.of(rows),
-                delta,
-                own,
-                free,
-                features,
-                np.full(len(theta[rows]), damping),
-                tol,
-                max_steps,
-            )
-        )
+        parts.append(_refine_block(problems.of(rows), theta[rows], damping, tol, max_steps))
     return Refined(
         theta=np.concatenate([part.theta for part in parts]),
         objective=np.concatenate([part.objective for part in parts]),
@@ -93,18 +78,10 @@ def refine(
 
 
 def _refine_block(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    weights: Array | None,
-    free: NDArray[np.bool_],
-    features: Design | None,
-    damping: Array,
-    tol: float,
-    max_steps: int,
+    problems: Problems, theta: Array, first_damping: float, tol: float, max_steps: int
 ) -> Refined:
-    state = _first_state(law, theta, points, delta, weights, free, features)
+    state = _first_state(problems, theta)
+    damping = np.full(len(theta), first_damping)
     assert state.M is not None
     converged = _at_rest(state, tol)
     stalled = np.zeros(len(theta), bool)
@@ -115,12 +92,10 @@ def _refine_block(
         d = _solve(state.H[rows], state.M[rows], damping[rows], -state.g[rows])
         d = np.clip(d, -LONGEST_STEP, LONGEST_STEP)
         tried = state.theta[rows].copy()
-        tried[:, free] += d
-        own = weights
-        if weights is not None and weights.ndim == 2 and rows.size < len(theta):
-            own = weights[rows]
+        tried[:, problems.free] += d
+        left = problems if rows.size == len(theta) else problems.of(rows)
         fresh = steps <= 3 or steps % RENEWED == 0
-        new = derivatives(law, tried, points.of(rows), delta, own, free, features, fresh)
+        new = derivatives(left, tried, fresh)
         noise = ROUNDING * np.abs(state.objective[rows])
         with np.errstate(all="ignore"):
             slope = (state.g[rows] * d).sum(axis=1)
@@ -141,20 +116,13 @@ def _refine_block(
     return Refined(state.theta, state.objective, _norm(state), converged, steps)
 
 
-def _first_state(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    weights: Array | None,
-    free: NDArray[np.bool_],
-    features: Design | None,
-) -> State:
+def _first_state(problems: Problems, theta: Array) -> State:
     """Where the problems start: resamples all start from one estimate, which costs little."""
+    weights, points = problems.weights, problems.points
     alike = points.log_loss.ndim == 1 and points.n < len(theta) and (theta == theta[0]).all()
     if weights is not None and weights.ndim == 2 and alike:
-        return at_one_place(law, theta[0], points, delta, weights, free, features)
-    return derivatives(law, theta.copy(), points, delta, weights, free, features)
+        return at_one_place(problems, theta[0])
+    return derivatives(problems, theta.copy())
 
 
 def _norm(state: State, rows: NDArray[np.intp] | slice = slice(None)) -> Array:

@@ -36,7 +36,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "fingerprint": Column("tag", "text", "hash of all that changes the result"),
     "status": Column("tag", "text", "how it ended or stands: see EXCLUDED_STATUS", required=True),
     "preset": Column("param", "text", "model size"),
-    "width": Column("param", "number", "multiplier of the preset's width; 1 if empty"),
+    "width": Column("param", "number", "multiplier of the preset's width (1 if empty)"),
     "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
     "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),
     "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),

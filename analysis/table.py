@@ -1,4 +1,4 @@
-"""Any table of runs: CSV, JSON lines or Parquet in; checked columns out, with what was left out.
+"""Any table of runs: rows in; checked columns out, with what was left out.
 
 A row enters a fit unless a rule keeps it out, and every row kept out is listed with the rule:
 unfinished or failed, a loss or size that is not a finite positive number, an exact duplicate of an
@@ -6,8 +6,8 @@ earlier row, another FLOP convention, one of the K highest losses where that is 
 outlier from the first fit where that is asked for.
 """
 
-import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.files import read_frame
 from analysis.runs import EXCLUDED_STATUS, RunTableError, nearest, size_names
 
 Array = NDArray[np.float64]
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 # Where no column is named, these are looked for.
 DEFAULTS = {"params": "params", "tokens": "tokens", "flops": "train_flops", "loss": "val_loss"}
 FINISHED = "finished"
+SHOWN = 12  # columns named in an error
 EMPTY = {"", "none", "null", "na", "n/a"}
 
 
@@ -119,33 +121,6 @@ class Table:
         return None if self.left_out is None else _concat(self, self.left_out)
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read .csv, .jsonl or .parquet by its suffix; any other suffix is read as CSV.
-
-    Raises:
-        RunTableError: the file cannot be read.
-    """
-    kind = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".parquet": "Parquet"}.get(
-        path.suffix.lower(), "CSV"
-    )
-    try:
-        if kind == "JSON lines":
-            return pd.DataFrame(
-                map(json.loads, filter(str.strip, path.read_text("utf-8").splitlines()))
-            )
-        if kind == "Parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, low_memory=False)
-    except ImportError as error:
-        raise RunTableError(f"{path}: Parquet needs pyarrow; pip install pyarrow") from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RunTableError(
-            f"{path}: cannot be read as {kind} ({line}); give a .csv with a header line, .jsonl "
-            "or .parquet"
-        ) from error
-
-
 def read_table(
     path: Path, columns: Columns, needs: tuple[str, ...], keep: str | None = None
 ) -> Table:
@@ -188,7 +163,11 @@ def table_of(
         derived=derived,
     )
     reasons = _status_reasons(frame, source, columns.status)
-    duplicated = frame.duplicated().to_numpy()
+    # As text where values are lists or objects, which do not hash.
+    nested = [
+        name for name, kind in frame.dtypes.items() if kind.kind == "O" and _is_nested(frame[name])
+    ]
+    duplicated = frame.astype(dict.fromkeys(nested, "str")).duplicated().to_numpy()
     reasons[(reasons == "") & duplicated] = "duplicate: every column equals an earlier row's"
     usable = np.ones(table.n, bool)
     for name, values in {"loss": loss, **{n: numbers[n] for n in needs}}.items():
@@ -210,6 +189,10 @@ def table_of(
             "check the columns given"
         )
     return kept
+
+
+def _is_nested(values: Iterable[object]) -> bool:
+    return any(isinstance(value, list | dict) for value in values)
 
 
 def with_column(table: Table, variable: str, column: str) -> Table:
@@ -272,7 +255,7 @@ def _numbers(
             option = "--" + name.replace("_", "-") + "-col"
             raise RunTableError(
                 f"{source}: the law needs {name}, and no column for it was found among "
-                f"{', '.join(frame.columns[:12])}; name one with {option}"
+                f"{', '.join(frame.columns[:SHOWN])}; name one with {option}"
             )
     return values, tuple(derived)
 
@@ -286,9 +269,10 @@ def _find(
     if asked is None and not required:
         return None
     option = "--" + name.replace("_", "-") + "-col"
+    known = ", ".join(frame.columns[:SHOWN])
     raise RunTableError(
-        f"{source}: no column {column!r}{nearest(str(column), frame.columns)}; name the column "
-        f"of {name} with {option}"
+        f"{source}: no column {column!r}{nearest(str(column), frame.columns)} among {known}; name "
+        f"the column of {name} with {option}"
     )
 
 

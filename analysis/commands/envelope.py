@@ -8,8 +8,9 @@ import typer
 from analysis.arm import document, sentences
 from analysis.commands import options as opt
 from analysis.envelope import Envelope, envelope
+from analysis.files import read_frame
 from analysis.laws import ComputeLaw
-from analysis.table import Columns, read_frame, table_of
+from analysis.table import Columns, table_of
 
 
 @opt.with_groups

@@ -11,10 +11,11 @@ import typer
 from analysis.arm import fit_arm
 from analysis.commands import options as opt
 from analysis.design import Size, next_runs, spec_fragment
+from analysis.files import read_frame
 from analysis.fit import FitError
 from analysis.predict import flops_factor
 from analysis.runs import RunTableError
-from analysis.table import Table, read_frame
+from analysis.table import Table
 
 
 @opt.with_groups

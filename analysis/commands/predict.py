@@ -69,7 +69,7 @@ def predict_command(
         for name, rows in read.arms().items():
             with opt.at(f"{runs}, {name}"):
                 arm = fit_arm(rows, settings)
-            found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
+                found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)

@@ -56,6 +56,22 @@ def test_few_sizes_have_the_line_and_the_interval_of_student(
     assert np.log(band[1] / band[0]) == pytest.approx(width, rel=2 * tolerance)
 
 
+def test_a_size_is_a_preset_and_its_width(row: Row) -> None:
+    """Two widths of three presets pair across arms; presets alone would not tell six runs."""
+    C, L = line(6)
+    rows = [
+        row(f"{i // 2}", arm, width=0.5 if i % 2 else 1, train_flops=c, val_loss=loss * factor)
+        | {"point_id": f"{arm}-{i}"}
+        for arm, factor in (("dense", 1.0), ("lowrank 31.25%", 1.02))
+        for i, (c, loss) in enumerate(zip(C, L, strict=True))
+    ]
+    used = run_table(pd.DataFrame(rows), "rows")
+    (found,) = fit_arms(used, NONE, Resampling(200)).comparisons
+    assert found.paired
+    (unpaired,) = fit_arms(used.assign(width=np.nan), NONE, Resampling(200)).comparisons
+    assert not unpaired.paired
+
+
 @pytest.mark.parametrize("flops", [[1e12], [1e12, 1e12, 1e12], [1e12, 1e13]])
 def test_no_degree_of_freedom_no_interval(row: Row, flops: list[float]) -> None:
     arm = one_arm(row, flops, [2.5, 2.4, 2.45][: len(flops)])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.bootstrap import Draws, Resampling, bootstrap, choose_method, variance_components
+from analysis.derivatives import Problems, at_one_place, derivatives
 from analysis.fit import fit_law
-from analysis.laws import LAWS
+from analysis.laws import LAWS, Law
 from tests.analysis.known import TRUTH, noisy, surface
 
 LAW = LAWS["chinchilla"]
@@ -45,6 +46,23 @@ def test_batched_resamples_are_what_single_refits_give() -> None:
         )
         slopes = row[3:]
         assert slopes == pytest.approx([alone.params["alpha"], alone.params["beta"]], rel=1e-5)
+
+
+@pytest.mark.parametrize("law", [LAW, LAWS["kaplan"]], ids=lambda law: law.name)
+def test_resamples_at_one_place_are_found_at_once(law: Law) -> None:
+    """From the runs' own shares, and however many problems are worked on together."""
+    columns, exact = surface(8, 8)
+    fit = fit_law(law, columns, noisy(exact, 0), delta=1e-2)
+    weights = np.random.default_rng(0).multinomial(64, np.full(64, 1 / 64), 700).astype(float)
+    problems = Problems.made(fit.law, fit.points, fit.delta, weights)
+    theta = np.repeat(fit.theta[None] + 0.01, 700, axis=0)
+    at_once = at_one_place(problems, theta[0])
+    each = derivatives(problems, theta)
+    few = derivatives(problems.of(slice(3)), theta[:3])
+    for field in ("objective", "g", "H", "M", "scale"):
+        wanted = getattr(each, field)
+        np.testing.assert_allclose(getattr(at_once, field), wanted, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(getattr(few, field), wanted[:3], rtol=1e-9, atol=1e-12)
 
 
 def test_methods_agree_where_runs_are_many() -> None:

@@ -24,6 +24,21 @@ def test_report_prints_the_findings(ladder: Callable[..., pd.DataFrame], tmp_pat
     assert done.stdout.endswith(f"6 runs entered, 0 did not: {tmp_path / 'out' / 'report.md'}\n")
 
 
+def test_curves_beside_the_run_table_are_in_the_report(tmp_path: Path) -> None:
+    """The report of a report's own folder is the same report, curves included."""
+    exported = ROOT / "tests" / "analysis" / "exported"
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert analysis("report", exported / "runs.csv", "--out", first).returncode == 0
+    assert (first / "curves.csv").read_bytes() == (exported / "curves.csv").read_bytes()
+    done = analysis("report", first / "runs.csv", "--out", second)
+    assert done.returncode == 0
+    for name in ("curves.csv", "curves.svg", "report.html", "report.md", "fits.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    (first / "curves.csv").write_text("point_id\n")
+    refused = analysis("report", first / "runs.csv", "--out", second)
+    assert refused.returncode == 2 and "curves.csv: no column 'arm'" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

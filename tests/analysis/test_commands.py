@@ -146,6 +146,31 @@ def test_compare_in_pairs(ladders: Path, tmp_path: Path) -> None:
     assert "EXTRAPOLATED" in marked.stdout
 
 
+def test_compare_pairs_presets_by_their_width_too(ladders: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(ladders)
+    place = frame.groupby("arm").cumcount()
+    frame = frame.assign(preset=(place // 2).map("size-{}".format), width=1 - 0.5 * (place % 2))
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    out = tmp_path / "compare.json"
+    base = ("--bootstrap", 100, "--e", 1.0, "--pair-col", "preset", "--json", out)
+    for source in (ladders, tmp_path / "wide.csv"):
+        assert run("compare", source, *base).exit_code == 0
+        assert json.loads(out.read_text())["comparisons"][0]["permutation"]["pairs"] == 12
+
+
+def test_next_runs_name_the_width(ladders: Path, tmp_path: Path) -> None:
+    from ruamel.yaml import YAML
+
+    frame = pd.read_csv(ladders).assign(width=0.5)
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    done = run(
+        "next-runs", tmp_path / "wide.csv", "--arm", "dense", "--law", "compute", "--e", 1.0,
+        "--at", "flops=1e22", "--budget", 1e21,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert {row["width"] for row in YAML(typ="safe").load(done.stdout)["points"]} == {0.5}
+
+
 def test_predict_and_its_past(points: Path, tmp_path: Path) -> None:
     out = tmp_path / "predict.json"
     base = ("predict", points, "--params-col", "P", "--flops-col", "C", "--loss-col", "L")
@@ -264,3 +289,19 @@ def test_next_runs_load_as_a_study(tmp_path: Path) -> None:
     assert len(points) == len(rows) > 1
     assert {point.variant.arm_name() for point in points} == {"lowrank 31.25%"}
     assert sum(point.train_flops for point in points) <= 3.3e13
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "--outliers", "-1"], "outliers beyond -1 robust s.d.: give a positive number"),
+        (["fit", "--outliers", "nan"], "give a positive number"),
+        (["compare", "--at", "0", "--extrapolate"], "slopes at 0 FLOPs: give a positive number"),
+        (["compare", "--at", "nan"], "slopes at nan FLOPs"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    arguments: list[str], words: str, ladders: Path
+) -> None:
+    done = run(arguments[0], ladders, *arguments[1:], "--bootstrap", 100)
+    assert done.exit_code == 2 and words in done.stderr and done.stderr.count("\n") == 1

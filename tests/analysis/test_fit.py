@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import huber, logsumexp
 
 from analysis.certify import certify
-from analysis.derivatives import Points, derivatives, design
+from analysis.derivatives import Points, Problems, derivatives
 from analysis.fit import FitError, LawFit, fit_law
 from analysis.laws import LAWS, Law
 from analysis.shared import SharedE
@@ -41,7 +41,7 @@ def test_derivatives_are_those_of_the_objective(law: Law, delta: float) -> None:
     free = np.ones(theta.size, bool)
 
     def at(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        s = derivatives(law, t[None], points, delta, weights, free, design(law, points))
+        s = derivatives(Problems.made(law, points, delta, weights, free), t[None])
         return float(s.objective[0]), s.g[0], s.H[0]
 
     value, g, H = at(theta)

@@ -92,6 +92,13 @@ def test_from_what_was_published(name: str, tmp_path: Path) -> None:
     assert_drawn(plot(name, "--published-only", "--out", tmp_path), tmp_path, name)
 
 
+@pytest.mark.parametrize("name", ["scaling", "guided"])
+def test_points_read_off_a_figure_are_said_to_be(name: str, tmp_path: Path) -> None:
+    done = plot(name, "--published-only", "--out", tmp_path)
+    assert "read off the paper's figure to ±0.002 nats" in done.stderr
+    assert "±0.002 nats" in (tmp_path / f"{name}.svg").read_text()
+
+
 def test_latency_of_several_files(tmp_path: Path) -> None:
     files = [written(tmp_path / f"{w}.json", train_bench(w)) for w in (256, 512)]
     assert_drawn(plot("latency", *files, "--out", tmp_path), tmp_path, "latency")

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -116,6 +117,39 @@ def test_the_report_of_the_published_points_says_what_four_points_support(tmp_pa
     assert "With 2 residual degrees of freedom an interval is 4.3 standard errors" in page
     assert sum("no slope" in headline for headline in report.headlines) == 4
     assert "not settled" in report.headlines[-1]
+
+
+def test_losses_read_off_a_figure_are_said_to_be(ladder: Ladder, tmp_path: Path) -> None:
+    told = "12 of these 16 losses were read off a published figure, each to ±0.002 nats"
+    report = write_report(paper.scaling(), tmp_path / "published", "arXiv 2406.16450")
+    assert report.cautions[0].startswith(told)
+    for name in ("report.md", "report.html"):
+        assert told in (tmp_path / "published" / name).read_text()
+    assert not write_report(ladder(), tmp_path / "ours", "Known").cautions
+
+
+def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> None:
+    rows = []
+    for C in (1e18, 1e19):
+        for i, factor in enumerate(np.geomspace(0.25, 4, 5)):
+            N = 0.4 * (C / 6) ** 0.5 * factor
+            loss = 2.0 + C**-0.05 + 0.05 * math.log(factor) ** 2 + 1e-4 * i
+            rows.append(
+                row(f"size-{i}-{C:g}", train_flops=C * (1 + 0.003 * i), val_loss=loss)
+                | {"params": N, "tokens": C / 6 / N}
+            )
+    report = write_report(pd.DataFrame(rows), tmp_path, "IsoFLOP")
+    (headline,) = report.headlines
+    assert "isoFLOP design has no line of loss against FLOPs" in headline
+    assert "N* grows as C^0.5" in headline and "falls as" not in headline
+    assert set(contents(tmp_path)) - FILES >= {"isoflop.svg", "tables/isoflop.tex"}
+    arm = json.loads((tmp_path / "fits.json").read_text())["arms"][0]
+    assert arm["b"] is None and "isoFLOP" in arm["not_fitted_because"]
+    for found, C in zip(arm["isoflop"]["minima"], (1e18, 1e19), strict=True):
+        assert found["parabola_params"] == pytest.approx(0.4 * (C / 6) ** 0.5, rel=0.02)
+        assert found["tokens"] * found["parabola_params"] * 6 == pytest.approx(C, rel=0.02)
+    page = (tmp_path / "report.md").read_text()
+    assert "](isoflop.png)" in page and "depends on its split into parameters and tokens" in page
 
 
 def test_interval_around_zero_claims_nothing(ladder: Ladder, tmp_path: Path) -> None:

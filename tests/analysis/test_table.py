@@ -1,5 +1,6 @@
 """Tables from elsewhere: what enters, what stays out and why, and one clear line for a bad one."""
 
+import json
 import math
 from pathlib import Path
 
@@ -143,3 +144,21 @@ def test_rows_left_out_stay_with_their_arm() -> None:
     assert arms["a"].left_out is None and arms["a"].excluded == ()
     assert arms["b"].left_out is not None and arms["b"].left_out.n == 1
     assert [(row.row, row.arm) for row in arms["b"].excluded] == [(6, "b")]
+
+
+def test_lists_and_objects_are_labels_too(tmp_path: Path) -> None:
+    rows = [{"val_loss": 2.0 + i, "train_flops": 1e18, "arm": ["x"], "more": {}} for i in range(3)]
+    path = tmp_path / "runs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [*rows, rows[0]]))
+    table = read_table(path, Columns(by="arm"), ("flops",))
+    assert table.n == 3 and [row.row for row in table.excluded] == [4]
+    assert list(table.arms()) == ["['x']"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"), [('{"a": 1}\n\nnot json', "line 3: "), ("1", "line 1 is not an object")]
+)
+def test_a_line_that_is_no_object_is_named(lines: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text(lines)
+    with pytest.raises(RunTableError, match=words):
+        read_table(tmp_path / "runs.jsonl", Columns(), ("flops",))

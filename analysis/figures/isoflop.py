@@ -1,0 +1,54 @@
+"""Loss against model size at each budget, with the parabola whose vertex is the best size."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.arms import Arm, Arms
+from analysis.figures import style
+from analysis.isoflop import budgets, parabola
+
+MOST_IN_A_ROW = 3
+
+
+def isoflop_figure(arms: Arms) -> Figure:
+    """A panel for each arm that is an isoFLOP design, of which there is one at least."""
+    shown = [arm for arm in arms.arms if arm.profile]
+    columns = min(len(shown), MOST_IN_A_ROW)
+    rows = -(-len(shown) // columns)
+    figure, panels = style.panels(columns, 4.2, 3.7, rows=rows, share=True)
+    handles: dict[str, Line2D] = {}
+    for arm, axes in zip(shown, panels, strict=False):
+        axes.set_title(arm.name, fontsize="medium", fontweight="bold", parse_math=False)
+        axes.set(xscale="log", xlabel="parameters")
+        _draw(axes, arm, handles)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes in panels[::columns]:
+        axes.set_ylabel("validation loss (nats per token)")
+    style.legend(figure, handles, "lines: parabolas in log N; crosses: their minima")
+    return figure
+
+
+def _draw(axes: Axes, arm: Arm, handles: dict[str, Line2D]) -> None:
+    assert arm.profile is not None
+    params, flops, loss = arm.table.values["params"], arm.table.values["flops"], arm.table.loss
+    for rows, found in zip(budgets(flops), arm.profile.minima, strict=True):
+        # One look for a budget in all panels, also where an arm lacks some of them.
+        name = f"{found.flops:.2g} FLOPs"
+        i = list(handles).index(name) if name in handles else len(handles)
+        look = style.points(i)
+        handles.setdefault(name, Line2D([], [], **(style.line(i) | look)))
+        axes.plot(params[rows], loss[rows], linestyle="none", zorder=3, **look)
+        if found.parabola_params is None:
+            continue
+        x = np.log(params[rows])
+        grid = np.linspace(x.min(), x.max(), 100)
+        a, b, c = np.polyfit(x - x.mean(), loss[rows], 2)
+        y = a * (grid - x.mean()) ** 2 + b * (grid - x.mean()) + c
+        axes.plot(np.exp(grid), y, linewidth=1.3, zorder=2, **style.line(i))
+        vertex = parabola(x, loss[rows])
+        assert vertex is not None
+        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "color": look["color"]}
+        axes.plot(np.exp(vertex[0]), vertex[1], linestyle="none", zorder=4, **cross)
