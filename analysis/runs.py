@@ -56,10 +56,12 @@ RUN_COLUMNS: dict[str, Column] = {
     "seed": Column("param", "number", "random seed"),
     "val_loss": Column("metric", "number", "validation loss, nats per token", required=True),
     "bits_per_byte": Column("metric", "number", "validation loss, bits per byte of text"),
+    "hardware_flops": Column("metric", "number", "FLOPs of the products really carried out"),
     "train_seconds": Column("metric", "number", "time in the training loop, seconds"),
     "tokens_per_second": Column("metric", "number", "training throughput, tokens per second"),
     "commit": Column("tag", "text", "git commit of the code that ran"),
     "hardware": Column("tag", "text", "device that ran it"),
+    "kernel_path": Column("tag", "text", "path that each operation took"),
     "source": Column("tag", "text", "where a loss was read that no run of ours gave"),
 }
 
