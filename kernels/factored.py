@@ -7,7 +7,7 @@ activations that it works in. `product` makes one layer of it; `kernels.feed_for
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,16 +20,14 @@ class Factors(NamedTuple):
     u: Tensor
     bias: Tensor | None
 
+    def zeros(self) -> Factors:
+        """Zeros of the same shapes and dtypes, to add gradients to."""
+        bias = None if self.bias is None else torch.zeros_like(self.bias)
+        return Factors(torch.zeros_like(self.v), torch.zeros_like(self.u), bias)
 
-Weights = TypeVar("Weights", bound=tuple[Tensor | None, ...])
-Taken = TypeVar("Taken", bound=tuple[Tensor | None, ...], contravariant=True)
 
-
-class Operation(Protocol[Taken]):
-    """A linear map by weights of some form.
-
-    Activations are (tokens, features) tensors, whatever their layout in memory.
-    """
+class Operation(Protocol):
+    """Activations are (tokens, features) tensors, whatever their layout in memory."""
 
     @staticmethod
     def empty(like: Tensor, tokens: int, features: int) -> Tensor:
@@ -37,25 +35,21 @@ class Operation(Protocol[Taken]):
         ...
 
     @staticmethod
-    def sizes(weights: Taken) -> tuple[int, int]:
+    def sizes(weights: Factors) -> tuple[int, int]:
         """The inner features and the features of y."""
         ...
 
     @staticmethod
-    def multiply(x: Tensor, weights: Taken, inner: Tensor, y: Tensor) -> None:
-        """Fill y, which may be row-major, with the map of x, and `inner` with V x, if any."""
+    def multiply(x: Tensor, weights: Factors, inner: Tensor, y: Tensor) -> None:
+        """Fill `inner` with V x, and y, which may be row-major, with U inner + b."""
         ...
 
     @staticmethod
     def differentiate(
-        d_y: Tensor, x: Tensor, inner: Tensor, weights: Taken, d_x: Tensor, sums: Taken
+        d_y: Tensor, x: Tensor, inner: Tensor, weights: Factors, d_x: Tensor, sums: Factors
     ) -> None:
         """Fill d_x, and add the gradients of the weights to `sums`."""
         ...
-
-
-class Factored(Operation[Factors], Protocol):
-    """A map by two factors."""
 
     @staticmethod
     def linear(x: Tensor, weights: Factors) -> Tensor:
@@ -68,7 +62,7 @@ class Factored(Operation[Factors], Protocol):
         ...
 
 
-def product(operation: type[Factored], x: Tensor, weights: Factors) -> Tensor:
+def product(operation: type[Operation], x: Tensor, weights: Factors) -> Tensor:
     """(..., n) to (..., m). Under autocast the products are in its dtype."""
     x, v, u = as_autocast(x, weights.v, weights.u)
     y = _Product.apply(operation, x.reshape(-1, x.shape[-1]), v, u, weights.bias)
@@ -80,7 +74,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, operation: type[Factored], x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
+        ctx: Any, operation: type[Operation], x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
     ) -> Tensor:
         weights = Factors(v, u, bias)
         inner_dim, m = operation.sizes(weights)
@@ -96,16 +90,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, inner, *saved = ctx.saved_tensors
         weights = Factors(*saved)
-        sums = zeros(weights)
+        sums = weights.zeros()
         d_x = torch.empty_like(x)  # In the layout of x, which is also its producer's.
         ctx.operation.differentiate(grads[0], x, inner, weights, d_x, sums)
         return None, d_x, *sums
-
-
-def zeros(weights: Weights) -> Weights:
-    """Zeros of the weights' shapes and dtypes, to add their gradients to."""
-    form: Any = type(weights)
-    return form(*(None if t is None else torch.zeros_like(t) for t in weights))
 
 
 def multiply_blocks(a: Tensor, b: Tensor, out: Tensor, add: bool = False) -> None:

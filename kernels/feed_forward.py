@@ -1,22 +1,21 @@
-"""A whole FFN for CPUs, fc2(activation(fc1(x))), that stays in the cache.
+"""A structured FFN for CPUs, fc2(activation(fc1(x))), that stays in the cache.
 
 The tokens pass in chunks whose widest activations fit there, through all of the layer, forward and
 then backward. Every chunk uses the same working memory, so no pages are asked of the system for
 it, and the activation is computed again for the backward pass rather than kept. That is worth
 about a tenth of the time of the same products one after the other (`python -m workloads bench
-train`), and half of the memory.
+train`), and half of the memory. Dense products are long enough to gain nothing by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kernels.activation import activate_into, gradient_into
-from kernels.factored import Operation, Weights, zeros
+from kernels.factored import Factors, Operation
 from kernels.switches import fast
 
 # The widest activations of one chunk: large enough for long products, small enough for the cache.
@@ -35,29 +34,20 @@ def suits(x: Tensor) -> bool:
 
 
 def feed_forward(
-    operation: type[Operation[Weights]],
-    x: Tensor,
-    first: Weights,
-    second: Weights,
-    activation: str,
+    operation: type[Operation], x: Tensor, first: Factors, second: Factors, activation: str
 ) -> Tensor:
     """(..., n) to (..., n): both projections by one operation, as `kernels.factored` has them."""
     tokens = x.reshape(-1, x.shape[-1])
-    y = _FeedForward.apply(operation, type(first), activation, tokens, *first, *second)
+    y = _FeedForward.apply(operation, activation, tokens, *first, *second)
     return y.view(x.shape)
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        operation: type[Operation[Any]],
-        form: type[Any],
-        activation: str,
-        x: Tensor,
-        *weights: Tensor | None,
+        ctx: Any, operation: type[Operation], activation: str, x: Tensor, *weights: Tensor
     ) -> Tensor:
-        first, second = _pair(form, weights)
+        first, second = Factors(*weights[:3]), Factors(*weights[3:])
         (inner_1, wide), (inner_2, _) = operation.sizes(first), operation.sizes(second)
         size = _chunk_tokens(x, wide)
         y = x.new_empty(x.shape)
@@ -70,18 +60,16 @@ class _FeedForward(torch.autograd.Function):
             activate_into(hidden[:tokens], z, activation)
             operation.multiply(hidden[:tokens], second, v_h, y_chunk)
             kept += [v_x, z, v_h]
-        ctx.settings = operation, form, activation, size
+        ctx.operation, ctx.activation, ctx.size = operation, activation, size
         ctx.save_for_backward(x, *weights, *kept)
-        ctx.num_weights = len(weights)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        operation, form, activation, size = ctx.settings
+        operation, activation, size = ctx.operation, ctx.activation, ctx.size
         x, *rest = ctx.saved_tensors
-        first, second = _pair(form, rest[: ctx.num_weights])
-        kept = rest[ctx.num_weights :]
-        sums_1, sums_2 = zeros(first), zeros(second)
+        first, second, kept = Factors(*rest[:3]), Factors(*rest[3:6]), rest[6:]
+        sums_1, sums_2 = first.zeros(), second.zeros()
         d_x = x.new_empty(x.shape)
         wide = operation.sizes(first)[1]
         hidden, d_hidden = (_hidden(operation, x, wide, size, activation) for _ in range(2))
@@ -99,13 +87,7 @@ class _FeedForward(torch.autograd.Function):
             operation.differentiate(d_y, h, v_h, second, d_h, sums_2)
             gradient_into(d_z_chunk, d_h, z, activation)
             operation.differentiate(d_z_chunk, x_chunk, v_x, first, d_x_chunk, sums_1)
-        return None, None, None, d_x, *sums_1, *sums_2
-
-
-def _pair(form: type[Any], weights: Sequence[Tensor | None]) -> tuple[Any, Any]:
-    """The weights of both projections, in the form that their operation takes."""
-    half = len(weights) // 2
-    return form(*weights[:half]), form(*weights[half:])
+        return None, None, d_x, *sums_1, *sums_2
 
 
 def _chunk_tokens(x: Tensor, wide: int) -> int:
@@ -113,7 +95,7 @@ def _chunk_tokens(x: Tensor, wide: int) -> int:
 
 
 def _hidden(
-    operation: type[Operation[Any]], x: Tensor, wide: int, tokens: int, activation: str
+    operation: type[Operation], x: Tensor, wide: int, tokens: int, activation: str
 ) -> Tensor:
     """Memory for what the activation gives one chunk."""
     return operation.empty(x, tokens, wide // 2 if activation == "swiglu" else wide)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kernels.factored import Factored, Factors
+from kernels.factored import Factors, Operation
 from kernels.switches import fast
 
 
 def self_guided(
-    operation: type[Factored], x: Tensor, guide: Tensor, share: Tensor, weights: Factors
+    operation: type[Operation], x: Tensor, guide: Tensor, share: Tensor, weights: Factors
 ) -> Tensor:
     """(..., n) to (..., m), with guide (m, n) and share (), both without a gradient of share.
 
@@ -29,7 +29,7 @@ def self_guided(
     return definition(operation, x, guide, share, weights)
 
 
-def merge(operation: type[Factored], guide: Tensor, share: Tensor, weights: Factors) -> Tensor:
+def merge(operation: type[Operation], guide: Tensor, share: Tensor, weights: Factors) -> Tensor:
     """(m, n): We, in the guide's dtype; differentiable.
 
     Under autocast the factors multiply out in its dtype, the two are added in the guide's, and
@@ -40,7 +40,7 @@ def merge(operation: type[Factored], guide: Tensor, share: Tensor, weights: Fact
 
 
 def definition(
-    operation: type[Factored], x: Tensor, guide: Tensor, share: Tensor, weights: Factors
+    operation: type[Operation], x: Tensor, guide: Tensor, share: Tensor, weights: Factors
 ) -> Tensor:
     """The same function as it is written down: both paths over all tokens, then the mixture."""
     # In one layout: blockshuffle's may be transposed, and mixing the two is slow.

@@ -16,11 +16,9 @@ from torch.nn import functional as F
 from kernels.bias_activation import bias_activation
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle, block_shuffle
-from kernels.dense import Dense, Matrix
-from kernels.factored import Factored, Factors, Operation
+from kernels.factored import Factors, Operation
 from kernels.feed_forward import feed_forward, suits
 from kernels.self_guided import merge, self_guided
-from kernels.switches import fast
 from workloads.config import FFNConfig, ModelConfig
 
 INIT_STD = 0.02
@@ -37,7 +35,7 @@ class Projection(nn.Module):
     """
 
     kinds: ClassVar[dict[str, type[Projection]]] = {}
-    operation: ClassVar[type[Factored]]  # That of `factors`.
+    operation: ClassVar[type[Operation]]  # That of `factors`.
     bias: nn.Parameter | None
     guide: nn.Parameter | None
     guide_share: Tensor
@@ -87,18 +85,9 @@ class Projection(nn.Module):
         return merge(self.operation, self.guide, self.guide_share, self.factors())
 
     @property
-    def trains_as(self) -> type[Operation[Any]] | None:
-        """The operation that alone is a pass in training, by `trained_weights`; if one is."""
-        if self.crossover_tokens or (self.guided and not fast("self_guided")):
-            return None
-        return Dense if self.guided else self.operation
-
-    def trained_weights(self) -> tuple[Tensor | None, ...]:
-        """The weights as `trains_as` takes them."""
-        if not self.guided:
-            return self.factors()
-        weight = self.merge() if self.shared_merge is None else self.shared_merge
-        return Matrix(weight, self.bias)
+    def trains_alone(self) -> bool:
+        """Whether a training pass is `operation` alone, without a guide or a merged weight."""
+        return not (self.crossover_tokens or self.guided)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.crossover_tokens and self._merge_serves(x):
@@ -172,11 +161,8 @@ class DenseProjection(Projection, kind="dense"):
         return self.weight
 
     @property
-    def trains_as(self) -> type[Operation[Any]]:
-        return Dense
-
-    def trained_weights(self) -> Matrix:
-        return Matrix(self.weight, self.bias)
+    def trains_alone(self) -> bool:
+        return False  # It is no `operation`.
 
     def premerge(self, crossover_tokens: int) -> None:
         """Nothing to merge."""
@@ -259,11 +245,10 @@ class FeedForward(nn.Module):
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and suits(x):
-            operation = self.fc1.trains_as
-            if operation is not None and operation is self.fc2.trains_as:
-                first, second = self.fc1.trained_weights(), self.fc2.trained_weights()
-                return feed_forward(operation, x, first, second, self.activation)
+        alone = self.training and self.fc1.trains_alone and self.fc2.trains_alone
+        if alone and suits(x):
+            first, second = self.fc1.factors(), self.fc2.factors()
+            return feed_forward(self.fc1.operation, x, first, second, self.activation)
         # The bias is already there: a product adds it at no cost.
         return self.fc2(bias_activation(self.fc1(x), None, self.activation))
 

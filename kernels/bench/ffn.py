@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kernels.activation import activate
 from kernels.bench import plain
 from kernels.bench.pairing import Side
+from kernels.bias_activation import bias_activation
 from kernels.block_dense import BlockDense
 from kernels.block_shuffle import BlockShuffle
-from kernels.dense import Dense, Matrix
-from kernels.factored import Factored, Factors
+from kernels.factored import Factors, Operation
 from kernels.feed_forward import feed_forward, suits
-from kernels.self_guided import merge, self_guided
+from kernels.self_guided import self_guided
 
 Kind = Literal["dense", "lowrank", "blockdense", "blockshuffle"]
 STRUCTURED: tuple[Kind, ...] = ("lowrank", "blockdense", "blockshuffle")
@@ -37,11 +36,18 @@ PLAIN: dict[Kind, Product] = {
     "blockdense": plain.block_dense,
     "blockshuffle": plain.block_shuffle,
 }
-OPERATIONS: dict[Kind, type[Factored]] = {
+OPERATIONS: dict[Kind, type[Operation]] = {
     "lowrank": BlockDense,
     "blockdense": BlockDense,
     "blockshuffle": BlockShuffle,
 }
+
+
+class Matrix(NamedTuple):
+    """The weights of a dense projection, (m, n) and (m,)."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,26 +102,15 @@ class FFN:
 
     def fast(self, x: Tensor) -> Tensor:
         """As a training step of the platform does it."""
-        if not (torch.is_grad_enabled() and suits(x)):
-            fc1, fc2 = map(self._projection, (0, 1))
-            return fc2(activate(fc1(x), "gelu"))
-        if self.matrices:
-            first, second = map(self._matrix, (0, 1))
-            return feed_forward(Dense, x, first, second, "gelu")
-        fc1, fc2 = self.factors
-        return feed_forward(OPERATIONS[self.layer.kind], x, fc1, fc2, "gelu")
+        if torch.is_grad_enabled() and suits(x) and not self.matrices:
+            first, second = self.factors
+            return feed_forward(OPERATIONS[self.layer.kind], x, first, second, "gelu")
+        fc1, fc2 = map(self._projection, (0, 1))
+        return fc2(bias_activation(fc1(x), None, "gelu"))
 
     def plain(self, x: Tensor) -> Tensor:
         """As the paper's public code does it."""
         return self._plainly(F.gelu(self._plainly(x, 0)), 1)
-
-    def _matrix(self, index: int) -> Matrix:
-        """The dense matrix of a projection, the guide merged with the factors if there are any."""
-        matrix = self.matrices[index]
-        if not self.factors:
-            return matrix
-        operation, factors = OPERATIONS[self.layer.kind], self.factors[index]
-        return matrix._replace(weight=merge(operation, matrix.weight, self.share, factors))
 
     def _projection(self, index: int) -> Callable[[Tensor], Tensor]:
         if not self.factors:

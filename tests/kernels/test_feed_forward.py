@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from kernels import feed_forward, switches
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle
-from kernels.dense import Dense, Matrix
 from kernels.factored import Factors, Operation
 from tests.kernels.checks import LAYOUTS, errors
 from tests.kernels.operations import BLOCK_DENSE, BLOCK_SHUFFLE
@@ -134,45 +133,6 @@ def test_float32_errs_by_rounding_only(
         )
     )
     assert max(errors(found, wanted).values()) <= 2e-6
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("batch", "dtype", "limit"),
-    [((), torch.float64, 1e-12), ((3, 5), torch.float64, 1e-12), ((7, 31), torch.float32, 2e-6)],
-)
-def test_of_dense_matrices(
-    batch: tuple[int, ...], dtype: torch.dtype, limit: float, bias: bool, activation: str
-) -> None:
-    n, hidden = 9, 15
-    wide = 2 * hidden if activation == "swiglu" else hidden
-    first = Matrix(torch.randn(wide, n), torch.randn(wide) if bias else None)
-    second = Matrix(torch.randn(n, hidden), torch.randn(n) if bias else None)
-    x, direction = torch.randn(*batch, n), torch.randn(*batch, n)
-
-    def composed(x: Tensor, first: Matrix, second: Matrix) -> Tensor:
-        z = F.linear(x, *first)
-        if activation == "swiglu":
-            return F.linear(F.silu(z[..., :hidden]) * z[..., hidden:], *second)
-        approximate = "tanh" if activation == "gelu_tanh" else "none"
-        return F.linear(F.gelu(z, approximate=approximate), *second)
-
-    def fused(x: Tensor, first: Matrix, second: Matrix) -> Tensor:
-        return feed_forward.feed_forward(Dense, x, first, second, activation)
-
-    def results(function: Callable[..., Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-        tensors = [
-            None if t is None else t.to(dtype, copy=True).requires_grad_()
-            for t in (x, *first, *second)
-        ]
-        y = function(tensors[0], Matrix(*tensors[1:3]), Matrix(*tensors[3:]))  # type: ignore[arg-type]  # only biases are None
-        there = [t for t in tensors if t is not None]
-        grads = torch.autograd.grad(y, there, direction.to(dtype))
-        return {str(i): t.detach().double() for i, t in enumerate((y, *grads))}
-
-    found, wanted = results(fused, dtype), results(composed, torch.float64)
-    assert max(errors(found, wanted).values()) < limit
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

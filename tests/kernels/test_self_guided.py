@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernels import self_guided, switches
 from kernels.block_dense import BlockDense
 from kernels.block_shuffle import BlockShuffle
-from kernels.factored import Factored, Factors
+from kernels.factored import Factors, Operation
 from tests.kernels.checks import LAYOUTS, contiguous, errors
 from tests.kernels.operations import BLOCK_DENSE, Case, dense_case, shuffle_case
 
@@ -32,14 +32,14 @@ CASES = [
 ]
 LARGE = [dense_case(128, 512, 84, 4), dense_case(512, 128, 84, 1), shuffle_case(128, 512, 4)]
 FEW, MANY = (2, 1), (7, 31)
-Function = Callable[[type[Factored], Tensor, Tensor, Tensor, Factors], Tensor]
+Function = Callable[[type[Operation], Tensor, Tensor, Tensor, Factors], Tensor]
 
 
 def over(*cases: Case) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=str)
 
 
-def operation(case: Case) -> type[Factored]:
+def operation(case: Case) -> type[Operation]:
     return BlockDense if case.kind is BLOCK_DENSE else BlockShuffle
 
 
