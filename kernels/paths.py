@@ -11,6 +11,7 @@ from kernels.attention import FLASH_CAPABILITY, HAS_FLASH
 
 # Kernels of their own on CUDA, in Triton.
 TRITON = ("bias_activation", "cross_entropy")
+CPU_ONLY = ("feed_forward", "gemm", "rotary")
 
 
 def kernel_path(device: torch.device) -> str:
@@ -26,7 +27,7 @@ def kernel_path(device: torch.device) -> str:
     found = {
         name: _path(name, device) if switches.fast(name) else switches.REFERENCE
         for name in switches.OPERATIONS
-        if cpu or name not in ("feed_forward", "gemm")  # Both are the CPU's alone.
+        if cpu or name not in CPU_ONLY
     }
     if cpu:
         found["gemm"] = gemm.library()

@@ -21,6 +21,7 @@ OPERATIONS = (
     "cross_entropy",
     "feed_forward",
     "gemm",
+    "rotary",
     "self_guided",
 )
 REFERENCE = "reference"

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from study.display.overview import Overview
 from study.display.tables import (
+    MANY_POINTS,
     STYLES,
     duration,
     hours_text,
@@ -29,8 +30,7 @@ from study.plan import Point, Study
 from study.tuning.front import fronts_table, print_fronts
 from workloads.record import Result, Row
 
-# Above so many points, `plan` lists the first, and `status` those that want attention only.
-MANY_POINTS = 200
+# What is left out of the table of a large study.
 UNREMARKABLE = {"finished", "queued"}
 
 

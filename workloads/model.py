@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kernels.attention import attention
 from kernels.cross_entropy import Reduction, linear_cross_entropy
+from kernels.rotary import rotary
 from workloads.config import FFNConfig, ModelConfig
 from workloads.ffn import INIT_STD, DenseProjection, FeedForward, Projection
 from workloads.flops import layer_ffns
@@ -47,7 +48,7 @@ class Attention(nn.Module):
             for part in self.qkv_linear(x).split(self.sizes, dim=-1)
         )  # each (batch, heads, time, head_dim)
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
+            query, key = rotary(query, rotation), rotary(key, rotation)
         mask = None
         if cache is not None:
             key, value, mask = cache.extend(key, value)
@@ -203,14 +204,3 @@ def rope_rotation(
     position = torch.arange(block_size, dtype=torch.float64) / interpolation
     angle = position[:, None] * frequency
     return torch.stack([angle.cos(), angle.sin()]).repeat(1, 1, 2).float()
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each feature pair (i, i + head_dim/2) of x (..., time, head_dim) by its angle.
-
-    In the precision of `rotation`, fp32: angles of distant positions are lost in bf16.
-    """
-    cosine, sine = rotation
-    precise = x.to(rotation.dtype)
-    first, second = precise.chunk(2, dim=-1)
-    return (precise * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)

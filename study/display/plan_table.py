@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from study.display.tables import (
+    MANY_POINTS,
     count,
     duration,
     hours_text,
@@ -36,7 +37,7 @@ def print_plan(
         *(["cost"] if paid else []),
         *("here", "state"),
     )
-    for point in study.points:
+    for point in study.points[:MANY_POINTS]:
         price = prices[point.id]
         table.add_row(
             point.id,
@@ -53,7 +54,9 @@ def print_plan(
         )
     if study.points:
         print_whole(console, table)
+    more = len(study.points) - MANY_POINTS
     lines = [
+        *([f"... and {more:,} points more; --json lists all."] if more > 0 else []),
         *_work(study, states, seconds, basis),
         *_gpus(study, list(prices.values())),
         *_misfits(study, prices),

@@ -7,6 +7,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+# Above so many points, `plan` lists the first, and `status` those that want attention only.
+MANY_POINTS = 200
 STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
 
 

@@ -97,7 +97,7 @@ def test_the_paths_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernels.paths.find_spec", lambda name: name in installed or None)
     monkeypatch.setattr("kernels.paths._flash_serves", lambda device: "flash-attn" in installed)
     found = paths(CUDA)
-    assert set(OPERATIONS) - set(found) == {"gemm", "feed_forward"}
+    assert set(OPERATIONS) - set(found) == {"gemm", "feed_forward", "rotary"}
     assert (found["attention"], found["cross_entropy"]) == ("flash", "triton")
     assert found["block_dense"] == "torch"
     installed.clear()

@@ -108,7 +108,7 @@ def test_study_stops_when_its_gpu_hours_are_spent(
     spec.write_text(f"{text}hardware: {{accelerator: h100}}\nmax_gpu_hours: 0.001\n")
     stopped = study_cli("run", spec, "--runs", runs_dir, check=False)
     assert stopped.returncode == 1, stopped.stderr
-    assert "max_gpu_hours: 0.001: 0.00" in stopped.stderr
+    assert "max_gpu_hours = 0.001: 0.00" in stopped.stderr
     assert "GPU-hours are spent; raise it to go on" in stopped.stderr
     (record,) = records_of(runs_dir, "hours").values()
     assert record.status == "interrupted" and record.metrics["train_seconds"] >= 3.6

@@ -9,8 +9,9 @@ import scipy.special
 import torch
 from torch import Tensor, nn
 
+from kernels.rotary import rotary
 from workloads.config import FFNConfig, ModelConfig
-from workloads.model import Attention, Transformer, rope_rotation, rotate
+from workloads.model import Attention, Transformer, rope_rotation
 
 STRUCTURES = [
     FFNConfig(),
@@ -166,7 +167,7 @@ def test_the_gradient_is_the_slope_of_the_second_implementation(ffn: FFNConfig) 
 @pytest.mark.parametrize(("time", "size", "base"), [(7, 6, 10_000.0), (1024, 128, 10_000.0)])
 def test_rotation_is_a_complex_phase(time: int, size: int, base: float) -> None:
     x = torch.randn(3, time, size, dtype=torch.float64)
-    found = rotate(x, rope_rotation(time, size, base).double())
+    found = rotary(x, rope_rotation(time, size, base).double())
     expected = np.stack([turned(row, base) for row in x.numpy()])
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-6)
 
@@ -174,8 +175,8 @@ def test_rotation_is_a_complex_phase(time: int, size: int, base: float) -> None:
 def test_rotation_depends_on_the_distance_alone() -> None:
     rotation = rope_rotation(40, 10, 10_000.0).double()
     query, key = torch.randn(2, 1, 10, dtype=torch.float64)
-    turned_query = rotate(query.expand(40, 10), rotation)
-    turned_key = rotate(key.expand(40, 10), rotation)
+    turned_query = rotary(query.expand(40, 10), rotation)
+    turned_key = rotary(key.expand(40, 10), rotation)
     scores = turned_query @ turned_key.T
     for distance in range(-39, 40):
         diagonal = scores.diagonal(distance)

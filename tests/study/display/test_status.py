@@ -12,9 +12,11 @@ from scipy import stats
 
 from study import plan
 from study.display.overview import Overview
+from study.display.plan_table import print_plan
+from study.display.tables import MANY_POINTS
 from study.ledger import Record
 from study.plan import Study
-from study.status import MANY_POINTS, print_status, watch
+from study.status import print_status, watch
 
 GRID = """\
 study: made-up
@@ -150,3 +152,15 @@ def test_gpu_hours_and_money_against_the_plan(tmp_path: Path) -> None:
     assert numbers["planned_cost"] == pytest.approx(3 * planned)
     assert f"{look.gpu_hours:.4g} of about <0.01 GPU-hours, cap 5; " in shown(look)
     assert f"cap 5; {3 * look.gpu_hours:.2f} of <0.01 USD" in shown(look)
+
+
+def test_plan_of_a_large_study_lists_the_first_points(tmp_path: Path) -> None:
+    study = made_up(tmp_path, seeds=MANY_POINTS // 8 + 1)
+    states = {point.id: "queued" for point in study.points}
+    out = io.StringIO()
+    print_plan(Console(file=out, width=300), study, states, {}, "nothing")
+    shown, hidden = study.points[:MANY_POINTS], study.points[MANY_POINTS:]
+    assert all(point.id in out.getvalue() for point in shown)
+    assert not any(point.id in out.getvalue() for point in hidden)
+    assert f"... and {len(hidden)} points more; --json lists all." in out.getvalue()
+    assert f"{len(study.points)} points, " in out.getvalue()
