@@ -111,7 +111,7 @@ def hardware_flops_at(config: RunConfig, step: int) -> int:
     the tokens through one dense product, and is merged once a step from its guide and its factors
     (`kernels.self_guided`); the merges that further workers repeat, or the micro-batches of shards,
     are not counted. And `activation_checkpointing` computes the forward pass of its layers again,
-    where torch may leave out a layer's last product.
+    but for the product that ends a dense FFN, which the backward pass does not need.
     """
     model, guided = config.model, min(step, config.guided_steps)
     draws = _draws_per_2_steps(model) * guided  # Twice the steps in which a guide runs.
@@ -163,13 +163,15 @@ def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:
     """FLOPs per token of the forward passes computed again in `step` steps, summed over steps;
     `draws` is twice the number of those in which a guide runs."""
     model, every = config.model, config.runtime.activation_checkpointing
-    dense = ffn_weights(model, FFNConfig())
+    dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
     total = 0
     for ffn in layer_ffns(model)[::every] if every else []:
         structured = ffn_weights(model, ffn)
         total += 2 * step * (_attention_multiply_adds(model, "paper") + structured)
-        if model.guide and ffn.kind != "dense":
-            total += draws * (dense - structured if fast("self_guided") else dense)
+        if ffn.kind == "dense":
+            total -= 2 * step * n * m
+        elif model.guide:
+            total += draws * (dense - n * m - structured if fast("self_guided") else dense)
     return total
 
 

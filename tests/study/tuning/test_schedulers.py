@@ -86,6 +86,7 @@ def row_at(study: Study, index: int, share: float, loss: float) -> dict[str, flo
         "tokens": share * point.config.tokens,
         "train_flops": share * point.train_flops,
         "executed_flops": share * point.train_flops,
+        "hardware_flops": share * point.train_flops,
         "train_seconds": 1.0,
         "val_loss": loss,
         "bits_per_byte": loss,
