@@ -32,11 +32,11 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def checkout() -> dict[str, Any]:
-    """The commit that this code is of, and whether files differ from it; None outside of git."""
-    return {
-        "commit": _output("git", "-C", str(KERNELS), "rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_output("git", "-C", str(KERNELS), "status", "--porcelain")),
-    }
+    """The commit that this code is of, and whether files differ from it, but for those that a
+    benchmark appends to; None outside of git."""
+    git = ("git", "-C", str(KERNELS))
+    changes = _output(*git, "status", "--porcelain", "--", ":/", ":(exclude)bench/results")
+    return {"commit": _output(*git, "rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
 
 
 def source_hash(folder: Path = KERNELS) -> str:

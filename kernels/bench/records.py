@@ -75,7 +75,7 @@ def shown(record: dict[str, Any]) -> str:
     ratio = record["ratio"]
     spread = f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
     verdict = "held" if record["held"] else "missed"
-    return f"{record['claim']:<32}{spread:<22}gate {record['gate']:.2f}  {verdict}"
+    return f"{record['claim']:<34}{spread:<22}gate {record['gate']:.2f}  {verdict}"
 
 
 def file_of(device: torch.device) -> Path:

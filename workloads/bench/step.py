@@ -45,7 +45,8 @@ def pair(claim: Claim, device: torch.device, onednn: bool) -> Pair:
 
 def _recipe(task: StepTask) -> Recipe:
     fraction = None if task.kind == "dense" else task.share
-    guide = GuideChoice(ratio=1.0) if task.guided else None
+    # Every guide in every step: what is drawn otherwise would be another step each time.
+    guide = GuideChoice(ratio=1.0, reduce_flops=False) if task.guided else None
     ffn = FFNChoice(kind=task.kind, fraction=fraction)
     return Recipe(preset=task.preset, ffn=ffn, guide=guide)
 
