@@ -87,9 +87,7 @@ class Study:
 
     @property
     def gpus_per_point(self) -> int:
-        """GPUs that one point occupies while it trains."""
-        resources = self.spec.value.resources
-        return max(1, resources.num_workers) * resources.gpus_per_worker
+        return self.spec.value.resources.gpus_per_point
 
     def gpu_hours(self, train_seconds: Iterable[float]) -> float:
         """What points that have trained for so long each have taken of GPUs."""

@@ -51,6 +51,11 @@ class Resources(Config):
     accelerator_type: str | None = None
     """The GPU model to train on, as Ray names it (A100, H100, H200); left out, any."""
 
+    @property
+    def gpus_per_point(self) -> int:
+        """GPUs that one point occupies while it trains."""
+        return max(1, self.num_workers) * self.gpus_per_worker
+
     @model_validator(mode="after")
     def _has_the_gpu_it_names(self) -> Self:
         if self.accelerator_type and not self.gpus_per_worker:
@@ -100,7 +105,7 @@ class StudySpec(Config):
 
     @model_validator(mode="after")
     def _plans_for_the_gpus_it_trains_on(self) -> Self:
-        gpus = max(1, self.resources.num_workers) * self.resources.gpus_per_worker
+        gpus = self.resources.gpus_per_point
         if self.hardware and gpus and self.hardware.gpus != gpus:
             raise ValueError(
                 f"hardware.gpus {self.hardware.gpus} is not what resources give a point, {gpus} "
