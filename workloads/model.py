@@ -23,17 +23,20 @@ class Attention(nn.Module):
     """Causal attention with grouped queries; (batch, time, hidden_dim) to the same.
 
     `qkv_linear` makes the queries of all heads, then the keys, then the values. With a cache, the
-    queries also see the earlier tokens that it keeps.
+    queries also see the earlier tokens that it keeps. `rotation` is (2, time, head_dim), or
+    (2, batch, time, head_dim) where rows differ in their positions.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.sizes = [config.attn_dim, config.kv_dim, config.kv_dim]
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim = config.head_dim
         self.scale = config.head_dim**-0.5
         if config.inverse_layer_scale:
             self.scale /= layer + 1
-        self.qkv_linear = nn.Linear(config.hidden_dim, sum(self.sizes), bias=config.bias)
+        self.qkv_linear = nn.Linear(
+            config.hidden_dim, config.attn_dim + 2 * config.kv_dim, bias=config.bias
+        )
         self.o_linear = nn.Linear(config.attn_dim, config.hidden_dim, bias=config.bias)
         for linear in (self.qkv_linear, self.o_linear):
             nn.init.normal_(linear.weight, std=INIT_STD)
@@ -43,12 +46,13 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
     ) -> Tensor:
-        query, key, value = (
-            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for part in self.qkv_linear(x).split(self.sizes, dim=-1)
-        )  # each (batch, heads, time, head_dim)
+        heads = self.qkv_linear(x).unflatten(-1, (-1, self.head_dim))
+        turning, value = heads.split([self.num_heads + self.num_kv_heads, self.num_kv_heads], -2)
         if rotation is not None:
-            query, key = rotary(query, rotation), rotary(key, rotation)
+            turning = rotary(turning, rotation.unsqueeze(-2))  # The same for all heads.
+        query, key = turning.split([self.num_heads, self.num_kv_heads], -2)
+        # Each (batch, heads, time, head_dim).
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         mask = None
         if cache is not None:
             key, value, mask = cache.extend(key, value)
@@ -129,8 +133,7 @@ class Transformer(nn.Module):
         if self.wpe is not None:
             x = x + self.wpe.weight[positions]
         x = self.dropout(x)
-        # The same for all heads: (2, 1, time, head_dim), with a cache (2, batch, 1, ...).
-        rotation = None if self.rotation is None else self.rotation[:, positions].unsqueeze(-3)
+        rotation = None if self.rotation is None else self.rotation[:, positions]
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, None if cache is None else cache.layer(index))
         return x

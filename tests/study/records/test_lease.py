@@ -98,7 +98,8 @@ def test_run_refuses_a_study_that_another_folder_s_driver_holds(tmp_path: Path) 
     study = plan.load(spec, tmp_path / "runs")
     client = MlflowClient(ledger.tracking_uri(study.runs_dir))
     tags = {"role": "study", "study": "leased"}
-    run_id = client.create_run(client.create_experiment("leased"), tags=tags).info.run_id
+    experiment = client.create_experiment("leased", (tmp_path / "artifacts").as_uri())
+    run_id = client.create_run(experiment, tags=tags).info.run_id
     put((client, run_id), elsewhere(seconds_ago=5))
     done = study_cli("run", spec, "--runs", tmp_path / "runs", check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
