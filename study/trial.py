@@ -91,16 +91,16 @@ def _train(task: Task, report: Callable[[Row], None]) -> None:
     # The sum over threads depends on their number: fix it, so that numbers repeat.
     torch.set_num_threads(task.resources.cpus_per_worker)
     admit = admission(task.run_dir.parent, task.run_dir, task.max_total_flops)
-    try:
-        with Leaving(task.stop_file) as leaving:
+    with Leaving(task.stop_file) as leaving:
+        try:
             train(
                 *(task.run, open_dataset(task.dataset_dir), task.run_dir),
                 *(partial(leaving.deliver, report), admit, leaving.asked),
             )
-    except Refused as error:  # and to try again would not help
-        causes.leave(task.run_dir, str(error))
-    except Exception as error:
-        if isinstance(error, Preempted) and task.stop_file.exists():
-            return
-        causes.leave(task.run_dir, causes.describe(error))
-        raise
+        except Refused as error:  # and to try again would not help
+            causes.leave(task.run_dir, str(error))
+        except Exception as error:
+            if isinstance(error, Preempted) and task.stop_file.exists():
+                return
+            causes.leave(task.run_dir, causes.describe(error))
+            raise

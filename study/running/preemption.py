@@ -2,13 +2,17 @@
 
 The driver leaves a file in the study's directory, which every trainer sees at its next step,
 wherever it runs. A trainer that is told so itself (SIGTERM, as a node that is taken away sends it)
-saves likewise: Ray answers the signal by leaving the interpreter, and this holds it until the
-training thread is done, which must not wait meanwhile for someone to fetch its last report.
+saves likewise, and then lets Ray have the signal. Ray leaves the interpreter, or where the signal
+meets it between two statements of its own, aborts (a failed check of its 2.60). Where it leaves for
+another reason, that too waits for the training thread, which must not wait meanwhile for someone
+to fetch its last report.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from workloads.record import Row
 
@@ -58,16 +63,26 @@ class Leaving:
         self._news = threading.Event()
 
     def __enter__(self) -> Leaving:
+        _deferred.trainer = self
         atexit.register(self._hold)
+        ctypes.pythonapi.Py_AddPendingCall(_defer_signals, None)
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._left.set()
         atexit.unregister(self._hold)
+        _deferred.trainer = None
+        if _deferred.came:
+            _deferred.came = False
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    def _hold(self) -> None:
+    def leave(self) -> None:
+        """Tell the trainer to save and leave."""
         self._exiting.set()
         self._news.set()
+
+    def _hold(self) -> None:
+        self.leave()
         self._left.wait(SAVING_SECONDS)
 
     def asked(self) -> bool:
@@ -101,3 +116,36 @@ class Leaving:
         except Exception:  # Ray may be told to exit, and fail to report, before this process is
             if not self._exiting.wait(EXIT_SECONDS):
                 raise
+
+
+class _Deferred:
+    """SIGTERM, kept from the process's own handler while there is a trainer."""
+
+    trainer: Leaving | None = None
+    came = False
+    handler: Any = None
+
+    def take(self) -> None:
+        """From now on answer the signal; only the main thread may say so."""
+        if self.handler is None:
+            self.handler = signal.signal(signal.SIGTERM, self._answer)
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        if self.trainer is not None:
+            self.came = True
+            self.trainer.leave()
+        elif callable(self.handler):
+            self.handler(number, frame)
+        else:  # None, or what the system does.
+            signal.signal(number, self.handler or signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
+_deferred = _Deferred()
+
+
+# Ray trains in another thread than the main one, which calls this at its next statement.
+@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+def _defer_signals(_: None) -> int:
+    _deferred.take()
+    return 0

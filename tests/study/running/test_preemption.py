@@ -50,6 +50,40 @@ def test_exit_waits_for_the_trainer_and_not_for_its_report(tmp_path: Path, repor
     assert (tmp_path / "saved").read_text() == "asked to leave: True"
 
 
+# A process that does not survive the signal, as Ray's does not at some moments.
+FRAGILE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from study.running.preemption import Leaving
+
+folder = Path(sys.argv[1])
+
+def train():
+    with Leaving(folder / "stop") as leaving:
+        while signal.getsignal(signal.SIGTERM) is die:
+            time.sleep(0.01)
+        (folder / "training").touch()
+        while not leaving.asked():
+            time.sleep(0.01)
+        (folder / "saved").touch()
+
+def die(number, frame):
+    os._exit(3 if (folder / "saved").exists() else 4)
+
+signal.signal(signal.SIGTERM, die)
+threading.Thread(target=train, daemon=True).start()
+while True:
+    time.sleep(0.01)
+"""
+
+
+def test_the_process_has_the_signal_once_the_trainer_has_saved(tmp_path: Path) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", FRAGILE, str(tmp_path)], cwd=ROOT)
+    wait_for(lambda: (tmp_path / "training").exists())
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 3
+
+
 def test_report_is_delivered_before_the_trainer_goes_on(tmp_path: Path) -> None:
     rows = []
     with Leaving(tmp_path / "stop") as leaving:
