@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels import switches
 from kernels.activation import activate, gradient_into
-from kernels.once import refuse_second_derivatives
+from kernels.registered import Differentiable, Opaque
 
 IN_TRITON = (torch.float32, torch.bfloat16)  # On CUDA; the rest of types take the way of CPUs.
 
@@ -27,7 +27,7 @@ def bias_activation(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     """
     if torch.compiler.is_compiling() or not switches.fast("bias_activation"):
         return definition(z, bias, activation)
-    return _BiasActivation.apply(z, bias, activation)
+    return BIASED(z, bias, activation)
 
 
 def definition(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
@@ -35,33 +35,58 @@ def definition(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     return activate(_biased(z, bias), activation)
 
 
-class _BiasActivation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-        ctx.activation = activation
-        ctx.save_for_backward(z, bias)
-        if _in_triton(z):
-            from kernels.cuda.bias_activation import activate_rows  # Only here is Triton needed.
+def _activate(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    if _in_triton(z):
+        from kernels.cuda.bias_activation import activate_rows  # Only here is Triton needed.
 
-            return activate_rows(z, bias, activation)
-        return activate(_biased(z, bias), activation)
+        return activate_rows(z, bias, activation)
+    return activate(_biased(z, bias), activation)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        refuse_second_derivatives()
-        z, bias = ctx.saved_tensors
-        if _in_triton(z):
-            from kernels.cuda.bias_activation import differentiate_rows
 
-            return *differentiate_rows(grads[0], z, bias, ctx.activation), None
+def _empty(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    h = activate(_biased(z, bias), activation)
+    return h.new_empty(h.shape) if _in_triton(z) else h
+
+
+def _differentiate(
+    d_h: Tensor, z: Tensor, bias: Tensor | None, activation: str, for_bias: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of z and of the bias, which is empty where it is not asked for."""
+    if _in_triton(z):
+        from kernels.cuda.bias_activation import differentiate_rows
+
+        d_z, d_bias = differentiate_rows(d_h, z, bias, activation)
+    else:
         biased = _biased(z, bias)
-        d_z = torch.empty_like(biased)
-        gradient_into(d_z, grads[0], biased, ctx.activation)
-        if bias is None or not ctx.needs_input_grad[1]:
-            return d_z, None, None
-        precise = torch.promote_types(d_z.dtype, torch.float32)
-        d_bias = d_z.reshape(-1, len(bias)).sum(0, dtype=precise)
-        return d_z, d_bias.to(bias.dtype), None
+        d_z, d_bias = torch.empty_like(biased), None
+        gradient_into(d_z, d_h, biased, activation)
+        if bias is not None and for_bias:
+            precise = torch.promote_types(d_z.dtype, torch.float32)
+            d_bias = d_z.reshape(-1, len(bias)).sum(0, dtype=precise).to(bias.dtype)
+    return d_z, d_z.new_empty(0) if d_bias is None or not for_bias else d_bias
+
+
+def _empty_gradients(
+    d_h: Tensor, z: Tensor, bias: Tensor | None, activation: str, for_bias: bool
+) -> tuple[Tensor, Tensor]:
+    d_z = z.new_empty(z.shape) if _in_triton(z) else torch.empty_like(_biased(z, bias))
+    return d_z, z.new_empty(0) if bias is None or not for_bias else torch.empty_like(bias)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, str], output: Tensor) -> None:
+    z, bias, ctx.activation = inputs
+    ctx.save_for_backward(z, bias)
+
+
+def _backward(ctx: Any, d_h: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    z, bias = ctx.saved_tensors
+    for_bias = bias is not None and ctx.needs_input_grad[1]
+    d_z, d_bias = GRADIENTS(d_h, z, bias, ctx.activation, for_bias)
+    return d_z, d_bias if for_bias else None, None
+
+
+GRADIENTS = Opaque("bias_activation_backward", _differentiate, _empty_gradients)
+BIASED = Differentiable("bias_activation", _activate, _empty, _save, _backward)
 
 
 def _biased(z: Tensor, bias: Tensor | None) -> Tensor:

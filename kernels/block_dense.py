@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kernels.factored import Factors, multiply_blocks, product
+from kernels.factored import Factors, Product, multiply_blocks
 from kernels.switches import fast
 
 
@@ -21,10 +21,11 @@ def block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
     Under autocast the products are in its dtype. Any layout of x is right; those that need no
     copy have rows or columns without gaps.
     """
-    # A compiler fuses what it can see; it cannot see into `out=`.
-    if torch.compiler.is_compiling() or not fast("block_dense"):
+    # On a CPU a compiler fuses what it can see; it cannot see into `out=`.
+    compiling = torch.compiler.is_compiling() and not x.is_cuda
+    if compiling or not fast("block_dense"):
         return definition(x, v, u, bias)
-    return product(BlockDense, x, Factors(v, u, bias))
+    return PRODUCT(x, Factors(v, u, bias))
 
 
 def definition(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -74,6 +75,9 @@ class BlockDense:
     def dense(v: Tensor, u: Tensor) -> Tensor:
         # Block b of V meets b-th runs of U's columns, and makes the b-th run of the product's.
         return torch.einsum("mbr,bri->mbi", u.unflatten(1, (len(v), -1)), v).flatten(1)
+
+
+PRODUCT = Product("block_dense", BlockDense)
 
 
 def _slices(rows: Tensor, v: Tensor) -> Tensor:

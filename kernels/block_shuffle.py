@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.factored import Factors, multiply_blocks, product
+from kernels.factored import Factors, Product, multiply_blocks
 from kernels.switches import fast
 
 
@@ -22,10 +22,11 @@ def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tenso
     alone (GELU, dropout) keeps that layout, and a second `block_shuffle` takes it without a copy.
     Otherwise it is contiguous. The gradient of x has the layout of x.
     """
-    # A compiler fuses the shuffles itself; it cannot see into `out=`.
-    if torch.compiler.is_compiling() or not fast("block_shuffle"):
+    # On a CPU a compiler fuses the shuffles itself; it cannot see into `out=`.
+    compiling = torch.compiler.is_compiling() and not x.is_cuda
+    if compiling or not fast("block_shuffle"):
         return definition(x, v, u, bias)
-    return product(BlockShuffle, x, Factors(v, u, bias))
+    return PRODUCT(x, Factors(v, u, bias))
 
 
 def definition(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
@@ -89,6 +90,9 @@ class BlockShuffle:
         # shares k/B^2 features, and makes a product of its own.
         shares = u.unflatten(2, (blocks, -1)), v.unflatten(1, (-1, blocks))
         return torch.einsum("lsbt,btli->slbi", *shares).flatten(2).flatten(0, 1)
+
+
+PRODUCT = Product("block_shuffle", BlockShuffle)
 
 
 def _cut(activations: Tensor, v: Tensor) -> Tensor:

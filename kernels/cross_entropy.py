@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels import switches
-from kernels.once import refuse_second_derivatives
+from kernels.registered import Differentiable
 
 IGNORED = -100
 # The logits of one chunk. On a CPU they stay in the cache; a GPU needs rows enough to be busy.
@@ -50,7 +50,7 @@ def linear_cross_entropy(
     grads = torch.is_grad_enabled()
     needed = grads and features.requires_grad, grads and weight.requires_grad
     arguments = tokens, weight, targets, ignore_index, _product_dtype(features), *needed
-    total = summed_op(*arguments)[0] if on_cuda else _Sum.apply(*arguments)
+    total, *_ = SUM(*arguments)
     if reduction == "sum":
         return total
     count = (targets != ignore_index).sum()
@@ -88,9 +88,9 @@ def summed(
     Products are in `dtype`. A gradient that is not asked for is empty.
     """
     x, w = features.to(dtype), weight.to(dtype)
-    total = x.new_zeros((), dtype=_precise(dtype))
-    d_x = x.new_empty(x.shape if for_features else (0,))
-    d_w = x.new_zeros(w.shape if for_weight else (0,), dtype=_precise(dtype))
+    total, d_x, d_w = _empty(x, w, targets, ignore_index, dtype, for_features, for_weight)
+    total.zero_()
+    d_w.zero_()
     size, rows = _chunk_tokens(x, len(w)), _rows_of(x)
     logits = x.new_empty(size, len(w))
     with torch.autocast(x.device.type, enabled=False):
@@ -108,51 +108,30 @@ def summed(
     return total, d_x, d_w
 
 
-class _Sum(torch.autograd.Function):
-    """The summed loss; for CPUs, where what runs inside is seen by counters and fake tensors."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, *options: Any) -> Tensor:
-        total, d_features, d_weight = summed(features, weight, *options)
-        _save(ctx, features, weight, options, d_features, d_weight)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _scaled(ctx, grads[0])
-
-
-summed_op = torch.library.custom_op("kernels::linear_cross_entropy", summed, mutates_args=())
-summed_op.register_fake(
-    lambda features, weight, targets, ignore_index, dtype, for_features, for_weight: (
-        features.new_empty((), dtype=_precise(dtype)),
-        features.new_empty(features.shape if for_features else (0,), dtype=dtype),
-        features.new_empty(weight.shape if for_weight else (0,), dtype=_precise(dtype)),
-    )
-)
+def _empty(
+    features: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    dtype: torch.dtype,
+    for_features: bool,
+    for_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Memory for what `summed` returns."""
+    precise = _precise(dtype)
+    d_features = features.new_empty(features.shape if for_features else (0,), dtype=dtype)
+    d_weight = features.new_empty(weight.shape if for_weight else (0,), dtype=precise)
+    return features.new_empty((), dtype=precise), d_features, d_weight
 
 
-def _set_up(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    features, weight, *options = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)  # Zeros in place of the gradients of gradients.
-    _save(ctx, features, weight, options, *output[1:])
-
-
-summed_op.register_autograd(lambda ctx, *grads: _scaled(ctx, grads[0]), setup_context=_set_up)
-
-
-def _save(
-    ctx: Any, features: Tensor, weight: Tensor, options: Any, d_features: Tensor, d_weight: Tensor
-) -> None:
-    *_, ctx.for_features, ctx.for_weight = options
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, weight, *_, ctx.for_features, ctx.for_weight = inputs
     ctx.dtypes = features.dtype, weight.dtype
-    ctx.save_for_backward(d_features, d_weight)
+    ctx.save_for_backward(*output[1:])
 
 
 def _scaled(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """The saved gradients times that of the sum; None where they were not asked for."""
-    refuse_second_derivatives()
     d_features, d_weight = ctx.saved_tensors
     features_dtype, weight_dtype = ctx.dtypes
     return (
@@ -160,6 +139,9 @@ def _scaled(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (d_weight * grad).to(weight_dtype) if ctx.for_weight else None,
         *[None] * 5,
     )
+
+
+SUM = Differentiable("linear_cross_entropy", summed, _empty, _save, _scaled)
 
 
 def rows_in_torch(logits: Tensor, targets: Tensor, ignore_index: int, gradient: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """What the products of two factors share: y = U V x + b for structured U and V.
 
 An operation (`BlockDense`, `BlockShuffle`) multiplies into memory it is given, in the layout of
-activations that it works in. `product` makes one layer of it; `kernels.feed_forward` a whole FFN;
+activations that it works in. `Product` makes one layer of it; `kernels.feed_forward` a whole FFN;
 `kernels.self_guided` mixes it with a dense matrix.
 """
 
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from kernels.registered import Differentiable, Opaque
 
 
 class Factors(NamedTuple):
@@ -62,38 +64,65 @@ class Operation(Protocol):
         ...
 
 
-def product(operation: type[Operation], x: Tensor, weights: Factors) -> Tensor:
-    """(..., n) to (..., m). Under autocast the products are in its dtype."""
-    x, v, u = as_autocast(x, weights.v, weights.u)
-    y = _Product.apply(operation, x.reshape(-1, x.shape[-1]), v, u, weights.bias)
-    return y.reshape(*x.shape[:-1], y.shape[1])
+class Product:
+    """One layer of an operation, registered by its name."""
 
+    def __init__(self, name: str, operation: type[Operation]) -> None:
+        self._operation = operation
+        self.gradients = Opaque(f"{name}_backward", self._differentiate, self._empty_gradients)
+        self.forward = Differentiable(name, self._multiply, self._empty, _save, self._backward)
 
-class _Product(torch.autograd.Function):
-    """(tokens, n) to (tokens, m); the wide side is in the layout of the operation."""
+    def __call__(self, x: Tensor, weights: Factors) -> Tensor:
+        """(..., n) to (..., m). Under autocast the products are in its dtype."""
+        x, v, u = as_autocast(x, weights.v, weights.u)
+        bias = weights.bias
+        # A compiler adds the bias, and sums its gradient, in passes that there are anyway.
+        after = bias is not None and torch.compiler.is_compiling()
+        rows = x.reshape(-1, x.shape[-1])
+        y, _ = self.forward(rows, v, u, None if after else bias)
+        y = y.reshape(*x.shape[:-1], y.shape[1])
+        return y + bias.to(y.dtype) if bias is not None and after else y
 
-    @staticmethod
-    def forward(
-        ctx: Any, operation: type[Operation], x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
-    ) -> Tensor:
-        weights = Factors(v, u, bias)
-        inner_dim, m = operation.sizes(weights)
-        inner = operation.empty(x, len(x), inner_dim)
+    def _multiply(
+        self, x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(tokens, n) to y (tokens, m), and the inner features."""
+        y, inner = self._empty(x, v, u, bias)
+        self._operation.multiply(x, Factors(v, u, bias), inner, y)
+        return y, inner
+
+    def _empty(self, x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Memory for the results; the wide side is in the layout of the operation."""
+        inner_dim, m = self._operation.sizes(Factors(v, u, bias))
         wide = m > x.shape[1]
-        y = operation.empty(x, len(x), m) if wide else x.new_empty(len(x), m)
-        operation.multiply(x, weights, inner, y)
-        ctx.operation = operation
-        ctx.save_for_backward(x, inner, *weights)
-        return y
+        y = self._operation.empty(x, len(x), m) if wide else x.new_empty(len(x), m)
+        return y, self._operation.empty(x, len(x), inner_dim)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, inner, *saved = ctx.saved_tensors
-        weights = Factors(*saved)
-        sums = weights.zeros()
-        d_x = torch.empty_like(x)  # In the layout of x, which is also its producer's.
-        ctx.operation.differentiate(grads[0], x, inner, weights, d_x, sums)
-        return None, d_x, *sums
+    def _backward(self, ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # Once: they may be recomputed.
+        *grads, d_bias = self.gradients(d_y, *saved)
+        return *grads, None if saved[-1] is None else d_bias
+
+    def _differentiate(
+        self, d_y: Tensor, x: Tensor, inner: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The gradients of x, v, u and the bias, which is empty where there is none."""
+        d_x, d_v, d_u, d_bias = self._empty_gradients(d_y, x, inner, v, u, bias)
+        sums = Factors(d_v.zero_(), d_u.zero_(), None if bias is None else d_bias.zero_())
+        self._operation.differentiate(d_y, x, inner, Factors(v, u, bias), d_x, sums)
+        return d_x, d_v, d_u, d_bias
+
+    def _empty_gradients(
+        self, d_y: Tensor, x: Tensor, inner: Tensor, v: Tensor, u: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Memory for the gradients; that of x has the layout of x, which is also its producer's."""
+        d_bias = d_y.new_empty(0) if bias is None else torch.empty_like(bias)
+        return torch.empty_like(x), torch.empty_like(v), torch.empty_like(u), d_bias
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, *weights = inputs
+    ctx.save_for_backward(x, output[1], *weights)
 
 
 def multiply_blocks(a: Tensor, b: Tensor, out: Tensor, add: bool = False) -> None:

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from kernels import block_dense, block_shuffle
+from kernels.factored import Product
 from tests.kernels.checks import Dense, Inputs, Operation
 
 
 @dataclass(frozen=True)
 class Kind:
-    """An operation, the same written down in torch, and the (m, n) matrix of its v and u."""
+    """An operation, as registered, as written down in torch, and the (m, n) matrix of v and u."""
 
     operation: Operation
+    registered: Product
     definition: Operation
     dense: Dense
     u_in_blocks: bool
@@ -87,8 +89,16 @@ def scatter(places: list[tuple[int, int]], values: Tensor, shape: tuple[int, int
 
 
 BLOCK_DENSE = Kind(
-    block_dense.block_dense, block_dense.definition, matrix_of_block_dense, u_in_blocks=False
+    block_dense.block_dense,
+    block_dense.PRODUCT,
+    block_dense.definition,
+    matrix_of_block_dense,
+    u_in_blocks=False,
 )
 BLOCK_SHUFFLE = Kind(
-    block_shuffle.block_shuffle, block_shuffle.definition, matrix_of_block_shuffle, u_in_blocks=True
+    block_shuffle.block_shuffle,
+    block_shuffle.PRODUCT,
+    block_shuffle.definition,
+    matrix_of_block_shuffle,
+    u_in_blocks=True,
 )

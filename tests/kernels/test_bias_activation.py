@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kernels import switches
-from kernels.bias_activation import bias_activation, definition
+from kernels.bias_activation import BIASED, GRADIENTS, bias_activation, definition
 from tests.kernels.activations import ACTIVATIONS, reference
 from tests.kernels.checks import LAYOUTS
 
@@ -155,6 +155,21 @@ def test_compiles_without_a_break(activation: str, device: torch.device) -> None
     compiled = torch.compile(bias_activation, fullgraph=True, backend="aot_eager")
     drawn = draw((9, 14), activation)
     assert max(errors_of(compiled, drawn, activation, torch.float32, device)) <= 2e-6
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@over_biases
+@over_activations
+def test_the_registered_operation_keeps_to_its_contract(
+    activation: str, with_bias: bool, layout: Callable[[Tensor], Tensor], device: torch.device
+) -> None:
+    z, bias, direction = draw((3, 5, 14), activation, with_bias)
+    assert z is not None and direction is not None
+    z, direction = layout(z).to(device), direction.to(device)
+    bias = None if bias is None else bias.to(device).requires_grad_()
+    torch.library.opcheck(BIASED.op, (z.requires_grad_(), bias, activation))
+    with torch.no_grad():
+        torch.library.opcheck(GRADIENTS.op, (direction, z, bias, activation, with_bias))
 
 
 def test_its_switch_turns_it_off() -> None:

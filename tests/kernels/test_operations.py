@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from tests.kernels.checks import LAYOUTS, NAMES, errors, expected, feature_major, gradients
+from kernels.factored import Factors
+from tests.kernels.checks import (
+    LAYOUTS,
+    NAMES,
+    contiguous,
+    errors,
+    expected,
+    feature_major,
+    gradients,
+)
 from tests.kernels.operations import Case, dense_case, shuffle_case
 
 CPU = torch.device("cpu")
@@ -185,5 +194,53 @@ def test_compiles_without_a_break(case: Case, device: torch.device) -> None:
     ours = drawn.to(device, torch.float64)
     # AOT autograd runs as for Inductor, without waiting for a C++ compiler.
     compiled = torch.compile(case.kind.operation, fullgraph=True, backend="aot_eager")
+    found = gradients(ours, compiled(*ours.tensors), direction)
+    assert max(errors(found, expected(case.kind.dense, drawn, direction)).values()) < 1e-13
+
+
+# As registered on CUDA
+
+
+@pytest.fixture
+def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU's operations too go by their registered names."""
+    monkeypatch.setattr("kernels.registered.DEVICES", ("cuda", "cpu"))
+
+
+@pytest.mark.usefixtures("by_name")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [contiguous, feature_major])
+@over(
+    dense_case(15, 7, 10, 5),
+    dense_case(6, 13, 4, 2),
+    shuffle_case(15, 10, 5),
+    shuffle_case(6, 14, 2),
+)
+def test_the_registered_operation_keeps_to_its_contract(
+    case: Case, layout: Callable[[Tensor], Tensor], bias: bool, device: torch.device
+) -> None:
+    ours = case.draw((9,), bias).to(device, torch.float32)
+    product, weights = case.kind.registered, ours.tensors[1:]
+    x = layout(ours.x.detach()).to(device).requires_grad_()
+    torch.library.opcheck(product.forward.op, (x, *weights))
+    with torch.no_grad():
+        y, inner = product.forward.op(x, *weights)
+        torch.library.opcheck(product.gradients.op, (torch.randn_like(y), x, inner, *weights))
+
+
+@pytest.mark.usefixtures("by_name")
+@pytest.mark.parametrize("bias", [True, False])
+@over(dense_case(15, 7, 10, 5), shuffle_case(15, 10, 5), shuffle_case(15, 30, 5))
+def test_the_registered_operation_compiles_without_a_break(
+    case: Case, bias: bool, device: torch.device
+) -> None:
+    drawn = case.draw((2, 7), bias)
+    direction = torch.randn(2, 7, case.m)
+    ours = drawn.to(device, torch.float64)
+
+    def operation(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
+        return case.kind.registered(x, Factors(v, u, bias))
+
+    compiled = torch.compile(operation, fullgraph=True, backend="aot_eager")
     found = gradients(ours, compiled(*ours.tensors), direction)
     assert max(errors(found, expected(case.kind.dense, drawn, direction)).values()) < 1e-13
