@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.factored import Factors, Product, multiply_blocks
+from kernels.registered import left_to_compiler
 from kernels.switches import fast
 
 
@@ -21,9 +22,7 @@ def block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
     Under autocast the products are in its dtype. Any layout of x is right; those that need no
     copy have rows or columns without gaps.
     """
-    # On a CPU a compiler fuses what it can see; it cannot see into `out=`.
-    compiling = torch.compiler.is_compiling() and not x.is_cuda
-    if compiling or not fast("block_dense"):
+    if left_to_compiler(x) or not fast("block_dense"):
         return definition(x, v, u, bias)
     return PRODUCT(x, Factors(v, u, bias))
 

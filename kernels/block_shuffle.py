@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels.factored import Factors, Product, multiply_blocks
+from kernels.registered import left_to_compiler
 from kernels.switches import fast
 
 
@@ -22,9 +23,7 @@ def block_shuffle(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tenso
     alone (GELU, dropout) keeps that layout, and a second `block_shuffle` takes it without a copy.
     Otherwise it is contiguous. The gradient of x has the layout of x.
     """
-    # On a CPU a compiler fuses the shuffles itself; it cannot see into `out=`.
-    compiling = torch.compiler.is_compiling() and not x.is_cuda
-    if compiling or not fast("block_shuffle"):
+    if left_to_compiler(x) or not fast("block_shuffle"):
         return definition(x, v, u, bias)
     return PRODUCT(x, Factors(v, u, bias))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels import switches
-from kernels.registered import Differentiable
+from kernels.registered import Differentiable, left_to_compiler
 
 IGNORED = -100
 # The logits of one chunk. On a CPU they stay in the cache; a GPU needs rows enough to be busy.
@@ -42,9 +42,7 @@ def linear_cross_entropy(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; give 'mean' or 'sum'")
-    on_cuda = features.device.type == "cuda"
-    compiling = torch.compiler.is_compiling()  # It cannot see into `out=`, nor needs to see the op.
-    if not switches.fast("cross_entropy") or (compiling and not on_cuda):
+    if left_to_compiler(features) or not switches.fast("cross_entropy"):
         return definition(features, weight, targets, reduction, ignore_index)
     tokens, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     grads = torch.is_grad_enabled()

@@ -71,6 +71,11 @@ class Differentiable(Opaque):
         return (self.op if _by_name(arguments[0]) else self._function.apply)(*arguments)
 
 
+def left_to_compiler(tensor: Tensor) -> bool:
+    """Whether code that is being compiled is to take a definition, and fuse what it sees of it."""
+    return torch.compiler.is_compiling() and not _by_name(tensor)
+
+
 def _by_name(tensor: Tensor) -> bool:
     return tensor.device.type in DEVICES
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from kernels.factored import Factors
 from tests.kernels.checks import (
     LAYOUTS,
     NAMES,
@@ -204,6 +203,7 @@ def test_compiles_without_a_break(case: Case, device: torch.device) -> None:
 @pytest.fixture
 def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU's operations too go by their registered names."""
+    torch._dynamo.reset()  # It counts how often one function was compiled.
     monkeypatch.setattr("kernels.registered.DEVICES", ("cuda", "cpu"))
 
 
@@ -229,18 +229,21 @@ def test_the_registered_operation_keeps_to_its_contract(
 
 
 @pytest.mark.usefixtures("by_name")
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",
+        pytest.param("inductor", marks=pytest.mark.slow),  # Needs a C++ compiler on a CPU.
+    ],
+)
 @pytest.mark.parametrize("bias", [True, False])
 @over(dense_case(15, 7, 10, 5), shuffle_case(15, 10, 5), shuffle_case(15, 30, 5))
 def test_the_registered_operation_compiles_without_a_break(
-    case: Case, bias: bool, device: torch.device
+    case: Case, bias: bool, backend: str, device: torch.device
 ) -> None:
     drawn = case.draw((2, 7), bias)
     direction = torch.randn(2, 7, case.m)
     ours = drawn.to(device, torch.float64)
-
-    def operation(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-        return case.kind.registered(x, Factors(v, u, bias))
-
-    compiled = torch.compile(operation, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(case.kind.operation, fullgraph=True, backend=backend)
     found = gradients(ours, compiled(*ours.tensors), direction)
     assert max(errors(found, expected(case.kind.dense, drawn, direction)).values()) < 1e-13
