@@ -42,9 +42,11 @@ def guided(**runtime: Any) -> RunConfig:
     )
 
 
-def train_on_two(config: RunConfig, dataset: TokenDataset, run_dir: Path) -> None:
+def train_on_two(
+    config: RunConfig, dataset: TokenDataset, run_dir: Path, timeout: float = 120
+) -> None:
     workers = [start(config, dataset, run_dir, rank, 2) for rank in range(2)]
-    printed = [worker.communicate(timeout=120)[0] for worker in workers]
+    printed = [worker.communicate(timeout=timeout)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert printed[0] == printed[1], "the workers do not agree"
     run_dir.with_suffix(".rendezvous").unlink(missing_ok=True)
@@ -148,6 +150,17 @@ def test_shards_go_on_where_one_worker_stopped_amid_guidance(
     kill_after(guided(checkpoint_interval=1), stdlib, run_dir, step=2)
     train_on_two(guided(micro_batch_size=4, parallel="fsdp"), stdlib, run_dir)
     assert_close(run_dir, alone[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on a CPU needs g++")
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_compiled_workers_train_a_guided_model_as_one(
+    alone: tuple[Path, Result], stdlib: TokenDataset, tmp_path: Path, parallel: Parallel
+) -> None:
+    config = guided(micro_batch_size=4, parallel=parallel, compile=True)
+    train_on_two(config, stdlib, tmp_path / "run", timeout=900)
+    assert_close(tmp_path / "run", alone[0])
 
 
 @pytest.mark.slow
