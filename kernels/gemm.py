@@ -5,9 +5,9 @@ into given memory among them. On CPUs that MKL serves badly this is up to twice 
 same rounding; on others (AMX) it rounds to bfloat16, which shows in every loss. So both are
 measured, by `probe`.
 
-The verdict is kept in a file, for this CPU, torch and number of threads: a speed that is measured
-twice may fall on either side of the bar, and a resumed run is to repeat its numbers. To have it
-measured anew, delete the file.
+The verdict is kept in a file, for this CPU and its instruction sets, torch and number of threads:
+a speed that is measured twice may fall on either side of the bar, and a resumed run is to repeat
+its numbers. To have it measured anew, delete the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from kernels import switches
 from kernels.bench.pairing import Ratio, rounds
-from kernels.machine import cpu_name
+from kernels.machine import cpu_name, instruction_sets
 
 # Products of float32 err by 2 to 4e-7 against float64, those rounded to bfloat16 by 2e-3.
 ERROR_LIMIT = 1e-6
@@ -88,7 +88,7 @@ def verdict(folder: Path) -> Verdict:
 
     Where several processes measure at once, the first to finish decides for all.
     """
-    setting = [cpu_name(), torch.__version__, torch.get_num_threads()]
+    setting = [cpu_name(), instruction_sets(), torch.__version__, torch.get_num_threads()]
     key = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:12]
     path = folder / f"{key}.json"
     if path not in _verdicts:

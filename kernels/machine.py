@@ -14,10 +14,21 @@ if TYPE_CHECKING:
 
 def cpu_name() -> str:
     """Model name and number of logical CPUs."""
+    return f"{_cpuinfo('model name') or platform.processor()} ({os.cpu_count()} CPUs)"
+
+
+def instruction_sets() -> str:
+    """Those that the system lets programs use, which CPUs of one name may differ in: a virtual
+    machine can lack some. Empty where they are not known."""
+    return _cpuinfo("flags") or _cpuinfo("Features")
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first CPU, or nothing."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor()} ({os.cpu_count()} CPUs)"
+    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith(field))
+    return next(found, "")
 
 
 def device_name(device: torch.device) -> str:

@@ -96,8 +96,12 @@ def test_the_verdict_is_kept_for_other_processes(
     # With another number of threads it is another question.
     torch.set_num_threads(2)
     assert gemm.verdict(tmp_path) == DEFAULT
-    # Deleted, it is measured anew.
+    # On a CPU of the same name with fewer instructions too.
     torch.set_num_threads(1)
+    with monkeypatch.context() as fewer:
+        fewer.setattr(gemm, "instruction_sets", lambda: "fpu avx2")
+        assert gemm.verdict(tmp_path) == DEFAULT
+    # Deleted, it is measured anew.
     monkeypatch.setattr(gemm, "_verdicts", {})
     path.unlink()
     assert gemm.verdict(tmp_path) == DEFAULT
