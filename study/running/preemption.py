@@ -15,6 +15,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -72,8 +73,8 @@ class Leaving:
         self._left.set()
         atexit.unregister(self._hold)
         _deferred.trainer = None
-        if _deferred.came:
-            _deferred.came = False
+        if _deferred.since is not None:
+            _deferred.since = None
             os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(self) -> None:
@@ -119,10 +120,10 @@ class Leaving:
 
 
 class _Deferred:
-    """SIGTERM, kept from the process's own handler while there is a trainer."""
+    """SIGTERM, kept from the process's own handler while a trainer has time to save."""
 
     trainer: Leaving | None = None
-    came = False
+    since: float | None = None
     handler: Any = None
 
     def take(self) -> None:
@@ -131,8 +132,9 @@ class _Deferred:
             self.handler = signal.signal(signal.SIGTERM, self._answer)
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        if self.trainer is not None:
-            self.came = True
+        now = time.monotonic()
+        if self.trainer is not None and now - (self.since or now) < SAVING_SECONDS:
+            self.since = self.since or now
             self.trainer.leave()
         elif callable(self.handler):
             self.handler(number, frame)

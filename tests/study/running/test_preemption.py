@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,11 @@ def test_exit_waits_for_the_trainer_and_not_for_its_report(tmp_path: Path, repor
 FRAGILE = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from study.running import preemption
 from study.running.preemption import Leaving
 
 folder = Path(sys.argv[1])
+preemption.SAVING_SECONDS = float(sys.argv[2])
 
 def train():
     with Leaving(folder / "stop") as leaving:
@@ -64,6 +67,9 @@ def train():
             time.sleep(0.01)
         (folder / "training").touch()
         while not leaving.asked():
+            time.sleep(0.01)
+        (folder / "asked").touch()
+        while (folder / "hangs").exists():
             time.sleep(0.01)
         (folder / "saved").touch()
 
@@ -78,10 +84,22 @@ while True:
 
 
 def test_the_process_has_the_signal_once_the_trainer_has_saved(tmp_path: Path) -> None:
-    worker = subprocess.Popen([sys.executable, "-c", FRAGILE, str(tmp_path)], cwd=ROOT)
+    worker = subprocess.Popen([sys.executable, "-c", FRAGILE, str(tmp_path), "60"], cwd=ROOT)
     wait_for(lambda: (tmp_path / "training").exists())
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=20) == 3
+
+
+def test_a_trainer_that_hangs_keeps_the_signal_no_longer_than_it_may_take(tmp_path: Path) -> None:
+    (tmp_path / "hangs").touch()
+    worker = subprocess.Popen([sys.executable, "-c", FRAGILE, str(tmp_path), "0.2"], cwd=ROOT)
+    wait_for(lambda: (tmp_path / "training").exists())
+    worker.send_signal(signal.SIGTERM)
+    wait_for(lambda: (tmp_path / "asked").exists())
+    assert worker.poll() is None
+    time.sleep(0.3)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 4
 
 
 def test_report_is_delivered_before_the_trainer_goes_on(tmp_path: Path) -> None:
