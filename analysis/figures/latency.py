@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.figures import style
 from analysis.frames import where
@@ -21,6 +21,7 @@ from analysis.latency import Latencies, Timing
 
 FRACTIONS = {"63%": (0.5, 0.8), "32%": (0.2, 0.4)}  # ranges that count as the paper's fractions
 FEWEST_TOKENS = 3
+MOST_TICKS = 6
 Place = Callable[[Timing], float]
 
 
@@ -98,10 +99,10 @@ def _handles(kinds: list[str]) -> dict[str, Line2D]:
 
 
 def _by_width(axes: Axes, timings: list[Timing], title: str) -> None:
-    axes.set(xscale="log", yscale="log", xlabel="width", ylabel="time (ms)")
     axes.set_title(title, fontsize="medium")
     _lines(axes, timings, lambda one: one.width)
     widths = sorted({one.width for one in timings})
+    _scales(axes, "width", widths)
     for width in widths:
         fastest = max((o for o in timings if o.width == width), key=lambda one: one.speedup)
         axes.annotate(
@@ -112,10 +113,6 @@ def _by_width(axes: Axes, timings: list[Timing], title: str) -> None:
             ha="center",
             fontsize="small",
         )
-    # A tick at each measured width instead of at powers of ten.
-    axes.xaxis.set_major_locator(FixedLocator(widths))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.margins(0.15)
 
 
@@ -131,10 +128,26 @@ def _by_params(axes: Axes, timings: list[Timing]) -> None:
 
 
 def _by_tokens(axes: Axes, timings: list[Timing]) -> None:
-    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel="time (ms)")
     shares = ", ".join(sorted({f"{one.fraction:.0%}" for one in timings}))
     axes.set_title(f"width {timings[0].width}, {shares} of the weights", fontsize="medium")
     _lines(axes, timings, lambda one: one.tokens)
+    _scales(axes, "tokens", sorted({one.tokens for one in timings}))
+
+
+def _scales(axes: Axes, label: str, measured: list[int]) -> None:
+    """Logarithmic ones in plain numbers, with ticks where there are measurements and room."""
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="time (ms)")
+    apart = (measured[-1] / measured[0]) ** (1 / MOST_TICKS)
+    ticks = measured[:1]
+    for at in measured:
+        if at > apart * ticks[-1]:
+            ticks.append(at)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _by_fraction(axes: Axes, timings: list[Timing], published: pd.DataFrame | None) -> None:
