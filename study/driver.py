@@ -22,7 +22,9 @@ from study.records.recorder import Recorder
 from study.running import attempts, causes
 from study.running.preemption import SAVING_SECONDS, STOP_FILE
 from study.status import Display, Outcome
-from workloads.record import METRICS_FILE, read_result, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import read_result
 
 LOOK_SECONDS = 1.0
 

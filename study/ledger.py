@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from study.plan import Point, Study
 from study.records.lease import Holder, holder
-from workloads.config import flatten
+from workloads.config.fingerprint import flatten
 from workloads.errors import InputError
-from workloads.record import exclusive
+from workloads.run_dir.lock import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -27,12 +27,13 @@ from study.points import FLOP_CONVENTION, Point
 from study.spec import StudySpec
 from study.spec import load as load_spec
 from study.tuning.choices import Reals, Wholes, with_values
-from workloads.budget import Budget, Unreachable
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.presets import Recipe, Variant
-from workloads.strict_yaml import Loaded, Location, reason
-from workloads.width import WidthError
+from workloads.recipes.budget import Budget, Unreachable
+from workloads.recipes.recipe import Recipe
+from workloads.recipes.variant import Variant
+from workloads.recipes.width import WidthError
+from workloads.schema.strict_yaml import Loaded, Location, reason
 
 
 @dataclass(frozen=True)

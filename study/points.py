@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from study.planning.naming import flops_part, guide_parts, rate_part, shape_parts
-from workloads import flops
-from workloads.config import RunConfig, fingerprint, identity
-from workloads.presets import Variant
+from workloads.config.fingerprint import fingerprint, identity
+from workloads.config.run import RunConfig
+from workloads.cost import flops
+from workloads.recipes.variant import Variant
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
 
@@ -28,7 +29,7 @@ class Point:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that changes the result (see `workloads.config.identity`)."""
+        """All that changes the result (see `workloads.config.fingerprint.identity`)."""
         return identity(self.config, self.data_fingerprint)
 
     @cached_property

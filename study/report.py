@@ -10,7 +10,8 @@ from study import ledger
 from study.ledger import Record
 from study.plan import Study
 from workloads.errors import InputError
-from workloads.record import METRICS_FILE, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
 
 
 def write(study: Study, records: dict[str, Record]) -> report.Report:

@@ -18,7 +18,8 @@ from study.running.preemption import STOP_FILE, stop_on_signal
 from study.status import Display, Outcome
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.record import Result, exclusive, read_result
+from workloads.run_dir.lock import exclusive
+from workloads.run_dir.result import Result, read_result
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler

@@ -10,11 +10,15 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from study.planning.cost import HardwareSpec
 from study.planning.exclude import Exclude
 from study.tuning.choices import OpenFFN, SchedulerChoice, Search
-from workloads import strict_yaml
-from workloads.budget import Budget
-from workloads.config import AdamWConfig, Config, DataConfig, RuntimeConfig
-from workloads.presets import GuideChoice, ModelChanges, PresetName, Variant
-from workloads.strict_yaml import Loaded
+from workloads.config.run import RuntimeConfig
+from workloads.data.config import DataConfig
+from workloads.optim.config import AdamWConfig
+from workloads.recipes.budget import Budget
+from workloads.recipes.presets import PresetName
+from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
+from workloads.schema import strict_yaml
+from workloads.schema.base import Config
+from workloads.schema.strict_yaml import Loaded
 
 
 class Grid(Config):

@@ -28,7 +28,8 @@ from study.display.tables import (
 from study.ledger import Record
 from study.plan import Point, Study
 from study.tuning.front import fronts_table, print_fronts
-from workloads.record import Result, Row
+from workloads.run_dir.metrics_log import Row
+from workloads.run_dir.result import Result
 
 # What is left out of the table of a large study.
 UNREMARKABLE = {"finished", "queued"}

@@ -19,8 +19,10 @@ from study.ledger import SQLITE, Record
 from study.plan import Point
 from study.records.provenance import Provenance
 from study.tuning.sampled import tag
-from workloads.config import flatten
-from workloads.record import METRICS_FILE, Result, Row, read_rows
+from workloads.config.fingerprint import flatten
+from workloads.run_dir.metrics_log import Row, read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import Result
 
 # Its notes on creating tables would stand between the lines of progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The glue: a Tune trial -> Ray Train workers -> `workloads.train`.
+"""The glue: a Tune trial -> Ray Train workers -> `workloads.training.trainer`.
 
 A point with `num_workers: 0` trains in the trial's own process, which Tune reuses for the next
 point; with 1 or more, the trial starts a Ray Train `TorchTrainer`. Either way the same function
@@ -21,11 +21,12 @@ from study.records.spending import admission
 from study.running import attempts, causes
 from study.running.preemption import Leaving
 from study.spec import Resources
-from workloads.config import Config, RunConfig
+from workloads.config.run import RunConfig
 from workloads.data.shards import open_dataset
 from workloads.errors import Preempted, Refused
-from workloads.record import Row
-from workloads.train import train
+from workloads.run_dir.metrics_log import Row
+from workloads.schema.base import Config
+from workloads.training.trainer import train
 
 START_ATTEMPTS = 10
 

@@ -13,7 +13,7 @@ import typer
 from kernels import switches
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError, Preempted
-from workloads.presets import load_run
+from workloads.recipes.recipe import load_run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,8 +58,9 @@ def train(
     run_config = load_run(config)
     # Imported late so that --help and configuration errors do not wait for torch.
     from workloads.data.shards import prepare
-    from workloads.record import RESULT_FILE, Row
-    from workloads.train import train
+    from workloads.run_dir.metrics_log import Row
+    from workloads.run_dir.paths import RESULT_FILE
+    from workloads.training.trainer import train
 
     def show(row: Row) -> None:
         typer.echo(
@@ -103,14 +104,14 @@ def import_reference(
 
     CKPT.pth is a state dict (CLAIRE-Labo/StructuredFFN), alone or under `model`, and nothing in it
     is executed: objects pickled beside the tensors are refused. OUT holds the weights and the
-    model's configuration as safetensors; workloads.reference.load_model(OUT) gives the model.
+    model's configuration as safetensors; workloads.interop.structured_ffn.load_model(OUT) gives it.
     Exit code 0 when OUT is written, 2 when the files do not fit or cannot be read.
     """
     model_config = load_run(config).model
     # Imported late, as above.
-    from workloads import reference
+    from workloads.interop import structured_ffn
 
-    model = reference.import_reference(checkpoint, model_config, out)
+    model = structured_ffn.import_reference(checkpoint, model_config, out)
     typer.echo(f"{out}: {sum(p.numel() for p in model.parameters()):,} parameters")
 
 

@@ -19,7 +19,7 @@ from study.ledger import ENDED
 from study.plan import FLOP_CONVENTION, Study
 from study.planning import estimate
 from study.planning.cost import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE, Price
-from workloads.flops import ffn_fraction
+from workloads.cost.flops import ffn_fraction
 
 
 def print_plan(

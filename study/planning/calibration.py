@@ -22,9 +22,10 @@ from functools import cache
 
 from pydantic import TypeAdapter
 
-from workloads import flops
-from workloads.hardware import cpu_name, measured_here
-from workloads.presets import PRESETS
+from kernels.machine import cpu_name
+from workloads.cost import flops
+from workloads.files import measured_here
+from workloads.recipes.presets import PRESETS
 
 # From small to large; a larger model trains at the speed of the last.
 MEASURED = ("pico", "nano", "micro", "mini")
@@ -66,7 +67,7 @@ def measure() -> Rates:
     """Train each measured preset, dense, for a second of processor time."""
     import torch
 
-    from workloads.hardware import choose_gemm
+    from workloads.training.hardware import choose_gemm
 
     torch.set_num_threads(1)
     choose_gemm(torch.device("cpu"))
@@ -76,9 +77,9 @@ def measure() -> Rates:
 def _measure_preset(preset: str) -> float:
     import torch
 
-    from workloads.model import Transformer
-    from workloads.optim import build_optimizer
-    from workloads.presets import Recipe
+    from workloads.nn.transformer import Transformer
+    from workloads.optim.build import build_optimizer
+    from workloads.recipes.recipe import Recipe
 
     config = Recipe(preset=preset).resolve()
     model = Transformer(config.model)

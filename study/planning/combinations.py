@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from study.planning.naming import describe
 from study.spec import StudySpec
-from workloads.presets import Variant
-from workloads.strict_yaml import Loaded, Location
+from workloads.recipes.variant import Variant
+from workloads.schema.strict_yaml import Loaded, Location
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Continuation: a point with a larger budget goes on where the run with the smaller one was.
 
 Under `constant` and `wsd` schedules the first steps of a run do not depend on its length
-(`workloads.config.trajectory`), and the checkpoint at the end of those is kept. A new point takes
+(`fingerprint.trajectory`), and the checkpoint at the end of those is kept. A new point takes
 up the farthest such checkpoint at hand, with the rows recorded up to it: it has the numbers of a
 run from scratch, and executes the new part alone.
 """
@@ -17,15 +17,16 @@ from typing import Any
 
 from study.ledger import Record
 from study.plan import Point, Study
-from workloads.config import RunConfig, fingerprint, trajectory
-from workloads.record import (
+from workloads.config.fingerprint import fingerprint, trajectory
+from workloads.config.run import RunConfig
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
     DONOR_FILE,
     METRICS_FILE,
     OWNER_FILE,
     checkpoint_file,
     link_or_copy,
-    read_rows,
     saved_steps,
 )
 

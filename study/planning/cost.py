@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 
-from study.planning.memory import least_gpus, peak_memory_bytes
-from workloads.config import Config, RunConfig
-from workloads.hardware import PEAK_FLOPS_PER_SECOND
-from workloads.parametrizations import PARAMETRIZATIONS, FFNKind
+from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.run import RunConfig
+from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
+from workloads.cost.memory import least_gpus, peak_memory_bytes
+from workloads.schema.base import Config
 
 PAPER_MFU = {"dense": 0.531, "lowrank": 0.465, "blockdense": 0.456, "blockshuffle": 0.425}
 PAPER_MFU_SOURCE = "from the published times of arXiv 2406.16450"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 
+from kernels.machine import cpu_name
 from study.ledger import Record
 from study.plan import Point
 from study.planning import calibration
 from study.spec import Resources
-from workloads.hardware import cpu_name
 
 
 def point_seconds(

@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from workloads.config import Config
-from workloads.presets import PRESETS, KindName, PresetName, Variant
-from workloads.strict_yaml import Loaded, Location
+from workloads.recipes.presets import PRESETS, PresetName
+from workloads.recipes.variant import KindName, Variant
+from workloads.schema.base import Config
+from workloads.schema.strict_yaml import Loaded, Location
 
 
 class _Match(Config):

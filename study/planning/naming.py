@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workloads.config import GuideConfig
-from workloads.presets import ModelChanges, Variant
+from workloads.config.model import GuideConfig
+from workloads.recipes.variant import ModelChanges, Variant
 
 # How ids abbreviate the sizes of a changed model.
 SIZE_LETTERS = {

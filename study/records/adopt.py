@@ -22,16 +22,16 @@ from study.records.provenance import capture
 from study.records.stored import StoredRun
 from study.tracking import Tracker
 from workloads.errors import InputError
-from workloads.record import (
+from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
     METRICS_FILE,
     OWNER_FILE,
     RESULT_FILE,
     checkpoint_file,
     link_or_copy,
-    read_result,
     saved_steps,
 )
+from workloads.run_dir.result import read_result
 
 # A run that a scheduler stopped says nothing outside its sweep.
 ADOPTABLE = ("finished", "diverged")

@@ -15,7 +15,8 @@ from study.records.lease import Lease
 from study.records.provenance import capture
 from study.tracking import Tracker
 from workloads.errors import InputError
-from workloads.record import DONOR_FILE, Result
+from workloads.run_dir.paths import DONOR_FILE
+from workloads.run_dir.result import Result
 
 # How long a launch that has ended waits for a server that does not answer.
 PATIENCE_SECONDS = 30.0

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from study.ledger import Record
 from study.plan import Point, Study
-from workloads import lives
 from workloads.errors import InputError, Refused
-from workloads.record import RESULT_FILE, exclusive
+from workloads.run_dir import executed_flops
+from workloads.run_dir.lock import exclusive
+from workloads.run_dir.paths import RESULT_FILE
 
 ADMISSION_SECONDS = 60.0
 
 
 def admission(points_dir: Path, run_dir: Path, max_total_flops: float) -> Callable[[], None]:
-    """What a run asks before it trains (see `workloads.train.train`); raises Refused over the cap.
+    """What a run asks before it trains (see `training.trainer.train`); raises Refused over the cap.
 
     `points_dir` holds the directories of all points of the study.
     """
@@ -29,7 +30,7 @@ def admission(points_dir: Path, run_dir: Path, max_total_flops: float) -> Callab
         with exclusive(points_dir, ADMISSION_SECONDS):
             committed = sum(map(_committed, _run_dirs(points_dir)))
             if committed > max_total_flops:
-                raise Refused(_refusal(lives.spent(run_dir), committed, max_total_flops))
+                raise Refused(_refusal(executed_flops.spent(run_dir), committed, max_total_flops))
 
     return admit
 
@@ -40,8 +41,8 @@ def balance(study: Study, records: dict[str, Record]) -> None:
     for point_id, record in records.items():
         known = int(record.metrics.get("executed_flops", 0))
         run_dir = study.points_dir / point_id
-        if known > (here := lives.spent(run_dir).executed):
-            lives.add_elsewhere(run_dir, known - here)
+        if known > (here := executed_flops.spent(run_dir).executed):
+            executed_flops.add_elsewhere(run_dir, known - here)
     for run_dir in _run_dirs(study.points_dir):
         release(run_dir)
 
@@ -61,29 +62,29 @@ def out_of_hours(study: Study, seconds: dict[str, float]) -> str:
 
 def executed(study: Study, point: Point) -> int:
     """FLOPs that the point's lives have executed, by its directory."""
-    return lives.spent(study.run_dir(point)).executed
+    return executed_flops.spent(study.run_dir(point)).executed
 
 
 def release(run_dir: Path) -> None:
     """Drop what a life that was killed still reserves, unless it lives on for some seconds."""
-    if lives.spent(run_dir).reserved:
+    if executed_flops.spent(run_dir).reserved:
         try:
             with exclusive(run_dir, patience_seconds=0):
-                lives.release(run_dir)
+                executed_flops.release(run_dir)
         except InputError:  # a worker of a killed driver is still there
             pass
 
 
 def _committed(run_dir: Path) -> int:
-    spent = lives.spent(run_dir)
+    spent = executed_flops.spent(run_dir)
     return spent.executed if (run_dir / RESULT_FILE).exists() else spent.committed
 
 
 def _run_dirs(points_dir: Path) -> Iterable[Path]:
-    return (path.parent for path in points_dir.glob(f"*/{lives.LIVES_FILE}"))
+    return (path.parent for path in points_dir.glob(f"*/{executed_flops.LIVES_FILE}"))
 
 
-def _refusal(spent: lives.Spent, committed: int, cap: float) -> str:
+def _refusal(spent: executed_flops.Spent, committed: int, cap: float) -> str:
     others = committed - spent.reserved
     return (
         f"over budget: needs {spent.reserved:.4g} FLOPs more, and of max_total_flops {cap:.4g} "

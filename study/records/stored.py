@@ -23,7 +23,7 @@ from study.records.lease import Lease
 from study.records.provenance import Provenance
 from study.tracking import METRICS_PER_BATCH, Tracker
 from workloads.errors import InputError
-from workloads.record import exclusive
+from workloads.run_dir.lock import exclusive
 
 PARAMS_PER_BATCH = 100  # MLflow accepts no more
 PATIENCE_SECONDS = 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from workloads.record import CHECKPOINT_FOLDER, saved_steps
+from workloads.run_dir.paths import CHECKPOINT_FOLDER, saved_steps
 
 MAX_RETRIES = 3
 FILE = "attempts"

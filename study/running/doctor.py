@@ -20,11 +20,11 @@ from study import ledger
 from study.ledger import SQLITE
 from study.plan import Study
 from study.planning.cost import ACCELERATORS
-from study.planning.memory import peak_memory_bytes
 from study.points import Point
 from study.records.provenance import ROOT
 from study.running import ray_session
 from study.running.submit import PACKAGES
+from workloads.cost.memory import peak_memory_bytes
 from workloads.data import shards
 from workloads.errors import InputError
 

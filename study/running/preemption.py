@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from workloads.record import Row
+from workloads.run_dir.metrics_log import Row
 
 STOP_FILE = "stop"
 # How long a point may take for the step in hand and its checkpoint.

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from workloads.config import Config
-from workloads.parametrizations import PARAMETRIZATIONS
-from workloads.presets import FFNChoice, Variant
+from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.recipes.variant import FFNChoice, Variant
+from workloads.schema.base import Config
 
 Metric = Literal["val_loss", "train_flops"]
 

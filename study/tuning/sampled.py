@@ -10,7 +10,7 @@ from typing import Any
 from study.ledger import Record
 from study.plan import Open, Point, Study, plan_point
 from study.tuning.choices import Reals, with_values
-from workloads.presets import Variant
+from workloads.recipes.variant import Variant
 
 DIGITS = 3  # of a sampled real value, so that ids stay readable
 

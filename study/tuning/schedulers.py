@@ -17,8 +17,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.plan import Point, Study
 from study.tuning.choices import Asha
-from workloads.config import fingerprint
-from workloads.record import METRICS_FILE, Result, Row, read_result, read_rows
+from workloads.config.fingerprint import fingerprint
+from workloads.run_dir.metrics_log import Row, read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import Result, read_result
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

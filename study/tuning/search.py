@@ -28,7 +28,7 @@ from study.ledger import Record
 from study.plan import Open, Point, Study
 from study.tuning.choices import Reals, Wholes, values_of
 from study.tuning.sampled import point_of, recorded
-from workloads.config import fingerprint
+from workloads.config.fingerprint import fingerprint
 
 BATCH = 4
 STARTUP_TRIALS = 4  # drawn blindly, before the model of what was told draws

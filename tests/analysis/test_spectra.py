@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from analysis.runs import RunTableError
 from analysis.spectra import initial_singular_values, singular_values, trained_projection
-from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import FeedForward
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.nn.ffn import FeedForward
 
 FFNS = [
     FFNConfig(),

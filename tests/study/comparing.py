@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from analysis import runs
 from study.plan import Study
-from workloads.lives import LIVES_FILE
+from workloads.run_dir.executed_flops import LIVES_FILE
 
 # How fast a machine was, and what was executed again after a kill.
 UNREPEATABLE = {"tokens_per_second", "train_seconds", "peak_memory_bytes", "mfu", "executed_flops"}

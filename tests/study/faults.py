@@ -30,7 +30,8 @@ from study.plan import Study
 from tests.study.comparing import differences, print_table, recorded, table_differences
 from tests.study.launching import ROOT, study_command
 from tests.study.mlflow_server import MlflowServer
-from workloads.record import METRICS_FILE, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
 
 KINDS = ("worker", "driver", "ray", "mlflow")
 # A launch takes about ten seconds before it trains. Most gaps are longer: most kills strike then.

@@ -24,8 +24,10 @@ from tests.study.launching import (
     wait_for,
 )
 from workloads.data import shards
-from workloads.record import METRICS_FILE, read_result, read_rows
-from workloads.train import CHECKPOINT_FOLDER, train
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import read_result
+from workloads.training.trainer import CHECKPOINT_FOLDER, train
 
 
 @pytest.fixture(scope="module")

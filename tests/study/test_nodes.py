@@ -15,7 +15,8 @@ import pytest
 
 from study import plan
 from tests.study.launching import ROOT, launch, records_of, study_cli, wait_for
-from workloads.record import METRICS_FILE, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
 
 SECOND_POINT = "    - {kind: lowrank, fraction: 0.3125}\n"
 STEPS = 150

@@ -13,7 +13,7 @@ import pytest
 
 from study import plan
 from tests.study.launching import ROOT, study_cli
-from workloads.presets import PRESETS
+from workloads.recipes.presets import PRESETS
 
 SPECS = ROOT / "study" / "specs"
 

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from study import ledger, plan
 from study.plan import Study
 from tests.study.launching import launch, records_of, study_cli, wait_for
-from workloads.record import METRICS_FILE, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
 
 NAME = "end-to-end"
 

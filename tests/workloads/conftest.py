@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.workloads.training import Whole, pico
-from workloads.config import DataConfig
+from tests.workloads.small_runs import Whole, pico
 from workloads.data import shards
+from workloads.data.config import DataConfig
 from workloads.data.shards import TokenDataset
-from workloads.record import Row
-from workloads.train import train
+from workloads.run_dir.metrics_log import Row
+from workloads.training.trainer import train
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 def on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """These are the CPU's numbers, also on a machine with a GPU."""
     if request.node.get_closest_marker("gpu") is None:
-        monkeypatch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
+        monkeypatch.setattr(
+            "workloads.training.trainer.training_device", lambda: torch.device("cpu")
+        )
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -57,6 +59,6 @@ def whole(stdlib: TokenDataset, tmp_path_factory: pytest.TempPathFactory) -> Who
     run_dir = tmp_path_factory.mktemp("whole")
     reported: list[Row] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workloads.train.training_device", lambda: torch.device("cpu"))
+        patch.setattr("workloads.training.trainer.training_device", lambda: torch.device("cpu"))
         result = train(pico(), stdlib, run_dir, reported.append)
     return pico(), run_dir, result, reported

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workloads.config import ModelConfig
-from workloads.model import Transformer
+from workloads.config.model import ModelConfig
+from workloads.nn.transformer import Transformer
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 29,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from workloads.ffn import Projection
+from workloads.nn.projections.base import Projection
 
 
 def matrix(projection: Projection, permuted: bool = True) -> Tensor:

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.workloads.test_model import randomized
-from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import FeedForward
-from workloads.flops import ffn_weights
-from workloads.model import Transformer
+from tests.workloads.nn.test_transformer import randomized
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.cost.flops import ffn_weights
+from workloads.nn.ffn import FeedForward
+from workloads.nn.transformer import Transformer
 
 LOWRANK = FFNConfig(kind="lowrank", rank=5)
 KINDS = [

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.workloads import published
 from tests.workloads.published import Shape, State
-from workloads.config import FFNConfig, GuideConfig, ModelConfig
+from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
 
 STEPS, FIRST, PEAK = 20, 3, 6e-4
 GUIDE = GuideConfig(ratio=0.5, mode="fixed_steps", reduce_flops=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from workloads.data.shards import TokenSplit
-from workloads.data.tokenizer import ByteTokenizer
+from workloads.data.tokenizers.byte import ByteTokenizer
 
 
 def stream(split: TokenSplit) -> np.ndarray:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from workloads import strict_yaml
 from workloads.data.shards import TokenDataset
-from workloads.presets import Recipe
+from workloads.recipes.recipe import Recipe
+from workloads.schema import strict_yaml
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from workloads import strict_yaml
-from workloads.config import ModelConfig
+from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.model import ModelConfig
+from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
-from workloads.flops import layer_ffns
-from workloads.parametrizations import PARAMETRIZATIONS
-from workloads.presets import Recipe, load_run
+from workloads.recipes.recipe import Recipe, load_run
+from workloads.schema import strict_yaml
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -118,15 +118,15 @@ def decode(
     Example: python -m workloads bench decode --preset micro --fraction 0.3125
 
     Up to the crossover's number of tokens an FFN is faster with its weights merged into a dense
-    one. It is stored for this device and this shape of FFN, and `model.premerge()` goes by it.
+    one. It is stored for this device and this shape of FFN, and `premerge` goes by it.
     """
     choice = {"kind": kind, "fraction": fraction, "nblocks": nblocks}
     given = {name: value for name, value in choice.items() if value is not None}
     model = _decoded_model(config, preset, given)
     # Imported late so that --help does not wait for torch.
     from workloads.bench.decode import Size, measure, table
-    from workloads.hardware import training_device
-    from workloads.premerge import store
+    from workloads.inference.crossover import store
+    from workloads.training.hardware import training_device
 
     report = measure(
         model, Size.filling(model), training_device(), lambda name: typer.echo(name, err=True)

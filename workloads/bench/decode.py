@@ -22,12 +22,12 @@ from torch import Tensor
 
 from kernels.bench.pairing import synchronize, there_and_back
 from kernels.bench.provenance import checkout
-from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import FeedForward
-from workloads.generate import new_cache, next_logits
-from workloads.hardware import environment
-from workloads.model import Transformer
-from workloads.premerge import Crossover, Setting
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.inference.crossover import Crossover, Setting, premerge
+from workloads.inference.generate import new_cache, next_logits
+from workloads.nn.ffn import FeedForward
+from workloads.nn.transformer import Transformer
+from workloads.training.hardware import environment
 
 # A sample of the ladder repeats its pass to last about this long, and a rung goes on taking
 # samples for so long, but does three rounds.
@@ -140,7 +140,7 @@ def measure(
     crossover = Crossover(
         setting=Setting.of(config, device, dtype), tokens=crossover_tokens(ladder)
     )
-    models["pre-merged"].premerge(crossover.tokens)
+    premerge(models["pre-merged"], crossover.tokens)
     rows = [row for batch in size.batches for row in _decode(models, batch, size, show)]
     provenance = {"environment": environment(device), **checkout()}
     return Report(config, crossover, ladder, rows, provenance)

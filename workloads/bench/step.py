@@ -16,12 +16,13 @@ from kernels.bench.claims import Claim, StepTask
 from kernels.bench.ffn import INPUT_SETS
 from kernels.bench.pairing import Side
 from kernels.bench.sides import Pair, by_library
-from workloads.config import RunConfig
-from workloads.flops import guide_flops_per_token, train_flops_per_token
-from workloads.model import Transformer
-from workloads.optim import build_optimizer
-from workloads.presets import FFNChoice, GuideChoice, Recipe
-from workloads.self_guided import add_guides, set_guides
+from workloads.config.run import RunConfig
+from workloads.cost.flops import guide_flops_per_token, train_flops_per_token
+from workloads.nn.self_guided import add_guides, set_guides
+from workloads.nn.transformer import Transformer
+from workloads.optim.build import build_optimizer
+from workloads.recipes.recipe import Recipe
+from workloads.recipes.variant import FFNChoice, GuideChoice
 
 DEFINED = tuple(name for name in switches.OPERATIONS if name != "attention")
 

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from kernels.bench import plain
 from kernels.bench.pairing import Ratio, Side, rounds
 from kernels.bench.provenance import checkout
-from workloads.config import FFNConfig, ModelConfig
-from workloads.ffn import FeedForward
-from workloads.hardware import cpu_name, environment
-from workloads.presets import FFNChoice
+from kernels.machine import cpu_name
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.nn.ffn import FeedForward
+from workloads.recipes.variant import FFNChoice
+from workloads.training.hardware import environment
 
 # What a layer may cost beyond its share of the FLOPs, as a share of the dense layer's time.
 ALLOWANCE = 0.15

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workloads.data.corpora.table import SOURCES
 from workloads.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -34,11 +35,10 @@ from workloads.data.manifest import (
     damaged,
     read_manifest,
 )
-from workloads.data.sources import SOURCES
-from workloads.data.tokenizer import TOKENIZERS
+from workloads.data.tokenizers.byte import TOKENIZERS
 
 if TYPE_CHECKING:
-    from workloads.config import DataConfig
+    from workloads.data.config import DataConfig
 
 TOKEN_DTYPE = np.dtype("<u2")
 MAX_SHARD_TOKENS = 2**27  # 256 MiB

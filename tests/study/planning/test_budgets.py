@@ -11,12 +11,12 @@ import torch
 from study import plan
 from study.plan import Study
 from study.planning.cost import HardwareSpec, flops_per_second
-from workloads.config import RunConfig
+from workloads.config.run import RunConfig
+from workloads.cost.flops import train_flops_at
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.flops import train_flops_at
-from workloads.record import read_rows
-from workloads.train import train
+from workloads.run_dir.metrics_log import read_rows
+from workloads.training.trainer import train
 
 GRID = """\
 study: example

@@ -13,8 +13,9 @@ from study.ledger import Record
 from study.planning import continuation
 from tests.study.launching import records_of, study_cli
 from workloads.data import shards
-from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, Row, checkpoint_file, read_rows
-from workloads.train import train
+from workloads.run_dir.metrics_log import Row, read_rows
+from workloads.run_dir.paths import CHECKPOINT_FOLDER, METRICS_FILE, checkpoint_file
+from workloads.training.trainer import train
 
 SPEC = """\
 study: {name}

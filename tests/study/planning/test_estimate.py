@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from kernels.machine import cpu_name
 from study import plan
 from study.ledger import Record
 from study.plan import Study
 from study.planning import calibration, estimate
 from study.spec import Resources
 from tests.study.launching import ROOT
-from workloads import flops
-from workloads.config import DataConfig
+from workloads.cost import flops
 from workloads.data import shards
-from workloads.hardware import cpu_name
-from workloads.presets import PRESETS, Recipe
-from workloads.train import train
+from workloads.data.config import DataConfig
+from workloads.recipes.presets import PRESETS
+from workloads.recipes.recipe import Recipe
+from workloads.training.trainer import train
 
 RATES = {"pico": 2e10, "nano": 4e10, "micro": 5e10, "mini": 6e10}
 

@@ -16,8 +16,10 @@ from study.records import adopt
 from tests.study.launching import SPEC, records_of, study_cli
 from workloads.data import shards
 from workloads.errors import InputError
-from workloads.record import CHECKPOINT_FOLDER, METRICS_FILE, Result, read_rows, saved_steps
-from workloads.train import train
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import CHECKPOINT_FOLDER, METRICS_FILE, saved_steps
+from workloads.run_dir.result import Result
+from workloads.training.trainer import train
 
 
 @pytest.fixture(scope="module")

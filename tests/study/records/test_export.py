@@ -16,7 +16,7 @@ from study.plan import Study
 from study.records import adopt, stored
 from tests.study.launching import ROOT, records_of, study_cli
 from workloads.data import shards
-from workloads.train import train
+from workloads.training.trainer import train
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from study.plan import Point, Study
 from study.records.provenance import capture
 from study.tracking import Tracker
 from tests.study.launching import ROOT, study_command
-from workloads.record import METRICS_FILE, Result
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import Result
 
 PLAN_SECONDS, STATUS_SECONDS, RUN_SECONDS = 10.0, 10.0, 20.0
 SPEC = """\

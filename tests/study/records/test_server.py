@@ -16,7 +16,9 @@ from study import plan
 from study.plan import Study
 from tests.study.launching import launch, study_cli, wait_for
 from tests.study.mlflow_server import MlflowServer
-from workloads.record import METRICS_FILE, read_result, read_rows
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import read_result
 
 # Metrics whose last value a driver may add to when the run has ended.
 TOTALS = {"train_seconds", "executed_flops"}

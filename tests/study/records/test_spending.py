@@ -13,10 +13,11 @@ from study.ledger import Record
 from study.records import spending
 from study.records.spending import admission
 from tests.study.launching import ROOT, SPEC
-from workloads import lives
 from workloads.errors import Refused
-from workloads.lives import Life, Spent, spent
-from workloads.record import RESULT_FILE, exclusive
+from workloads.run_dir import executed_flops
+from workloads.run_dir.executed_flops import Life, Spent, spent
+from workloads.run_dir.lock import exclusive
+from workloads.run_dir.paths import RESULT_FILE
 
 # One of many processes that ask for 30 FLOPs each, all at once.
 ASKING = """
@@ -24,7 +25,7 @@ import sys, time
 from pathlib import Path
 from study.records.spending import admission
 from workloads.errors import Refused
-from workloads.lives import Life
+from workloads.run_dir.executed_flops import Life
 points_dir, name = Path(sys.argv[1]), sys.argv[2]
 run_dir = points_dir / name
 run_dir.mkdir(parents=True)
@@ -98,7 +99,7 @@ def test_a_launch_counts_what_was_executed_elsewhere_and_frees_the_dead(tmp_path
         spending.balance(study, records)
     assert spent(study.run_dir(first)) == Spent(130, 0)
     assert spent(study.run_dir(second)) == Spent(100, 400)
-    assert lives.spent(study.points_dir / "elsewhere") == Spent(7, 0)
+    assert executed_flops.spent(study.points_dir / "elsewhere") == Spent(7, 0)
     spending.balance(study, records)
     assert spent(study.run_dir(first)) == Spent(130, 0)
     assert spent(study.run_dir(second)) == Spent(100, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.running import attempts
-from workloads.record import CHECKPOINT_FOLDER, checkpoint_file
+from workloads.run_dir.paths import CHECKPOINT_FOLDER, checkpoint_file
 
 
 def save(run_dir: Path, step: int) -> None:

@@ -24,8 +24,9 @@ from study.records import provenance
 from study.running import submit
 from tests.study.launching import ROOT, SPEC, records_of, study_cli, wait_for
 from workloads.errors import InputError
-from workloads.record import METRICS_FILE, read_rows
-from workloads.train import CHECKPOINT_FOLDER
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.training.trainer import CHECKPOINT_FOLDER
 
 # Long enough that a second point still trains while `study stop` starts.
 STEPS = 400

@@ -18,7 +18,9 @@ from study.tuning.choices import Asha
 from study.tuning.schedulers import Bracket, LearningRateAsha
 from tests.study.launching import records_of, study_cli
 from workloads.errors import InputError
-from workloads.record import METRICS_FILE, MetricsLog, read_result, read_rows
+from workloads.run_dir.metrics_log import MetricsLog, read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import read_result
 
 CPUS = os.cpu_count() or 1
 SPEC = """\

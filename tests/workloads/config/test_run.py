@@ -1,0 +1,179 @@
+"""What a run's configuration refuses, and the identity that its fingerprint hashes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from workloads.config.fingerprint import fingerprint, flatten, identity
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.data.config import DataConfig
+from workloads.optim.config import OptimizerConfig
+
+ROOT = Path(__file__).parents[3]
+SHAPE: dict[str, Any] = {
+    "vocab_size": 257,
+    "block_size": 64,
+    "num_layers": 2,
+    "hidden_dim": 36,
+    "ffn_dim": 90,
+    "num_heads": 3,
+}
+RUN = RunConfig(
+    model=ModelConfig(**SHAPE, ffn=FFNConfig(kind="blockdense", rank=12, nblocks=3)),
+    data=DataConfig(),
+    optimizer=OptimizerConfig(learning_rate=3e-3),
+    batch_size=8,
+    steps=10,
+    seed=1,
+    eval_tokens=640,
+)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "message"),
+    [
+        ("dense", {"rank": 3}, "rank does not apply to kind dense; remove it"),
+        ("dense", {"nblocks": 3}, "nblocks does not apply to kind dense; remove it"),
+        ("lowrank", {}, "kind lowrank needs rank; add it"),
+        ("lowrank", {"rank": 3, "nblocks": 3}, "nblocks does not apply to kind lowrank; remove it"),
+        ("blockdense", {"rank": 3}, "kind blockdense needs nblocks; add it"),
+        ("blockdense", {"nblocks": 3}, "kind blockdense needs rank; add it"),
+        ("blockshuffle", {}, "kind blockshuffle needs nblocks; add it"),
+        ("blockshuffle", {"rank": 3, "nblocks": 3}, "rank does not apply to kind blockshuffle"),
+        ("lowrank", {"rank": 0}, "greater than 0"),
+        ("blockshuffle", {"nblocks": 0}, "greater than 0"),
+    ],
+)
+def test_each_kind_takes_its_own_sizes(kind: str, sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FFNConfig(kind=kind, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_heads": 5}, "attn_dim 36 over num_heads 5 must give an even head dimension"),
+        ({"num_heads": 4}, "attn_dim 36 over num_heads 4 must give an even head dimension"),
+        (
+            {"ffn": FFNConfig(kind="lowrank", rank=37)},
+            "rank 37 exceeds the projection's smaller side; use 36 or less",
+        ),
+        (
+            {"ffn": FFNConfig(kind="blockshuffle", nblocks=5)},
+            "nblocks 5 does not divide hidden_dim 36; the nearest that does is 4",
+        ),
+        (
+            {"ffn": FFNConfig(kind="blockshuffle", nblocks=4)},
+            "nblocks 4 does not divide ffn_dim 90; the nearest that does is 3",
+        ),
+        (
+            {"ffn": FFNConfig(kind="blockdense", rank=10, nblocks=3)},
+            "nblocks 3 does not divide rank 10; the nearest that does is 2",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_the_nearest(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig(**(SHAPE | change))
+
+
+def test_the_suggested_shapes_are_accepted() -> None:
+    for ffn in (
+        FFNConfig(kind="lowrank", rank=36),
+        FFNConfig(kind="blockshuffle", nblocks=3),
+        FFNConfig(kind="blockdense", rank=10, nblocks=2),
+    ):
+        assert ModelConfig(**SHAPE, ffn=ffn).ffn == ffn
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_the_validation_share_lies_between_0_and_1(fraction: float) -> None:
+    with pytest.raises(ValidationError):
+        DataConfig(val_fraction=fraction)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_rates_that_mean_nothing_are_refused(rate: float) -> None:
+    with pytest.raises(ValidationError):
+        OptimizerConfig(learning_rate=rate)
+
+
+def test_configurations_are_frozen_and_know_their_keys() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        RUN.steps = 11  # type: ignore[misc]  # what is tested
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        RuntimeConfig.model_validate({"log_intervall": 3})
+
+
+def test_a_run_survives_json() -> None:
+    assert RunConfig.model_validate_json(RUN.model_dump_json()) == RUN
+
+
+# Identity
+
+
+def test_the_fingerprint_of_a_fixed_run_never_changes() -> None:
+    # Changing this number orphans every finished run: only with a change of what a run computes.
+    assert fingerprint(identity(RUN, "0123456789abcdef")) == "500db11d28ed0f4c"
+
+
+def test_the_identity_is_everything_but_runtime() -> None:
+    others = RUN.optimizer.unused_fields
+    everything = flatten(
+        RUN.model_dump(mode="json", exclude={"runtime": True, "optimizer": others})
+    )
+    assert flatten(identity(RUN, "abc")) == everything | {"data.fingerprint": "abc"}
+
+
+def test_every_leaf_of_the_identity_changes_the_fingerprint() -> None:
+    leaves = flatten(identity(RUN, "abc"))
+    assert len(leaves) > 20
+    prints = [fingerprint(leaves)]
+    for name, value in leaves.items():
+        other = not value if isinstance(value, bool) else [value, "other"]
+        prints.append(fingerprint(leaves | {name: other}))
+        prints.append(fingerprint({key: leaf for key, leaf in leaves.items() if key != name}))
+    assert len(set(prints)) == len(prints)
+
+
+def test_runtime_does_not_change_the_fingerprint() -> None:
+    runtime = RuntimeConfig(
+        micro_batch_size=3,
+        log_interval=7,
+        eval_interval=9,
+        checkpoint_interval=11,
+        parallel="fsdp",
+        compile=True,
+        activation_checkpointing=2,
+    )
+    assert set(flatten(runtime.model_dump()).values()).isdisjoint(
+        flatten(RUN.runtime.model_dump()).values()
+    )
+    other = RUN.model_copy(update={"runtime": runtime})
+    assert identity(other, "abc") == identity(RUN, "abc")
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
+    tree = identity(RUN, "abc")
+    assert fingerprint(dict(reversed(tree.items()))) == fingerprint(tree)
+
+
+def test_the_fingerprint_refuses_what_json_cannot_hold() -> None:
+    for value in (float("nan"), float("inf"), object()):
+        with pytest.raises((ValueError, TypeError)):
+            fingerprint({"value": value})
+
+
+def test_planning_imports_no_torch() -> None:
+    code = "import sys, workloads.recipes.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,261 @@
+"""The memory model against real training steps: what autograd keeps, and all tensors alive.
+
+Steps run on the CPU in bf16 autocast, which takes the path of CUDA; those of large models on fake
+tensors, which have shapes and storages and no contents.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from kernels import cross_entropy
+from study.planning.cost import ACCELERATORS
+from workloads.config.run import RunConfig
+from workloads.cost import memory
+from workloads.nn.projections.base import Projection
+from workloads.nn.self_guided import add_guides, merged_once
+from workloads.nn.transformer import Transformer
+from workloads.optim.build import build_optimizer
+from workloads.recipes.recipe import Recipe
+
+KINDS: dict[str, dict[str, Any]] = {
+    "dense": {"kind": "dense"},
+    "lowrank": {"kind": "lowrank", "fraction": 0.3125},
+    "blockdense": {"kind": "blockdense", "rank": 64, "nblocks": 2},
+    "blockshuffle": {"kind": "blockshuffle", "nblocks": 4},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "swiglu": {"activation": "swiglu"},
+    "grouped": {"num_kv_heads": 1},
+    "absolute": {"position": "absolute"},
+    "untied": {"tie_embeddings": False},
+    "narrow attention": {"attn_dim": 80},
+    "wide": {"hidden_dim": 320, "attn_dim": 320, "ffn_dim": 1280},
+}
+TOLERANCE = 0.06
+
+
+def run_config(
+    preset: str, kind: str = "dense", every: int = 0, guided: bool = False, **model: Any
+) -> RunConfig:
+    """One micro-batch of 16 sequences at a time, two a step."""
+    recipe = {"preset": preset, "ffn": KINDS[kind], "model": model}
+    recipe |= {"runtime": {"micro_batch_size": 16, "activation_checkpointing": every}}
+    recipe |= {"guide": {"ratio": 0.5}} if guided else {}
+    return Recipe.model_validate(recipe).resolve().model_copy(update={"batch_size": 32})
+
+
+@pytest.fixture(autouse=True)
+def loss_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of CUDA's size, whose rows one kernel turns into gradients in place; its products
+    add to the weight's gradient without a tensor between."""
+
+    def rows(logits: Tensor, *_: Any) -> Tensor:
+        return logits.new_zeros(len(logits), dtype=torch.float32)
+
+    monkeypatch.setattr(cross_entropy, "_rows_of", lambda _: rows)
+    monkeypatch.setattr(cross_entropy, "_add_product", lambda total, a, b: None)
+    monkeypatch.setitem(cross_entropy.CHUNK_BYTES, "cpu", cross_entropy.CHUNK_BYTES["cuda"])
+
+
+def test_the_plan_knows_the_size_of_the_losses_chunks() -> None:
+    assert cross_entropy.CHUNK_BYTES["cuda"] == memory.LOGIT_BYTES
+
+
+class Living(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage() not in self._known:
+                storage = leaf.untyped_storage()
+                self._known.add(storage)
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _add(self, count: int) -> None:
+        self.now += count
+
+
+@dataclass
+class Measured:
+    """Bytes: kept from the forward for the backward pass, at the step's widest, after steps."""
+
+    saved: int
+    peak: int
+    states: int
+
+
+def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
+    """The second optimizer step of a real model, as `workloads.training.trainer` computes it."""
+    with living() as memory_:
+        model = Transformer(config.model)
+        if config.model.guide:
+            add_guides(model, config.model.guide)
+        every = config.runtime.activation_checkpointing
+        for index, layer in enumerate(model.layers):
+            layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]
+        optimizer = build_optimizer(model, config.optimizer)
+        tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
+        for count in (1, micro_batches):
+            memory_.peak = saved = 0
+            with merged_once(model, torch.autocast("cpu", torch.bfloat16)) as before_last:
+                for number in range(count):
+                    if number == count - 1:
+                        before_last()
+                    before = memory_.now
+                    with torch.autocast("cpu", torch.bfloat16):
+                        loss = model(tokens, tokens)
+                    saved = memory_.now - before
+                    loss.backward()
+                    del loss
+            del before_last  # the function that accumulates gradients has returned by now
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return Measured(saved, memory_.peak, memory_.now)
+
+
+@contextmanager
+def living() -> Iterator[Living]:
+    with FakeTensorMode(), Living() as mode:
+        yield mode
+
+
+@pytest.mark.parametrize(
+    ("kind", "every", "guided"),
+    [
+        *((kind, every, False) for kind in KINDS for every in (0, 1)),
+        *((kind, 0, True) for kind in KINDS if kind != "dense"),
+        ("dense", 2, False),
+        ("lowrank", 2, True),
+    ],
+)
+def test_peak_and_saved_bytes_are_those_of_a_real_step(kind: str, every: int, guided: bool) -> None:
+    check(run_config("mini", kind, every, guided))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_count(option: str) -> None:
+    check(run_config("mini", **OPTIONS[option]))
+
+
+@pytest.mark.parametrize(("kind", "every"), [("dense", 0), ("lowrank", 1)])
+def test_paper_sizes(kind: str, every: int) -> None:
+    check(run_config("transformer-s", kind, every), tolerance=0.01)
+
+
+def test_merged_guides_are_there_once_and_their_gradients_with_accumulation() -> None:
+    # So wide, with so little text, that a step's matrices are most of its memory.
+    sizes: dict[str, Any] = {"hidden_dim": 512, "attn_dim": 512, "ffn_dim": 2048, "num_heads": 8}
+    config = run_config("mini", "lowrank", guided=True, **sizes, block_size=8)
+    for micro_batches in (1, 2):
+        config = config.model_copy(update={"batch_size": 16 * micro_batches})
+        measured = measure(config, micro_batches)
+        assert memory.peak_memory_bytes(config) == pytest.approx(measured.peak, rel=TOLERANCE)
+
+
+def test_without_accumulation_gradients_come_as_activations_go() -> None:
+    # A model so wide, and a text so short, that the end of the backward pass is the widest moment.
+    sizes: dict[str, Any] = {"hidden_dim": 512, "attn_dim": 512, "ffn_dim": 2048, "num_heads": 8}
+    config = run_config("mini", **sizes, block_size=8).model_copy(update={"batch_size": 16})
+    measured = measure(config, micro_batches=1)
+    assert memory.peak_memory_bytes(config) == pytest.approx(measured.peak, rel=TOLERANCE)
+    assert measured.peak > 1.25 * measured.states
+
+
+def test_saved_bytes_are_what_autograd_packs() -> None:
+    # Independent of the dispatcher: real tensors, through autograd's own hooks.
+    config = run_config("nano", "lowrank")
+    model = Transformer(config.model)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        loss = model(tokens, tokens)
+    planned = memory.saved_bytes(config.model, config.runtime, tokens.numel())
+    assert planned == pytest.approx(sum(kept.values()), rel=TOLERANCE)
+    del loss
+
+
+def test_states_are_weights_guides_and_two_moments() -> None:
+    config = run_config("nano", "blockdense", guided=True)
+    model = Transformer(config.model)
+    assert config.model.guide
+    add_guides(model, config.model.guide)
+    guides = [m.guide for m in model.modules() if isinstance(m, Projection)]
+    assert sum(guide is not None for guide in guides) == 4
+    states = 3 * 4 * sum(p.numel() for p in model.parameters())
+    assert measure(config).states == pytest.approx(states, rel=0.02)
+
+
+def test_ddp_adds_buckets_and_fsdp_shares() -> None:
+    config = run_config("transformer-xl")
+    params = 4 * 1_274_138_624
+    config = config.model_copy(update={"batch_size": 512})
+    alone, ddp = (memory.peak_memory_bytes(config, gpus) for gpus in (1, 2))
+    assert ddp - alone == params
+    sharded = config.model_copy(
+        update={"runtime": config.runtime.model_copy(update={"parallel": "fsdp"})}
+    )
+    saved = memory.saved_bytes(config.model, config.runtime, 16 * 1024)
+    # The widest moment is the last layer's backward pass: five layers' weights come and go.
+    moving, passing = 4 * 5 * 12 * 2048**2, 2 * 4 * 2048 * 16 * 1024
+    at_last_layer = saved - 2 * 2048 * 16 * 1024 + moving + passing
+    for gpus in (2, 16):
+        rest = memory.peak_memory_bytes(sharded, gpus) - at_last_layer
+        assert 4 * params / gpus < rest < 4 * params / gpus + 4 * 32_000 * 2048 + 1
+
+
+def test_fewest_gpus_fall_with_fsdp_and_recomputation() -> None:
+    config = run_config("transformer-xl", num_layers=48, hidden_dim=4096, attn_dim=4096)
+    config = config.model_copy(update={"batch_size": 512})
+    a100, h200 = (ACCELERATORS[name].memory_bytes for name in ("a100-80g", "h200"))
+
+    def least(capacity: float, **runtime: Any) -> int | None:
+        changed = config.runtime.model_copy(update=runtime)
+        return memory.least_gpus(config.model_copy(update={"runtime": changed}), capacity)
+
+    assert least(a100) is None  # the states alone are more, and each GPU has them all
+    sharded = least(a100, parallel="fsdp", activation_checkpointing=1)
+    assert sharded is not None and 1 < sharded <= 16
+    larger = least(h200, parallel="fsdp", activation_checkpointing=1)
+    assert larger is not None and larger < sharded
+
+
+def check(config: RunConfig, tolerance: float = TOLERANCE) -> None:
+    measured = measure(config)
+    tokens = 16 * config.model.block_size
+    saved = memory.saved_bytes(config.model, config.runtime, tokens)
+    assert saved == pytest.approx(measured.saved, rel=tolerance)
+    assert memory.peak_memory_bytes(config) == pytest.approx(measured.peak, rel=tolerance)

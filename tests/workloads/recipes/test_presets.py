@@ -1,0 +1,280 @@
+"""Presets and recipes: ranks from fractions, budgets in every unit, and what is refused."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.cost.flops import count_params, ffn_fraction, train_flops, train_flops_per_token
+from workloads.recipes.presets import PRESETS
+from workloads.recipes.recipe import Budget, Recipe
+from workloads.recipes.variant import FFNChoice
+
+# The paper's models (arXiv 2406.16450): layers, hidden, ffn, heads, tokens, learning rate, steps =
+# int(tokens / 512 / 1024).
+PAPER = {
+    "transformer-s": (12, 768, 3072, 12, 2.2e9, 6.0e-4, 4196),
+    "transformer-m": (24, 1024, 4096, 16, 6.7e9, 3.0e-4, 12779),
+    "transformer-l": (24, 1536, 6144, 12, 14.58e9, 2.5e-4, 27809),
+    "transformer-xl": (24, 2048, 8192, 16, 25.5e9, 2.0e-4, 48637),
+}
+OURS = [name for name in PRESETS if name not in PAPER]
+
+
+def rank_of(preset: str, ffn: FFNChoice) -> int | None:
+    return ffn.resolve(PRESETS[preset].model).rank
+
+
+# Presets
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_models(name: str) -> None:
+    layers, hidden, inner, heads, tokens, rate, steps = PAPER[name]
+    run = Recipe(preset=name).resolve()
+    assert run.model.num_layers == layers
+    assert (run.model.hidden_dim, run.model.ffn_dim) == (hidden, inner)
+    assert run.model.num_heads == heads
+    assert (run.model.vocab_size, run.model.block_size) == (32_000, 1024)
+    assert run.model.ffn.kind == "dense"
+    assert (run.batch_size, run.steps, PRESETS[name].tokens) == (512, steps, tokens)
+    assert run.optimizer.learning_rate == rate
+    assert run.eval_tokens == 512_000 * 1024
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_models_read_bytes_and_train_in_whole_steps(name: str) -> None:
+    run = Recipe(preset=name).resolve()
+    assert run.model.vocab_size == 257
+    assert run.tokens == PRESETS[name].tokens
+    assert run.batch_size % run.runtime.micro_batch_size == 0
+
+
+def test_our_models_grow() -> None:
+    sizes = [count_params(PRESETS[name].model).total for name in OURS]
+    assert sizes == sorted(sizes) and sizes[0] < 100_000 < sizes[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [("transformer-xs", "transformer-"), ("picco", "pico"), ("MINI", "mini"), ("tiny", "mini")],
+)
+def test_an_unknown_preset_names_the_nearest(given: str, nearest: str) -> None:
+    with pytest.raises(ValidationError, match=f"no such preset; the nearest is {nearest}"):
+        Recipe(preset=given)
+
+
+# Sizes of the structured layers
+
+
+@pytest.mark.parametrize(
+    ("preset", "fraction", "rank"),
+    [
+        ("transformer-s", 0.625, 384),
+        ("transformer-s", 0.3125, 192),
+        ("transformer-m", 0.625, 512),
+        ("transformer-m", 0.3125, 256),
+        ("transformer-l", 0.625, 768),
+        ("transformer-l", 0.3125, 384),
+        ("transformer-xl", 0.625, 1024),
+        ("transformer-xl", 0.3125, 512),
+    ],
+)
+def test_fractions_give_the_papers_lowrank_ranks(preset: str, fraction: float, rank: int) -> None:
+    assert rank_of(preset, FFNChoice(kind="lowrank", fraction=fraction)) == rank
+
+
+@pytest.mark.parametrize(
+    ("preset", "nblocks", "fraction", "rank"),
+    [
+        ("transformer-s", 2, 0.625, 512),
+        ("transformer-s", 2, 0.3125, 256),
+        ("transformer-l", 2, 0.625, 1024),
+        ("transformer-l", 2, 0.3125, 512),
+        # With four blocks, the paper's ranks are these fractions and not 0.625 and 0.3125.
+        ("transformer-m", 4, 0.586, 768),
+        ("transformer-m", 4, 0.293, 384),
+        ("transformer-xl", 4, 0.586, 1536),
+        ("transformer-xl", 4, 0.293, 768),
+    ],
+)
+def test_fractions_give_the_papers_blockdense_ranks(
+    preset: str, nblocks: int, fraction: float, rank: int
+) -> None:
+    choice = FFNChoice(kind="blockdense", nblocks=nblocks, fraction=fraction)
+    assert rank_of(preset, choice) == rank
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("kind", "nblocks"), [("lowrank", None), ("blockdense", 2)])
+@pytest.mark.parametrize("fraction", [0.1, 0.3125, 0.5, 0.625])
+def test_the_rank_is_the_nearest_allowed_to_the_fraction(
+    preset: str, kind: str, nblocks: int | None, fraction: float
+) -> None:
+    shape = PRESETS[preset].model
+
+    def distance(rank: int) -> float:
+        ffn = FFNChoice(kind=kind, rank=rank, nblocks=nblocks).resolve(shape)
+        return abs(ffn_fraction(shape.model_copy(update={"ffn": ffn})) - fraction)
+
+    rank = rank_of(preset, FFNChoice(kind=kind, nblocks=nblocks, fraction=fraction))
+    assert rank is not None
+    multiple = 32 if shape.hidden_dim >= 512 else 4
+    assert rank % multiple == 0
+    allowed = range(multiple, shape.hidden_dim + 1, multiple)
+    assert distance(rank) == pytest.approx(min(map(distance, allowed)))
+
+
+@pytest.mark.parametrize(("preset", "nblocks"), [("micro", 3), ("transformer-s", 3)])
+def test_the_rank_divides_into_the_blocks(preset: str, nblocks: int) -> None:
+    choice = FFNChoice(kind="blockdense", nblocks=nblocks, fraction=0.5)
+    run = Recipe(preset=preset, ffn=choice).resolve()
+    assert run.model.ffn.rank is not None
+    assert run.model.ffn.rank % nblocks == 0
+    assert ffn_fraction(run.model) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"kind": "lowrank", "rank": 8, "fraction": 0.5}, "rank and fraction both give the size"),
+        ({"kind": "lowrank", "rank": 0}, "greater than 0"),
+        ({"kind": "lowrank", "fraction": 0.0}, "greater than 0"),
+        ({"kind": "lowrank", "fraction": 1.1}, "less than or equal to 1"),
+        ({"kind": "lowrank"}, "kind lowrank needs rank; add it"),
+        ({"kind": "dense", "fraction": 0.5}, "kind dense has none; remove it"),
+        ({"kind": "blockshuffle", "nblocks": 2, "fraction": 0.5}, "kind blockshuffle has none"),
+        ({"kind": "blockdense", "fraction": 0.5}, "kind blockdense needs nblocks; add it"),
+        ({"kind": "lowrank", "nblocks": 2, "fraction": 0.5}, "nblocks does not apply to kind low"),
+    ],
+)
+def test_sizes_that_contradict_are_refused(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FFNChoice.model_validate(choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (FFNChoice(kind="lowrank", rank=33), "rank 33 exceeds .* use 32 or less"),
+        (FFNChoice(kind="blockshuffle", nblocks=3), "nblocks 3 .* hidden_dim 32; .* nearest .* 2"),
+        (FFNChoice(kind="blockshuffle", nblocks=33), "nblocks 33 .* the nearest that does is 32"),
+        (
+            FFNChoice(kind="blockdense", rank=6, nblocks=4),
+            "nblocks 4 does not divide rank 6; the nearest that does is 3",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_the_preset_are_refused(choice: FFNChoice, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(preset="pico", ffn=choice).resolve()
+
+
+def test_arms_are_named_by_kind_and_size() -> None:
+    names = {
+        "dense": FFNChoice(),
+        "lowrank 62.5%": FFNChoice(kind="lowrank", fraction=0.625),
+        "lowrank r256": FFNChoice(kind="lowrank", rank=256),
+        "blockdense 31.25% b4": FFNChoice(kind="blockdense", fraction=0.3125, nblocks=4),
+        "blockshuffle b4": FFNChoice(kind="blockshuffle", nblocks=4),
+        "mine": FFNChoice(kind="lowrank", rank=8, arm="mine"),
+    }
+    assert {choice.arm_name(): choice for choice in names.values()} == names
+    assert {choice.kind for choice in names.values()} == set(PARAMETRIZATIONS)
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("ffn", [FFNChoice(), FFNChoice(kind="lowrank", fraction=0.3125)])
+def test_every_unit_buys_whole_steps_within_the_budget(ffn: FFNChoice) -> None:
+    model = Recipe(preset="nano", ffn=ffn).resolve().model
+    per_step = 16 * 128
+    units = {
+        "tokens": 1,
+        "tokens_per_param": 1 / count_params(model).total,
+        "train_flops": train_flops_per_token(model),
+    }
+    for unit, price in units.items():
+        for tokens, steps in ((per_step * 7 + 1, 7), (per_step * 8 - 1, 7), (per_step + 1, 1)):
+            amount = int(tokens) if unit == "tokens" else tokens * price
+            budget = Budget.model_validate({unit: amount})
+            run = Recipe(preset="nano", ffn=ffn, budget=budget).resolve()
+            assert run.steps == steps, (unit, tokens)
+    assert Recipe(preset="nano", ffn=ffn, budget=Budget(steps=7)).resolve().steps == 7
+
+
+@pytest.mark.parametrize("flops", [1e18, 3.3e18, 1e20])
+def test_a_flop_budget_is_never_exceeded(flops: float) -> None:
+    run = Recipe(preset="transformer-m", budget=Budget(train_flops=flops)).resolve()
+    step = run.tokens_per_step * train_flops_per_token(run.model)
+    assert train_flops(run) <= flops < train_flops(run) + step
+
+
+def test_a_cheaper_model_trains_longer_on_the_same_flops() -> None:
+    budget = Budget(train_flops=1e12)
+    dense = Recipe(preset="nano", budget=budget).resolve()
+    lowrank = FFNChoice(kind="lowrank", fraction=0.3125)
+    assert Recipe(preset="nano", ffn=lowrank, budget=budget).resolve().steps > dense.steps
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({}, "exactly one of tokens, tokens_per_param, steps, .*, isoflop; found none"),
+        ({"tokens": 10_000, "steps": 3}, "exactly one of .* found \\['tokens', 'steps'\\]"),
+        ({"steps": 0}, "greater than 0"),
+        ({"tokens": 2.5}, "fractional part"),
+        ({"train_flops": float("inf")}, "finite"),
+        ({"hours": 3}, "Extra inputs"),
+    ],
+)
+def test_budgets_that_say_nothing_or_too_much_are_refused(
+    budget: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Budget.model_validate(budget)
+
+
+def test_a_budget_below_one_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than one step of 16 x 128 tokens; raise it"):
+        Recipe(preset="pico", budget=Budget(tokens=2047)).resolve()
+    assert Recipe(preset="pico", budget=Budget(tokens=2048)).resolve().steps == 1
+
+
+# Recipes
+
+
+def test_an_evaluation_below_one_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match="eval_tokens 127 is less than one sequence of 128 tokens"):
+        Recipe(preset="pico", eval_tokens=127).resolve()
+    assert Recipe(preset="pico", eval_tokens=128).resolve().eval_tokens == 128
+
+
+def test_a_recipe_overrides_its_preset() -> None:
+    recipe = Recipe.model_validate(
+        {
+            "preset": "pico",
+            "ffn": {"kind": "lowrank", "rank": 8, "keep_first_dense": False},
+            "budget": {"steps": 3},
+            "learning_rate": 1e-3,
+            "seed": 5,
+            "data": {"val_fraction": 0.1},
+            "eval_tokens": 256,
+            "runtime": {"micro_batch_size": 4},
+        }
+    )
+    run = recipe.resolve()
+    assert run.model.ffn.model_dump() == {
+        "kind": "lowrank",
+        "rank": 8,
+        "nblocks": None,
+        "keep_first_dense": False,
+    }
+    assert (run.steps, run.seed, run.eval_tokens) == (3, 5, 256)
+    assert (run.optimizer.learning_rate, run.data.val_fraction) == (1e-3, 0.1)
+    assert run.runtime.micro_batch_size == 4
+    plain = Recipe(preset="pico").resolve()
+    assert run.model.model_copy(update={"ffn": plain.model.ffn}) == plain.model
+    assert run.batch_size == plain.batch_size

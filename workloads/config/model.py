@@ -1,0 +1,168 @@
+"""The shape of a transformer: its layers, its FFN parametrization, its guide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.schema.base import Config
+
+
+class FFNConfig(Config):
+    """The parametrization of the two FFN projections (paper: arXiv 2406.16450, section 3).
+
+    lowrank takes `rank`; blockshuffle takes `nblocks`; blockdense takes both; dense takes neither.
+    """
+
+    kind: FFNKind = "dense"
+    rank: PositiveInt | None = None
+    nblocks: PositiveInt | None = None
+    keep_first_dense: bool = True
+
+    @model_validator(mode="after")
+    def _takes_what_its_kind_takes(self) -> Self:
+        for name in ("rank", "nblocks"):
+            given = getattr(self, name) is not None
+            takes = name in PARAMETRIZATIONS[self.kind].sizes
+            if given and not takes:
+                raise ValueError(f"{name} does not apply to kind {self.kind}; remove it")
+            if takes and not given:
+                raise ValueError(f"kind {self.kind} needs {name}; add it")
+        return self
+
+
+class GuideOptions(Config):
+    """How a dense guide fades out in self-guided training (arXiv 2406.16450, section 4)."""
+
+    mode: Literal["fixed_steps", "fixed_flops"] = "fixed_flops"
+    """`fixed_steps` spends the guide's FLOPs on top; `fixed_flops` reads the guided steps' tokens
+    once more at the end, without the guide, and costs what a longer run without it would."""
+    reduce_flops: bool = True
+    """Run a layer's guide with the probability of its share: half of the cost."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the guide's share falls from 1 to 0."""
+    init: Literal["effective", "reference"] = "effective"
+    """The guide starts as the `effective` product of the structured weights; `reference` is the
+    public implementation's, which leaves the permutations of blockshuffle out."""
+
+
+class GuideConfig(GuideOptions):
+    """Self-guided training for the first `ratio` of the steps."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)]
+
+
+class ArchitectureOptions(Config):
+    """What a transformer may have otherwise than the paper's presets, whose values these are."""
+
+    position: Literal["rope", "absolute"] = "rope"
+    """Rotary, or learned absolute positions."""
+    rope_base: PositiveFloat = 10_000.0
+    """Base of the rotary frequencies."""
+    rope_interpolation: PositiveFloat = 1.0
+    """Divides the positions of `rope`."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """The norm before each sublayer and before the head."""
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
+    """Of the FFN; `gelu_tanh` approximates by tanh, as the public StructuredFFN code does."""
+    tie_embeddings: bool = True
+    """The head shares the embedding's weights."""
+    bias: bool = True
+    """Biases in the linear layers and layer norms."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the embedding and of what each sublayer adds: a probability."""
+    inverse_layer_scale: bool = False
+    """Divide attention scores by the layer's number, from 1."""
+
+
+class ModelConfig(ArchitectureOptions):
+    """A pre-norm decoder-only transformer. Left out, `attn_dim` is the hidden width, and every
+    query head has its own key and value head."""
+
+    vocab_size: PositiveInt
+    block_size: PositiveInt
+    num_layers: PositiveInt
+    hidden_dim: PositiveInt
+    ffn_dim: PositiveInt
+    attn_dim: PositiveInt = Field(default_factory=lambda fields: fields["hidden_dim"])
+    num_heads: PositiveInt
+    num_kv_heads: PositiveInt = Field(default_factory=lambda fields: fields["num_heads"])
+    ffn: FFNConfig = FFNConfig()
+    guide: GuideConfig | None = None
+
+    @property
+    def head_dim(self) -> int:
+        return self.attn_dim // self.num_heads
+
+    @property
+    def kv_dim(self) -> int:
+        """Features of all key heads together, and of all value heads."""
+        return self.num_kv_heads * self.head_dim
+
+    @property
+    def ffn_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(inputs, outputs) of fc1 and of fc2; SwiGLU's fc1 makes a gate beside each feature."""
+        inner = self.ffn_dim * (2 if self.activation == "swiglu" else 1)
+        return (self.hidden_dim, inner), (self.ffn_dim, self.hidden_dim)
+
+    @model_validator(mode="after")
+    def _shapes_divide(self) -> Self:
+        self._check_heads()
+        self._check_rank()
+        self._check_blocks()
+        return self
+
+    @model_validator(mode="after")
+    def _guides_something(self) -> Self:
+        guided = self.num_layers - self.ffn.keep_first_dense
+        if self.guide and (self.ffn.kind == "dense" or not guided):
+            raise ValueError("guide needs layers with a structured FFN; remove it")
+        return self
+
+    def _check_heads(self) -> None:
+        rope = self.position == "rope"
+        unit = self.num_heads * (2 if rope else 1)
+        if self.attn_dim % unit:
+            raise ValueError(
+                f"attn_dim {self.attn_dim} over num_heads {self.num_heads} must give "
+                f"{'an even' if rope else 'a whole'} head dimension; the nearest attn_dim that "
+                f"does is {max(1, round(self.attn_dim / unit)) * unit}"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}; "
+                f"the nearest that does is {_nearest_divisor(self.num_heads, self.num_kv_heads)}"
+            )
+
+    def _check_rank(self) -> None:
+        limit = min(self.hidden_dim, self.ffn_dim)
+        if self.ffn.rank is not None and self.ffn.rank > limit:
+            raise ValueError(
+                f"rank {self.ffn.rank} exceeds the projection's smaller side; use {limit} or less"
+            )
+
+    def _check_blocks(self) -> None:
+        nblocks = self.ffn.nblocks
+        if nblocks is None:
+            return
+        sides = {"hidden_dim": self.hidden_dim, "ffn_dim": self.ffn_dim}
+        if self.ffn.rank is not None:
+            sides["rank"] = self.ffn.rank
+        for name, size in sides.items():
+            if size % nblocks:
+                raise ValueError(
+                    f"nblocks {nblocks} does not divide {name} {size}; the nearest that does is "
+                    f"{_nearest_divisor(size, nblocks)}"
+                )
+
+
+def _nearest_divisor(size: int, wanted: int) -> int:
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    return min(divisors, key=lambda n: abs(n - wanted))

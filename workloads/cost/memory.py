@@ -1,0 +1,177 @@
+"""Peak memory of one GPU while it trains a run, from its configuration alone (no torch).
+
+A model of what training does on CUDA: fp32 weights, gradients and AdamW states, products in bf16
+under autocast, every operation by itself. Compiled layers, the default there, keep less: the plan
+is an upper bound. The CUDA context, NCCL and fragmentation are not counted; the memory capacities
+that the planner compares with leave room for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.cost import flops
+
+FP32, BF16, MASK = 4, 2, 1
+ADAM_STATES = 2
+# What there is of the logits at once, at most (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
+LOGIT_BYTES = 128 * 2**20
+# FSDP's backward pass holds the weights of the layer at work, those of the next one and the buffer
+# they arrive in, a layer's whole gradient and the buffer that it is reduced from.
+MOVING_LAYERS = 5
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer: `weights` of its products, guides' among them; the bytes per token that its
+    forward pass keeps for the backward pass (`kept`), its input among them (`entering`), and that
+    this adds at its widest (`passing`)."""
+
+    weights: int
+    entering: int
+    kept: int
+    passing: int
+    recomputed: bool
+
+    def kept_bytes(self, tokens: int) -> int:
+        """Activations, and the weights' bf16 casts."""
+        return self.kept * tokens + BF16 * self.weights
+
+    def working_bytes(self, tokens: int) -> int:
+        """What the backward pass adds to what waits for it, recomputation included."""
+        again = self.kept_bytes(tokens) - self.entering * tokens if self.recomputed else 0
+        return self.passing * tokens + again
+
+
+def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
+    """Bytes of tensors on each of `gpus` at the widest moment of an optimizer step."""
+    key = (config.model, config.runtime, config.batch_size, gpus)
+    return _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
+
+
+def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
+    """The fewest GPUs of that size that hold the run, None where no number does.
+
+    More of them hold more where each has a shard (`fsdp`), or once its share of the batch is
+    below `micro_batch_size`.
+    """
+    return next(
+        (
+            gpus
+            for gpus in _even_splits(config.batch_size, config.runtime.micro_batch_size)
+            if peak_memory_bytes(config, gpus) <= memory_bytes
+        ),
+        None,
+    )
+
+
+def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
+    """What the forward pass of a micro-batch of so many tokens keeps for the backward pass."""
+    hidden = model.hidden_dim
+    embedding = MASK * hidden if model.dropout else 0
+    head = (FP32 + BF16) * hidden  # The input of the last norm, and the gradient of its output.
+    layers = sum(
+        layer.entering * tokens if layer.recomputed else layer.kept_bytes(tokens)
+        for layer in _layers(model, runtime)
+    )
+    # The gradient of the head's weight waits from the forward pass on.
+    return layers + (embedding + head) * tokens + FP32 * _head_weights(model)
+
+
+# Points that differ in rate, seed or budget share it: a plan may have thousands.
+@lru_cache(maxsize=1024)
+def _peak(model: ModelConfig, runtime: RuntimeConfig, batch_size: int, gpus: int) -> int:
+    micro = min(runtime.micro_batch_size, batch_size // gpus)
+    tokens = micro * model.block_size
+    layers, stream = _layers(model, runtime), FP32 * model.hidden_dim * tokens
+    shards = gpus if runtime.parallel == "fsdp" else 1
+    gradients = FP32 * _params(model) // shards
+    states = (1 + ADAM_STATES) * gradients
+    if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
+        states += gradients if shards == 1 else FP32 * _head_weights(model)
+    if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.
+        states += FP32 * flops.guide_weights(model)
+    if micro * gpus < batch_size:  # Those of earlier micro-batches are there all the time.
+        states, gradients = states + gradients, 0
+    saved = saved_bytes(model, runtime, tokens)
+    # Autocast keeps its casts of recomputed layers' weights until the loss is there.
+    casts = BF16 * sum(layer.weights for layer in layers if layer.recomputed)
+    head = FP32 * _head_weights(model)
+    at_loss = saved + max(casts + _loss_bytes(model, tokens), head + 2 * stream)
+    # The gradient of the residual stream takes the place of the last norm's input.
+    done_with = head + BF16 * model.hidden_dim * tokens
+    at_last_layer = saved - done_with + layers[-1].working_bytes(tokens)
+    at_first_layer = gradients + layers[0].kept_bytes(tokens) + layers[0].passing * tokens
+    moving = MOVING_LAYERS * max(layer.weights for layer in layers) if shards > 1 else 0
+    # Tied to the embedding or not, the head's gradient waits for the end of the backward pass.
+    waiting = head + FP32 * moving
+    return states + max(at_loss, waiting + max(at_last_layer, at_first_layer))
+
+
+def _loss_bytes(model: ModelConfig, tokens: int) -> int:
+    """What the forward pass of the loss adds: its input, that and the weight in bf16, logits."""
+    inputs = (FP32 + BF16) * model.hidden_dim * tokens + BF16 * _head_weights(model)
+    return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
+
+
+def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
+    """The numbers of GPUs whose shares of the batch are whole micro-batches."""
+    splits = [gpus for gpus in range(1, batch_size + 1) if batch_size % gpus == 0]
+    rows = {gpus: batch_size // gpus for gpus in splits}
+    return [gpus for gpus in splits if rows[gpus] % min(micro_batch_size, rows[gpus]) == 0]
+
+
+def _params(model: ModelConfig) -> int:
+    """All that is trained while guides are there."""
+    return flops.count_params(model).total + flops.guide_weights(model)
+
+
+def _head_weights(model: ModelConfig) -> int:
+    return model.vocab_size * model.hidden_dim
+
+
+def _layers(model: ModelConfig, runtime: RuntimeConfig) -> list[_Layer]:
+    every = runtime.activation_checkpointing
+    return [
+        _layer(model, ffn, recomputed=every > 0 and index % every == 0)
+        for index, ffn in enumerate(flops.layer_ffns(model))
+    ]
+
+
+def _layer(model: ModelConfig, ffn: FFNConfig, recomputed: bool) -> _Layer:
+    hidden, wide = model.hidden_dim, model.ffn_shapes[0][1]
+    guided = model.guide is not None and ffn.kind != "dense"
+    guide = flops.ffn_weights(model, FFNConfig()) if guided else 0
+    attention = 2 * hidden * (model.attn_dim + model.kv_dim)
+    # The residual stream before both norms, and the norms' statistics.
+    stream = 2 * FP32 * hidden + 2 * FP32 * (2 if model.norm == "layernorm" else 1)
+    masks = 2 * MASK * hidden if model.dropout else 0
+    return _Layer(
+        weights=attention + flops.ffn_weights(model, ffn) + guide,
+        entering=FP32 * hidden,
+        kept=stream + masks + _attention_kept(model) + _ffn_kept(model, ffn, guided),
+        passing=BF16 * wide,  # the gradient of the activation's input
+        recomputed=recomputed,
+    )
+
+
+def _attention_kept(model: ModelConfig) -> int:
+    """Input, queries, keys and values, these turned if they are, output, softmax normalizers."""
+    turned = model.attn_dim + model.kv_dim if model.position == "rope" else 0
+    features = model.hidden_dim + (model.attn_dim + 2 * model.kv_dim) + turned + model.attn_dim
+    return BF16 * features + FP32 * model.num_heads
+
+
+def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
+    """The inputs of both projections and of the activation, and both bottlenecks.
+
+    A bottleneck has the rank, or where there is none the narrower side. A guided projection is
+    one matrix, and has none.
+    """
+    (n1, m1), (n2, m2) = model.ffn_shapes
+    factored = ffn.kind != "dense" and not guided
+    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if factored else []
+    return BF16 * (n1 + m1 + n2 + sum(inner))

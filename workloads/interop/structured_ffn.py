@@ -1,0 +1,400 @@
+"""Weights trained by the paper's public implementation, as a `Transformer`, and a file for them.
+
+The state dict is that of CLAIRE-Labo/StructuredFFN (Wei et al. 2024, arXiv 2406.16450), alone or
+as `model` of a checkpoint. What its shapes cannot tell is believed of the configuration: the
+number of heads, RoPE's base, how attention is scaled. LayerNorms keep their biases under
+`bias: false`, as they do there. Outputs agree to rounding. That code computes GELU by tanh, which
+is `activation: gelu_tanh` here: with `gelu`, the exact one, logits differ by 1e-4 of their size.
+
+Guides whose share has reached 0 are dropped; those of a run still guided come along with their
+share, and `count` is the step that `set_guides` goes on from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workloads.config.model import ModelConfig
+from workloads.cost.flops import layer_ffns
+from workloads.errors import InputError
+from workloads.nn.projections.base import Projection
+from workloads.nn.self_guided import add_guides
+from workloads.nn.transformer import Transformer, rope_rotation
+
+# What a kind's weights are called there, by their names here.
+WEIGHTS: dict[str, dict[str, str]] = {
+    "dense": {"weight": "weight"},
+    "lowrank": {"v": "lr1", "u": "lr2"},
+    "blockdense": {"v": "blkdiag", "u": "lr"},
+    "blockshuffle": {"v": "blkdiag1", "u": "blkdiag2"},
+}
+GUIDE = ("guide_linear", "count", "ratio")
+# The configuration's field that each axis follows; of a projection as in the paper: from n to m
+# features, rank r, b blocks. The bottleneck k of blockshuffle follows from the others.
+AXES: dict[str, tuple[str, ...]] = {
+    "wte.weight": ("vocab_size", "hidden_dim"),
+    "wpe.weight": ("block_size", "hidden_dim"),
+    "lm_head.weight": ("vocab_size", "hidden_dim"),
+    "o_linear.weight": ("hidden_dim", "attn_dim"),
+    "qkv_linear.weight": ("num_kv_heads", "hidden_dim"),
+    "qkv_linear.bias": ("num_kv_heads",),
+}
+PROJECTION_AXES = {"weight": "mn", "bias": "m", "guide_linear": "mn", "lr1": "rn", "lr2": "mr"}
+PROJECTION_AXES |= {"blkdiag": "brn", "lr": "mr", "blkdiag1": "bkn", "blkdiag2": "bmk"}
+OTHER = {"rope": "absolute", "absolute": "rope", "layernorm": "rmsnorm", "rmsnorm": "layernorm"}
+FORMAT = "structured-scaling model 1"
+SHARE = ".guide_share"
+logger = logging.getLogger(__name__)
+
+
+def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> Transformer:
+    """The public implementation's weights in a model of this configuration, on the CPU in fp32.
+
+    Raises InputError where the two do not fit, with the entry and the remedy.
+    """
+    found = _entries(state_dict)
+    guided = _guides_come_along(found, config)
+    if not guided:
+        found = {name: found[name] for name in found if not _is_guide(name)}
+    model = _outline(config, guided, norm_biases="model.ln_f.bias" in found)
+    names = _reference_names(model)
+    _check_names(found, names, model)
+    _check_shapes(found, names, model)
+    _check_tying(found, config)
+    if config.norm == "layernorm" and "model.ln_f.bias" not in found:
+        logger.warning("norms have no biases; if they are RMSNorms, set model.norm: rmsnorm")
+    shares = {name: found[f"model.{name}.ratio"] for name in _guided(model)}
+    return _filled(model, {ours: found[theirs] for theirs, ours in names.items()}, shares)
+
+
+def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
+    """`load_structured_ffn` of a checkpoint file, kept as the model file `out`."""
+    if out.exists() and not _is_model(out):
+        raise InputError(f"{out}: exists and is not an imported model; choose another name")
+    content = _read(path)
+    try:
+        model = load_structured_ffn(content, config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    save_model(model, out)
+    return model
+
+
+def save_model(model: Transformer, path: Path) -> None:
+    """Write weights and configuration as one safetensors file, moved into place when complete.
+
+    The weights have the names of `model.state_dict()`; a guide's share stands beside it.
+    """
+    tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    for name, projection in _guided(model).items():
+        tensors[name + SHARE] = projection.guide_share.cpu().clone()
+    metadata = {"format": FORMAT, "config": model.config.model_dump_json()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be written: {error}; choose another place") from error
+    finally:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+def load_model(path: Path) -> Transformer:
+    """The model that `save_model` wrote, on the CPU."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = ModelConfig.model_validate_json((file.metadata() or {})["config"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        shares = {n.removesuffix(SHARE): tensors.pop(n) for n in list(tensors) if n.endswith(SHARE)}
+        model = _outline(config, guided=bool(shares), norm_biases="ln_f.bias" in tensors)
+        return _filled(model, tensors, shares)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: is not a model of this platform: {error}; import it") from error
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+# The file of the public implementation
+
+
+def _read(path: Path) -> Any:
+    """What `path` holds. No code in it runs: with objects beside its tensors it is refused."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}; check the path") from error
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # A damaged pickle can fail in any way.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        whole = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
+        if not named and not whole:
+            raise InputError(
+                f"{path}: is damaged or not a checkpoint that torch.save wrote; get it anew"
+            ) from error
+        raise InputError(
+            f"{path}: holds pickled objects{f' ({named[1]})' if named else ''} beside its tensors, "
+            "and loading them could run any code; where you trust the file, save its weights "
+            f"alone: torch.save(torch.load({str(path)!r}, weights_only=False)['model'], "
+            "'weights.pth')"
+        ) from error
+
+
+def _entries(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors by name, without wrappers' prefixes and the state of fp8 recipes."""
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        raise InputError("holds no state dict; save the model's state_dict(), alone or as 'model'")
+    if content and all(name.startswith("module.") for name in content):
+        content = {name.removeprefix("module."): value for name, value in content.items()}
+    # Transformer Engine's modules save such an entry; it has no weights.
+    entries = {n: value for n, value in content.items() if not n.endswith("._extra_state")}
+    for name, value in entries.items():
+        if not isinstance(value, Tensor):
+            raise InputError(f"{name} is a {type(value).__name__}, not a tensor; remove it")
+    if "model.wte.weight" not in entries:
+        raise InputError(
+            f"model.wte.weight is not among the entries ({_some(entries) or 'there are none'}); "
+            "give a state dict of the public implementation"
+        )
+    return entries
+
+
+# Guides
+
+
+def _is_guide(name: str) -> bool:
+    return ".mlp." in name and name.endswith(tuple(f".{leaf}" for leaf in GUIDE))
+
+
+def _guides_come_along(found: Mapping[str, Tensor], config: ModelConfig) -> bool:
+    """Whether there are guides that still have a share."""
+    entries = [name for name in found if _is_guide(name)]
+    ratios = [found[name] for name in entries if name.endswith(".ratio")]
+    guides = sum(name.endswith(".guide_linear") for name in entries)
+    if len(ratios) >= guides and not any(map(torch.count_nonzero, ratios)):
+        return False
+    if config.guide is None:
+        share = f" with ratio {ratios[0].max():.4g}" if ratios else ""
+        raise InputError(
+            f"{entries[0]}: its projection is still guided{share}, and the configuration has no "
+            "guide; add guide: {ratio: ...} as it was trained with"
+        )
+    return True
+
+
+def _guided(model: Transformer) -> dict[str, Projection]:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Projection) and module.guide is not None
+    }
+
+
+# The model
+
+
+def _outline(config: ModelConfig, guided: bool, norm_biases: bool) -> Transformer:
+    """Names and shapes without values: to initialize a large model takes minutes."""
+    with torch.device("meta"):
+        model = Transformer(config)
+        if guided and config.guide:
+            add_guides(model, config.guide)
+    for norm in model.modules():
+        if norm_biases and isinstance(norm, nn.LayerNorm) and norm.bias is None:
+            norm.bias = nn.Parameter(torch.empty_like(norm.weight))
+    return model
+
+
+def _filled(
+    model: Transformer, tensors: Mapping[str, Tensor], shares: Mapping[str, Tensor]
+) -> Transformer:
+    """The outline with copies of these weights, and the buffers that are not saved."""
+    copies = {
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        for name, tensor in tensors.items()
+    }
+    model.load_state_dict(copies, assign=True)
+    config = model.config
+    if config.position == "rope":
+        model.rotation = rope_rotation(
+            config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, Projection):
+            share = float(shares.get(name, 1.0))
+            module.guide_share = torch.full((), share, device="cpu")
+    assert not any(buffer.is_meta for buffer in model.buffers())
+    return model
+
+
+def _reference_names(model: Transformer) -> dict[str, str]:
+    """What each parameter is called there, to its name here; those that say most come first."""
+    names = {}
+    for ours, _ in model.named_parameters():
+        theirs = ours if ours.startswith("lm_head.") else f"model.{ours}"
+        names[theirs.replace(".attention.", ".")] = ours
+    for layer, ffn in enumerate(layer_ffns(model.config)):
+        for projection in ("fc1", "fc2"):
+            prefix = f"layers.{layer}.mlp.{projection}"
+            for ours, theirs in {**WEIGHTS[ffn.kind], "guide": "guide_linear"}.items():
+                if f"model.{prefix}.{ours}" in names:
+                    del names[f"model.{prefix}.{ours}"]
+                    names[f"model.{prefix}.{theirs}"] = f"{prefix}.{ours}"
+    # qkv_linear's rows and fc1's say two things each, one of which others have said.
+    return dict(sorted(names.items(), key=lambda item: ".qkv_" in item[0] or ".fc1." in item[0]))
+
+
+# What does not fit
+
+
+def _check_names(found: Mapping[str, Tensor], names: Mapping[str, str], model: Transformer) -> None:
+    expected = dict.fromkeys([*names, *_guide_scalars(model)])
+    optional = {"lm_head.weight"} if model.config.tie_embeddings else set()
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected and name not in optional]
+    if missing or unexpected:
+        raise InputError(
+            "the checkpoint is not of this configuration: "
+            + " and ".join(
+                f"{what} {_some(entries)}"
+                for what, entries in (("missing", missing), ("unexpected", unexpected))
+                if entries
+            )
+            + f"; {_names_remedy(found, missing, unexpected, model.config)}"
+        )
+
+
+def _guide_scalars(model: Transformer) -> list[str]:
+    return [f"model.{name}.{leaf}" for name in _guided(model) for leaf in ("count", "ratio")]
+
+
+def _check_shapes(
+    found: Mapping[str, Tensor], names: Mapping[str, str], model: Transformer
+) -> None:
+    shapes = {theirs: model.get_parameter(ours).shape for theirs, ours in names.items()}
+    shapes |= dict.fromkeys(_guide_scalars(model), torch.Size())
+    for name, shape in shapes.items():
+        tensor = found[name]
+        if tensor.shape != shape:
+            raise InputError(
+                f"{name} is {tuple(tensor.shape)} in the checkpoint and {tuple(shape)} in the "
+                f"configuration; {_size_remedy(name, tensor.shape, shape, model.config)}"
+            )
+        if not tensor.is_floating_point() and not name.endswith(".count"):
+            raise InputError(f"{name} is of {tensor.dtype}; save it as floating-point numbers")
+
+
+def _check_tying(found: Mapping[str, Tensor], config: ModelConfig) -> None:
+    head = found.get("lm_head.weight")
+    tied = head is None or torch.equal(head, found["model.wte.weight"])
+    if tied != config.tie_embeddings:
+        raise InputError(
+            f"lm_head.weight {'equals' if tied else 'differs from'} model.wte.weight; set "
+            f"model.tie_embeddings: {str(tied).lower()}"
+        )
+
+
+def _names_remedy(
+    found: Mapping[str, Tensor], missing: list[str], unexpected: list[str], config: ModelConfig
+) -> str:
+    """The field to set, as far as the entries' names tell."""
+    layers = {int(match[1]) for name in found if (match := re.match(r"model\.layers\.(\d+)", name))}
+    if layers == set(range(len(layers))) and len(layers) != config.num_layers:
+        return f"set model.num_layers: {len(layers)}"
+    kinds = [_kind(found, layer) for layer in range(config.num_layers)]
+    if kinds[-1] not in (None, layer_ffns(config)[-1].kind):
+        return f"set ffn.kind: {kinds[-1]}"
+    if kinds[0] not in (None, layer_ffns(config)[0].kind):
+        return f"set ffn.keep_first_dense: {str(kinds[0] == 'dense').lower()}"
+    if "model.layers.0.o_linear.bias" in missing:
+        norm = " and model.norm: rmsnorm" if "model.ln_f.bias" in missing else ""
+        return f"set model.bias: false{norm}"
+    fields = {
+        "model.layers.0.o_linear.bias": "model.bias: true",
+        "model.wpe.weight": f"model.position: {OTHER[config.position]}",
+        "model.ln_f.bias": f"model.norm: {OTHER[config.norm]}",
+        "lm_head.weight": "model.tie_embeddings: true",
+    }
+    for name, setting in fields.items():
+        if name in missing or name in unexpected:
+            return f"set {setting}"
+    return "give the whole state dict of one model"
+
+
+def _kind(found: Mapping[str, Tensor], layer: int) -> str | None:
+    """The parametrization that a layer's entries are of."""
+    prefix = f"model.layers.{layer}.mlp.fc1."
+    for kind, weights in WEIGHTS.items():
+        if all(prefix + theirs in found for theirs in weights.values()):
+            return kind
+    return None
+
+
+def _size_remedy(name: str, found: torch.Size, expected: torch.Size, config: ModelConfig) -> str:
+    """The field to set, from the first axis that differs and follows one field alone."""
+    if len(found) == len(expected):
+        for field, size, wanted in zip(_axes(name), found, expected, strict=True):
+            if size != wanted and (setting := _setting(field, size, wanted, config)):
+                return f"set {setting}"
+    return "give a state dict of a model of this shape"
+
+
+def _axes(name: str) -> tuple[str, ...]:
+    owner, leaf = name.split(".")[-2:]
+    if owner not in ("fc1", "fc2"):
+        return AXES.get(f"{owner}.{leaf}", ("hidden_dim",))
+    fields = {"r": "rank", "b": "nblocks", "k": "", "n": "hidden_dim", "m": "ffn_dim"}
+    if owner == "fc2":
+        fields |= {"n": "ffn_dim", "m": "hidden_dim"}
+    else:
+        fields |= {"m": "activation"}  # fc2 came first, so the width is right.
+    return tuple(fields[axis] for axis in PROJECTION_AXES.get(leaf, ""))
+
+
+def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | None:
+    """`field: value` with which an axis would have the size found."""
+    if field in ("rank", "nblocks"):
+        value = getattr(config.ffn, field) * size / wanted
+        return f"ffn.{field}: {value:.0f}" if value.is_integer() else None
+    if field == "activation":
+        times = config.ffn_shapes[0][1] * size / wanted / config.ffn_dim
+        return {1.0: "model.activation: gelu", 2.0: "model.activation: swiglu"}.get(times)
+    if field == "num_kv_heads":
+        value = (size - config.attn_dim) / 2 / config.head_dim
+    elif field:
+        value = getattr(config, field) * size / wanted
+    else:
+        return None
+    return f"model.{field}: {value:.0f}" if value >= 1 and value.is_integer() else None
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names."""
+    listed = list(names)
+    return ", ".join(listed[:4]) + (f" (and {len(listed) - 4} more)" if len(listed) > 4 else "")

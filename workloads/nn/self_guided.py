@@ -1,0 +1,116 @@
+"""Self-guided training: dense guides that lead the structured weights, then fade out.
+
+The share a of the guides falls from 1 to 0 over the first `guided_steps` of a run (Wei et al. 2024,
+arXiv 2406.16450, section 4). Everything here is a function of the run's configuration and the
+step, so a resumed run goes on with the same shares and the same draws, on every worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from kernels.switches import fast
+from workloads.config.model import GuideConfig
+from workloads.config.run import RunConfig
+from workloads.nn.projections.base import Projection
+from workloads.nn.projections.dense import DenseProjection
+
+# Keeps these draws apart from others that the same seed makes.
+STREAM = 0x6D1DE
+
+
+def guide_share(step: int, guided_steps: int, guide: GuideConfig) -> float:
+    """a after `step` optimizer steps, 1 to 0: (1 + cos(pi step/guided_steps))/2, or linear."""
+    progress = min(1.0, step / guided_steps)
+    if guide.schedule == "linear":
+        return 1 - progress
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def add_guides(model: nn.Module, guide: GuideConfig) -> None:
+    """Give every structured projection its guide, from the weights as they are now."""
+    for module in model.modules():
+        if isinstance(module, Projection) and not isinstance(module, DenseProjection):
+            module.add_guide(guide.init)
+
+
+def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
+    """Set every guide for the step after `step` optimizer steps; returns their share.
+
+    Under `reduce_flops` each projection draws whether its guide runs, with the share as the
+    probability.
+    """
+    guided = guided_projections(model)
+    if not guided or config.model.guide is None:
+        return 0.0
+    guide = config.model.guide
+    share = guide_share(step, config.guided_steps, guide)
+    draws = np.random.RandomState(
+        np.random.MT19937(np.random.SeedSequence([STREAM, config.seed, step]))
+    ).random_sample(len(guided))
+    for projection, draw in zip(guided, draws, strict=True):
+        projection.guide_share.fill_(share)
+        projection.guide_runs = not guide.reduce_flops or bool(draw < share)
+    return share
+
+
+@contextmanager
+def merged_once(
+    model: nn.Module, precision: AbstractContextManager[object]
+) -> Iterator[Callable[[], None]]:
+    """Within it, passes share one merge of each guide with its weights: those of one step.
+
+    `precision` is that of the passes. Yields what to call before the last of them. The others
+    leave their gradients with the merged weights; the last one's backward pass adds them to its
+    own and takes them on to guides and factors, so that those products run once, and where DDP
+    awaits gradients. Weights in shards are left out: a layer that has gathered its own merges them
+    in each pass, because whole matrices that last for a step are what sharding has no memory for.
+    """
+    with precision:
+        merges = {
+            projection: projection.merge()
+            for projection in guided_projections(model)
+            if projection.guided
+            and fast("self_guided")
+            and not isinstance(projection.guide, DTensor)
+        }
+    for projection, merge in merges.items():
+        projection.shared_merge = merge.detach().requires_grad_()
+
+    def before_last() -> None:
+        for projection, merge in merges.items():
+            _add_gradient_of(projection.shared_merge, merge)
+            projection.shared_merge = merge
+
+    try:
+        yield before_last
+    finally:
+        for projection in merges:
+            projection.shared_merge = None
+
+
+def _add_gradient_of(leaf: Tensor | None, merge: Tensor) -> None:
+    """Once there is a gradient of `merge`, add the leaf's to it."""
+
+    def add(gradient: Tensor) -> Tensor:
+        assert leaf is not None
+        return gradient if leaf.grad is None else gradient + leaf.grad
+
+    merge.register_hook(add)
+
+
+def drop_guides(model: nn.Module) -> None:
+    """End self-guided training: the guides are no longer parameters of the model."""
+    for projection in guided_projections(model):
+        projection.guide = None
+
+
+def guided_projections(model: nn.Module) -> list[Projection]:
+    """The projections that have a guide now."""
+    return [m for m in model.modules() if isinstance(m, Projection) and m.guide is not None]

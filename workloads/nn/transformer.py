@@ -1,0 +1,194 @@
+"""The decoder-only transformer: pre-norm blocks of causal attention and a structured FFN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from kernels.attention import attention
+from kernels.cross_entropy import Reduction, linear_cross_entropy
+from kernels.rotary import rotary
+from workloads.config.model import FFNConfig, ModelConfig
+from workloads.cost.flops import layer_ffns
+from workloads.nn.ffn import FeedForward
+from workloads.nn.kv_cache import KVCache, LayerCache
+from workloads.nn.projections.base import INIT_STD
+
+NORM_EPS = 1e-5
+
+
+class Attention(nn.Module):
+    """Causal attention with grouped queries; (batch, time, hidden_dim) to the same.
+
+    `qkv_linear` makes the queries of all heads, then the keys, then the values. With a cache, the
+    queries also see the earlier tokens that it keeps. `rotation` is (2, time, head_dim), or
+    (2, batch, time, head_dim) where rows differ in their positions.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
+        self.head_dim = config.head_dim
+        self.scale = config.head_dim**-0.5
+        if config.inverse_layer_scale:
+            self.scale /= layer + 1
+        self.qkv_linear = nn.Linear(
+            config.hidden_dim, config.attn_dim + 2 * config.kv_dim, bias=config.bias
+        )
+        self.o_linear = nn.Linear(config.attn_dim, config.hidden_dim, bias=config.bias)
+        for linear in (self.qkv_linear, self.o_linear):
+            nn.init.normal_(linear.weight, std=INIT_STD)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
+        heads = self.qkv_linear(x).unflatten(-1, (-1, self.head_dim))
+        turning, value = heads.split([self.num_heads + self.num_kv_heads, self.num_kv_heads], -2)
+        if rotation is not None:
+            turning = rotary(turning, rotation.unsqueeze(-2))  # The same for all heads.
+        query, key = turning.split([self.num_heads, self.num_kv_heads], -2)
+        # Each (batch, heads, time, head_dim).
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        mask = None
+        if cache is not None:
+            key, value, mask = cache.extend(key, value)
+        mixed = attention(query, key, value, mask, scale=self.scale)
+        return self.o_linear(mixed.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + ffn(norm(x)).
+
+    With `recompute` its activations are dropped and computed again in the backward pass.
+    """
+
+    def __init__(self, config: ModelConfig, ffn: FFNConfig, layer: int) -> None:
+        super().__init__()
+        self.ln1 = build_norm(config)
+        self.attention = Attention(config, layer)
+        self.ln2 = build_norm(config)
+        self.mlp = FeedForward(config, ffn)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recompute = False
+
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
+    ) -> Tensor:
+        if self.recompute and self.training:
+            return checkpoint(self._forward, x, rotation, cache, use_reentrant=False)
+        return self._forward(x, rotation, cache)
+
+    def _forward(self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.ln1(x), rotation, cache))
+        return x + self.dropout(self.mlp(self.ln2(x)))
+
+
+class Transformer(nn.Module):
+    """Token ids (batch, time) to logits (batch, time, vocab_size), or to the loss."""
+
+    rotation: Tensor | None
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = _embedding(config.vocab_size, config.hidden_dim)
+        absolute = config.position == "absolute"
+        self.wpe = _embedding(config.block_size, config.hidden_dim) if absolute else None
+        self.layers = nn.ModuleList(
+            Block(config, ffn, layer) for layer, ffn in enumerate(layer_ffns(config))
+        )
+        self.ln_f = build_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.lm_head = None if config.tie_embeddings else _head(config)
+        rotation = None
+        if not absolute:
+            rotation = rope_rotation(
+                config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
+            )
+        self.register_buffer("rotation", rotation, persistent=False)
+
+    def forward(
+        self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """The logits; with targets (batch, time), the cross entropy in nats, without the logits.
+
+        It is the mean per target or their sum, in fp32; targets of -100 do not count.
+        """
+        features = self.features(tokens)
+        if targets is None:
+            return self.logits(features)
+        return linear_cross_entropy(self.ln_f(features), self.head_weight, targets, reduction)
+
+    def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What `logits` reads, (batch, time, hidden_dim).
+
+        With a cache, each row goes on after the tokens that are kept of it.
+        """
+        positions = slice(tokens.shape[1]) if cache is None else cache.place(tokens.shape[1])
+        x = self.wte(tokens)
+        if self.wpe is not None:
+            x = x + self.wpe.weight[positions]
+        x = self.dropout(x)
+        rotation = None if self.rotation is None else self.rotation[:, positions]
+        for index, layer in enumerate(self.layers):
+            x = layer(x, rotation, None if cache is None else cache.layer(index))
+        return x
+
+    def logits(self, features: Tensor) -> Tensor:
+        return F.linear(self.ln_f(features), self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(vocab_size, hidden_dim): the embedding where they are tied."""
+        return self.wte.weight if self.lm_head is None else self.lm_head.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of its matrix products: the weights', or autocast's where that is on."""
+        if torch.is_autocast_enabled(self.device.type):
+            return torch.get_autocast_dtype(self.device.type)
+        return self.wte.weight.dtype
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm or RMSNorm over the hidden width.
+
+    It works in fp32: the residual stream it reads is fp32 under autocast too.
+    """
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.hidden_dim, eps=NORM_EPS)
+    return nn.LayerNorm(config.hidden_dim, eps=NORM_EPS, bias=config.bias)
+
+
+def _embedding(count: int, hidden_dim: int) -> nn.Embedding:
+    embedding = nn.Embedding(count, hidden_dim)
+    nn.init.normal_(embedding.weight, std=INIT_STD)
+    return embedding
+
+
+def _head(config: ModelConfig) -> nn.Linear:
+    head = nn.Linear(config.hidden_dim, config.vocab_size, bias=False)
+    nn.init.normal_(head.weight, std=INIT_STD)
+    return head
+
+
+def rope_rotation(
+    block_size: int, head_dim: int, base: float, interpolation: float = 1.0
+) -> Tensor:
+    """(2, block_size, head_dim): cosines and sines, half-split (Su et al. 2021, arXiv 2104.09864).
+
+    Feature i of the first half and of the second half turn by position x base^(-2i/head_dim);
+    positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595).
+    """
+    frequency = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    position = torch.arange(block_size, dtype=torch.float64) / interpolation
+    angle = position[:, None] * frequency
+    return torch.stack([angle.cos(), angle.sin()]).repeat(1, 1, 2).float()

@@ -1,0 +1,127 @@
+"""How long a run trains, as a person gives it: one unit, or what a dense twin spends."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from workloads.config.model import ModelConfig
+from workloads.config.run import RunConfig
+from workloads.cost import flops
+from workloads.schema.base import Config
+
+# How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
+TOLERANCE = 0.01
+
+
+class Unreachable(ValueError):
+    """No run of whole steps spends the FLOPs asked for to within `TOLERANCE`."""
+
+
+class Budget(Config):
+    """How long to train, in one unit of fresh tokens' cost; steps are whole.
+
+    Tokens are fresh ones: a guide in mode `fixed_flops` reads some again on top, and its FLOPs
+    count into `train_flops`.
+    """
+
+    tokens: PositiveInt | None = None
+    """Fresh tokens, never exceeded."""
+    tokens_per_param: PositiveFloat | None = None
+    """Fresh tokens over the run's own parameters, never exceeded."""
+    steps: PositiveInt | None = None
+    """Optimizer steps on fresh tokens."""
+    train_flops: PositiveFloat | None = None
+    """Training FLOPs (`paper` convention), a guide's included, never exceeded."""
+    wall_seconds: PositiveFloat | None = None
+    """Seconds of training on the study's `hardware` at its MFU, never exceeded."""
+    isoflop: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """Training FLOPs, one point for each: as many tokens as spend them to within 1%."""
+    match_flops_of: Literal["dense"] | None = None
+    """A structured run gets the tokens that spend, to within 1%, what its dense twin spends. The
+    twin differs in its FFN alone; the unit beside this key, or else the preset, is its budget."""
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        units = [name for name in type(self).model_fields if name != "match_flops_of"]
+        given = [name for name in units if getattr(self, name) is not None]
+        if len(given) != 1 and not (self.match_flops_of and not given):
+            raise ValueError(
+                f"a budget has exactly one of {', '.join(units)}; found {given or 'none'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _different_flops(self) -> Self:
+        if self.isoflop and len(set(self.isoflop)) < len(self.isoflop):
+            raise ValueError("isoflop lists the same FLOPs twice; remove one of the two")
+        return self
+
+    def of_twin(self) -> Budget | None:
+        """The budget of the dense twin; None stands for its preset's."""
+        given = self.model_dump(exclude={"match_flops_of"}, exclude_none=True)
+        return Budget.model_validate(given) if given else None
+
+    @property
+    def exact_flops(self) -> float | None:
+        """The FLOPs that `isoflop` asks of one run. Raises ValueError where it asks for several."""
+        if self.isoflop and len(self.isoflop) > 1:
+            raise ValueError("isoflop lists several FLOPs and one run spends one; use a study")
+        return self.isoflop[0] if self.isoflop else None
+
+    def resolve(self, model: ModelConfig, batch_size: int) -> int:
+        """The most steps on fresh tokens within the budget; 0 when it pays for none."""
+        if self.steps is not None:
+            return self.steps
+        if self.train_flops is not None:
+            return flops.affordable_steps(model, batch_size, self.train_flops)
+        if self.wall_seconds is not None:
+            raise ValueError("wall_seconds needs a study's hardware; use another unit")
+        if self.tokens_per_param is not None:
+            tokens = self.tokens_per_param * flops.count_params(model).total
+        else:
+            tokens = self.tokens or 0
+        return int(tokens // (batch_size * model.block_size))
+
+
+def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
+    """The run, if it spends `train_flops` to within `TOLERANCE`. Raises Unreachable."""
+    error = abs(flops.train_flops(run) / train_flops - 1)
+    if error > TOLERANCE:
+        step = _costliest_step(run)
+        raise Unreachable(
+            f"whole steps of up to {step:.3g} FLOPs come within {error:.1%} of {train_flops:.4g} "
+            f"FLOPs and not {TOLERANCE:.0%}; from {step / 2 / TOLERANCE:.2g} FLOPs on they do"
+        )
+    return run
+
+
+def _costliest_step(run: RunConfig) -> int:
+    """The FLOPs that one more fresh step adds at most: its own, its guide's, its repetition's."""
+    repeated = run.total_steps > run.steps
+    own = run.tokens_per_step * flops.train_flops_per_token(run.model)
+    return flops.train_flops_at(run, 1) + (own if repeated else 0)
+
+
+def matching_ratios(
+    model: ModelConfig, tokens_per_step: int, steps: int, train_flops: float
+) -> list[float]:
+    """The guide ratios, of four digits, that come nearest to spending `train_flops` over `steps`
+    from below and from above; `model` has the guide in question, at any ratio.
+
+    Raises Unreachable where no share of the steps does.
+    """
+    assert model.guide
+    per_step = tokens_per_step * flops.train_flops_per_token(model)
+    repeated = per_step if model.guide.mode == "fixed_flops" else 0
+    per_guided_step = tokens_per_step * flops.guide_flops_per_token(model) + repeated
+    guided = (train_flops - steps * per_step) / per_guided_step
+    if not 1 <= guided <= steps:
+        raise Unreachable(
+            f"no guide ratio spends {train_flops:.4g} FLOPs: unguided it is "
+            f"{steps * per_step:.4g}, guided throughout {steps * (per_step + per_guided_step):.4g};"
+            " use another size of the FFN, or another mode"
+        )
+    # Half a step more than what is guided, which is rounded down.
+    return [min(1.0, round((n + 0.5) / steps, 4)) for n in (int(guided), int(guided) + 1)]

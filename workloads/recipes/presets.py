@@ -1,0 +1,94 @@
+"""Model sizes with their training recipes.
+
+A preset fixes the shape, tokens, learning rate and batch. The transformer-* rows are the paper's
+(arXiv 2406.16450, table of models; 20 tokens a parameter). pico to mini are ours, for CPUs: byte
+vocabulary, short blocks; their tokens are chosen for minutes, not for compute-optimality.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    PositiveFloat,
+    PositiveInt,
+    WithJsonSchema,
+)
+
+from workloads.config.model import ModelConfig
+from workloads.schema.base import Config
+
+
+class Preset(Config):
+    """A dense model's shape and recipe; `batch_size` is in sequences, `tokens` in tokens."""
+
+    model: ModelConfig
+    tokens: PositiveInt
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt
+    eval_tokens: PositiveInt
+
+
+def _cpu(layers: int, hidden: int, heads: int, tokens: float, lr: float) -> Preset:
+    model = ModelConfig(
+        vocab_size=257,
+        block_size=128,
+        num_layers=layers,
+        hidden_dim=hidden,
+        ffn_dim=4 * hidden,
+        num_heads=heads,
+    )
+    return Preset(
+        model=model,
+        tokens=int(tokens),
+        learning_rate=lr,
+        batch_size=16,
+        micro_batch_size=16,
+        eval_tokens=65_536,
+    )
+
+
+def _paper(layers: int, hidden: int, heads: int, tokens: float, lr: float) -> Preset:
+    model = ModelConfig(
+        vocab_size=32_000,
+        block_size=1024,
+        num_layers=layers,
+        hidden_dim=hidden,
+        ffn_dim=4 * hidden,
+        num_heads=heads,
+    )
+    return Preset(
+        model=model,
+        tokens=int(tokens),
+        learning_rate=lr,
+        batch_size=512,
+        micro_batch_size=16,
+        eval_tokens=512_000 * 1024,
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "pico": _cpu(layers=2, hidden=32, heads=2, tokens=409_600, lr=6.0e-3),
+    "nano": _cpu(layers=3, hidden=64, heads=4, tokens=614_400, lr=4.0e-3),
+    "micro": _cpu(layers=4, hidden=96, heads=4, tokens=819_200, lr=3.0e-3),
+    "mini": _cpu(layers=4, hidden=160, heads=5, tokens=1_024_000, lr=2.0e-3),
+    "transformer-s": _paper(layers=12, hidden=768, heads=12, tokens=2.2e9, lr=6.0e-4),
+    "transformer-m": _paper(layers=24, hidden=1024, heads=16, tokens=6.7e9, lr=3.0e-4),
+    "transformer-l": _paper(layers=24, hidden=1536, heads=12, tokens=14.58e9, lr=2.5e-4),
+    "transformer-xl": _paper(layers=24, hidden=2048, heads=16, tokens=25.5e9, lr=2.0e-4),
+}
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        nearest = difflib.get_close_matches(name.lower(), PRESETS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"no such preset; the nearest is {nearest} (of {', '.join(PRESETS)})")
+    return name
+
+
+PresetName = Annotated[
+    str, AfterValidator(_known_preset), WithJsonSchema({"type": "string", "enum": list(PRESETS)})
+]

@@ -1,0 +1,116 @@
+"""`Recipe`: one run as a person writes it, and the full configuration that it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import (
+    PositiveInt,
+)
+
+from workloads.config.model import ModelConfig
+from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.cost import flops
+from workloads.data.config import DataConfig
+from workloads.optim.config import AdamWConfig, OptimizerConfig
+from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
+from workloads.recipes.presets import PRESETS
+from workloads.recipes.variant import FFNChoice, Variant
+from workloads.recipes.width import scale
+from workloads.schema import strict_yaml
+
+
+class Recipe(Variant):
+    """One run as a person writes it; what is left out is the preset's."""
+
+    data: DataConfig = DataConfig()
+    """The text that is trained on."""
+    optimizer: AdamWConfig = AdamWConfig()
+    """AdamW and its schedule."""
+    eval_tokens: PositiveInt | None = None
+    """Validation tokens of an evaluation; left out, the preset's."""
+    runtime: RuntimeConfig | None = None
+    """How the run executes."""
+
+    def resolve(self) -> RunConfig:
+        """The run in full. Raises ValueError where the parts do not fit together, and Unreachable
+        where no run of whole steps spends the FLOPs that are asked for."""
+        if self.matches_dense:
+            return self._matched(self.dense_twin().resolve())
+        budget = self.budget or Budget(tokens=PRESETS[self.preset].tokens)
+        if budget.match_flops_of:  # of a dense run itself
+            return self.dense_twin().resolve()
+        model = self._model(self.guide and self.guide.ratio)
+        if budget.exact_flops:
+            return self._spending(model, budget.exact_flops)
+        return self._run(model, budget.resolve(model, PRESETS[self.preset].batch_size))
+
+    @property
+    def asked_flops(self) -> float | None:
+        """The training FLOPs that the run is to spend, to within 1%; None where none are named."""
+        exact = self.budget and self.budget.exact_flops
+        if exact is None and self.matches_dense:
+            return flops.train_flops(self.dense_twin().resolve())
+        return exact
+
+    def dense_twin(self) -> Recipe:
+        """The same run with a dense FFN and no guide, under the same budget."""
+        budget = self.budget and self.budget.of_twin()
+        return self.model_copy(update={"ffn": FFNChoice(), "guide": None, "budget": budget})
+
+    def _matched(self, twin: RunConfig) -> RunConfig:
+        """This run at its twin's FLOPs: by the guide's share if it may be chosen, or by tokens."""
+        asked = self.budget and self.budget.exact_flops
+        spent = asked or flops.train_flops(twin)
+        if self.guide is None or self.guide.ratio is not None:
+            return self._spending(self._model(self.guide and self.guide.ratio), spent)
+        ratios = matching_ratios(self._model(1.0), twin.tokens_per_step, twin.steps, spent)
+        return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
+
+    def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
+        """The run whose whole steps come nearest to `train_flops`."""
+        below = flops.affordable_steps(model, PRESETS[self.preset].batch_size, train_flops)
+        if below * (model.guide.ratio if model.guide else 1) < 1:
+            step = "one guided step" if model.guide else "one step"
+            raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
+        return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    def _model(self, guide_ratio: float | None) -> ModelConfig:
+        dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
+        guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
+        parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
+        return ModelConfig.model_validate(dense.model_dump() | parts)
+
+    def _run(self, model: ModelConfig, steps: int) -> RunConfig:
+        preset = PRESETS[self.preset]
+        if steps == 0:
+            raise ValueError(
+                f"the budget pays for less than one step of {preset.batch_size} x "
+                f"{model.block_size} tokens; raise it"
+            )
+        rate = self.learning_rate or preset.learning_rate
+        return RunConfig(
+            model=model,
+            data=self.data,
+            optimizer=OptimizerConfig(**self.optimizer.model_dump(), learning_rate=rate),
+            batch_size=preset.batch_size,
+            steps=steps,
+            seed=self.seed,
+            eval_tokens=self.eval_tokens or preset.eval_tokens,
+            runtime=self.runtime or RuntimeConfig(micro_batch_size=preset.micro_batch_size),
+        )
+
+
+def _nearest(runs: list[RunConfig], train_flops: float) -> RunConfig:
+    """The run that spends nearest to `train_flops`, to within 1%. Raises Unreachable."""
+    nearest = min(runs, key=lambda run: abs(flops.train_flops(run) - train_flops))
+    return check_spends(nearest, train_flops)
+
+
+def load_run(path: Path) -> RunConfig:
+    """The run that a recipe file describes. Raises InputError for a mistake in it."""
+    recipe = strict_yaml.load(path, Recipe)
+    try:
+        return recipe.value.resolve()
+    except ValueError as error:
+        raise recipe.error((), strict_yaml.reason(error)) from error

@@ -1,0 +1,184 @@
+"""What tells the runs of a study apart: a preset, and what differs from it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    WithJsonSchema,
+    model_validator,
+)
+
+from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.model import (
+    ArchitectureOptions,
+    FFNConfig,
+    GuideConfig,
+    GuideOptions,
+    ModelConfig,
+)
+from workloads.cost import flops
+from workloads.recipes.budget import Budget
+from workloads.recipes.presets import PresetName
+from workloads.schema.base import Config
+
+KindName = Annotated[FFNKind, WithJsonSchema({"type": "string", "enum": list(PARAMETRIZATIONS)})]
+
+
+class FFNChoice(Config):
+    """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights."""
+
+    kind: KindName = "dense"
+    """The parametrization of the two projections (arXiv 2406.16450, section 3)."""
+    rank: PositiveInt | None = None
+    """Features between the two factors of lowrank and blockdense."""
+    nblocks: PositiveInt | None = None
+    """Blocks of blockdense and blockshuffle."""
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Chooses the rank by its share of the dense FFN's weights: the nearest multiple of 32 from
+    hidden width 512 up, of 4 below, and always of `nblocks`."""
+    keep_first_dense: bool = True
+    """The first layer's FFN is dense."""
+    arm: str | None = None
+    """The curve that the run belongs to; by default the kind and its size."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        self.check_size()
+        return self
+
+    def check_size(self) -> None:
+        """Raises ValueError when the size is not given, or not in one way."""
+        rank = self.rank
+        if self.fraction is not None:
+            if self.rank is not None:
+                raise ValueError("rank and fraction both give the size; remove one")
+            if "rank" not in PARAMETRIZATIONS[self.kind].sizes:
+                raise ValueError(
+                    f"fraction chooses a rank, and kind {self.kind} has none; remove it"
+                )
+            rank = 1
+        FFNConfig(kind=self.kind, rank=rank, nblocks=self.nblocks)
+
+    def resolve(self, model: ModelConfig) -> FFNConfig:
+        """The parametrization in a model of this shape, with the rank chosen."""
+        rank = self.rank
+        if self.fraction is not None:
+            rank = self._rank_for(model, self.fraction)
+        return FFNConfig(
+            kind=self.kind, rank=rank, nblocks=self.nblocks, keep_first_dense=self.keep_first_dense
+        )
+
+    def _rank_for(self, model: ModelConfig, fraction: float) -> int:
+        dense = flops.ffn_weights(model, FFNConfig())
+        per_rank = flops.ffn_weights(
+            model, FFNConfig(kind=self.kind, rank=self.nblocks or 1, nblocks=self.nblocks)
+        ) / (self.nblocks or 1)
+        multiple = math.lcm(32 if model.hidden_dim >= 512 else 4, self.nblocks or 1)
+        return max(1, round(fraction * dense / per_rank / multiple)) * multiple
+
+    def arm_name(self) -> str:
+        """`dense`, `lowrank 62.5%`, `lowrank r256`, `blockshuffle b4`, or the given `arm`."""
+        if self.arm is not None:
+            return self.arm
+        sizes = [
+            f"{100 * self.fraction:g}%" if self.fraction is not None else None,
+            f"r{self.rank}" if self.rank is not None else None,
+            f"b{self.nblocks}" if self.nblocks is not None else None,
+        ]
+        return " ".join([self.kind, *(size for size in sizes if size)])
+
+
+class ModelChanges(ArchitectureOptions):
+    """What differs from a preset's model; only what is written counts.
+
+    The FFN's kind and size and the guide are given beside it.
+    """
+
+    vocab_size: PositiveInt | None = None
+    """Token ids."""
+    block_size: PositiveInt | None = None
+    """Tokens of a sequence."""
+    num_layers: PositiveInt | None = None
+    """Layers, each of attention and an FFN."""
+    hidden_dim: PositiveInt | None = None
+    """Width of the residual stream."""
+    ffn_dim: PositiveInt | None = None
+    """Width inside the FFN."""
+    attn_dim: PositiveInt | None = None
+    """Width of all query heads together."""
+    num_heads: PositiveInt | None = None
+    """Query heads."""
+    num_kv_heads: PositiveInt | None = None
+    """Key and value heads, each shared by as many query heads."""
+
+    def written(self) -> dict[str, Any]:
+        """The changes, by field."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+    def apply(self, model: ModelConfig) -> ModelConfig:
+        """The dense model with the changes. Raises ValueError where they do not fit together."""
+        # What the preset leaves to follow from other fields follows from the changed ones.
+        return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
+
+
+class GuideChoice(GuideOptions):
+    """A guide with its share of the steps given, or chosen by the FLOPs that it spends."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the steps that are guided, from the first."""
+    match_flops_of: Literal["dense"] | None = None
+    """In place of `ratio`: the run reads the fresh tokens of its dense twin, whose budget the
+    run's is, and is guided for the share that spends the twin's FLOPs to within 1%."""
+
+    @model_validator(mode="after")
+    def _one_share(self) -> Self:
+        if (self.ratio is None) == (self.match_flops_of is None):
+            raise ValueError("a guide has exactly one of ratio and match_flops_of; change it")
+        return self
+
+    def resolve(self, ratio: float) -> GuideConfig:
+        """The guide with the share that was given or chosen."""
+        options = self.model_dump(include=set(GuideOptions.model_fields))
+        return GuideConfig(ratio=ratio, **options)
+
+
+class Variant(Config):
+    """What tells the runs of a study apart: a preset, and what differs from it."""
+
+    preset: PresetName
+    """Shape, tokens, batch and learning rate, unless given otherwise."""
+    model: ModelChanges = ModelChanges()
+    """What differs from the preset's model."""
+    width: PositiveFloat = 1.0
+    """Multiplies the model's `hidden_dim`, `ffn_dim` and `attn_dim`; heads keep their size where
+    that divides. Tokens and learning rate stay the preset's."""
+    ffn: FFNChoice = FFNChoice()
+    """The feedforward layers."""
+    guide: GuideChoice | None = None
+    """Self-guided training; left out or null, there is none."""
+    budget: Budget | None = None
+    """How long to train; left out, the preset's tokens."""
+    learning_rate: PositiveFloat | None = None
+    """The peak; left out, the preset's."""
+    seed: NonNegativeInt = 0
+    """Of initialization, data order and dropout."""
+
+    def arm_name(self) -> str:
+        """The curve that the run belongs to: the FFN's, and how it is guided if it is."""
+        if self.guide is None or self.ffn.arm is not None:
+            return self.ffn.arm_name()
+        share = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
+        mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
+        return f"{self.ffn.arm_name()} guided {share}{mode}"
+
+    @property
+    def matches_dense(self) -> bool:
+        """True when the budget is the dense twin's, whose FLOPs the run spends."""
+        matching = (part and part.match_flops_of for part in (self.budget, self.guide))
+        return self.ffn.kind != "dense" and any(matching)

@@ -1,0 +1,67 @@
+"""The device a run trains on, and the record of hardware and software it ran with."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from typing import TYPE_CHECKING, Any
+
+from kernels.machine import cpu_name, software
+
+if TYPE_CHECKING:
+    import torch
+from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
+from workloads.files import measured_here
+
+
+def training_device() -> torch.device:
+    """The process's CUDA device if there is one, otherwise the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def choose_gemm(device: torch.device) -> None:
+    """Before a process computes on a CPU: have its products made by oneDNN where that was measured
+    to be as exact as the default and faster. The answer is kept in `measured_here("gemm")`; delete
+    the folder to have it measured anew."""
+    from kernels import gemm
+
+    if device.type == "cpu":
+        gemm.choose(measured_here("gemm"))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the numbers depend on besides the configuration, for provenance."""
+    import torch
+
+    from kernels.paths import kernel_path
+
+    cuda = device.type == "cuda"
+    return {
+        "hardware": torch.cuda.get_device_name(device) if cuda else cpu_name(),
+        "precision": "bf16 autocast" if cuda else "fp32",
+        "kernel_path": kernel_path(device),
+        "num_threads": torch.get_num_threads(),
+        **software(),
+        "host": platform.node(),
+    }
+
+
+def peak_flops_per_second(device: torch.device) -> float | None:
+    """The device's dense bf16 peak, or None where it is not known (no CPU's is)."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak for part, peak in PEAK_FLOPS_PER_SECOND.items() if part in name), None)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: by tensors on a CUDA device, by the process on a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,92 @@
+"""Workers of one run: who they are, and how a model is laid out over them.
+
+Without a process group a run is alone. Whoever sets one up (Ray Train, torchrun) decides the
+number of workers; each trains on its rows of every global batch.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from workloads.config.run import RunConfig
+from workloads.nn.self_guided import guided_projections
+from workloads.nn.transformer import Transformer
+
+COMPILED_VARIANTS = 32
+
+
+def rank() -> int:
+    """This worker's number; 0 is the one that writes files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of workers."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def wait_for_all() -> None:
+    """Return when every worker has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def sum_over_workers(tensor: Tensor) -> Tensor:
+    """The sum of each worker's tensor, on all of them."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.Module:
+    """Prepare the model's layers in place as `config.runtime` says, and spread it over workers.
+
+    Returns what to call in its stead; the model's own parameter names stay as they are.
+    """
+    runtime = config.runtime
+    every = runtime.activation_checkpointing
+    for index, layer in enumerate(model.layers):
+        layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]  # a Block
+    if device.type == "cuda" if runtime.compile is None else runtime.compile:
+        _compile_layers(model)
+    if world_size() == 1:
+        return model
+    if runtime.parallel == "fsdp":
+        mesh = init_device_mesh(device.type, (world_size(),))
+        for layer in model.layers:
+            fully_shard(layer, mesh=mesh)
+        # The rest too is sharded again after a forward pass, or an evaluation would leave it whole
+        # and a checkpoint would find other parameters than the optimizer's.
+        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        return model
+    guide = config.model.guide
+    skips = guide is not None and guide.reduce_flops and bool(guided_projections(model))
+    return DistributedDataParallel(model, forward_sync_buffers=False, find_unused_parameters=skips)
+
+
+def _compile_layers(model: Transformer) -> None:
+    """Compile layer by layer: with guides that draw whether they run, whole models would come in
+    2^layers variants."""
+    # Layers share their code, and it has a variant for each of: dense, guided by either
+    # projection, both or none, unguided; in training and in evaluation. The default holds 8.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(COMPILED_VARIANTS, limit)
+    for layer in model.layers:
+        layer.compile()
+
+
+def accumulating(network: nn.Module) -> AbstractContextManager[None]:
+    """Within it, a backward pass adds to the gradients without averaging them over workers.
+
+    Shards are always reduced at once: whole gradients are what sharding has no memory for.
+    """
+    if isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()

@@ -1,0 +1,385 @@
+"""Train one run: one plain loop from the first step to the result, resumable anywhere.
+
+The data of a step is a pure function of (seed, step), and a checkpoint holds everything else, so
+a run killed and resumed gives the losses of one that was not, bit for bit on CPU. Knows nothing
+of Ray or MLflow: the caller passes `report`, and sets up the process group if there are workers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from kernels.cross_entropy import Reduction
+from workloads.config.fingerprint import fingerprint, identity, trajectory
+from workloads.config.run import RunConfig
+from workloads.cost.flops import hardware_flops_at, train_flops_at
+from workloads.data.loader import IGNORED, BatchLoader, eval_batches
+from workloads.data.shards import TokenDataset
+from workloads.errors import InputError, Preempted, Refused
+from workloads.nn.self_guided import add_guides, drop_guides, merged_once, set_guides
+from workloads.nn.transformer import Transformer
+from workloads.optim.build import build_optimizer
+from workloads.optim.schedules import learning_rate
+from workloads.run_dir.executed_flops import Life
+from workloads.run_dir.lock import claim, exclusive
+from workloads.run_dir.metrics_log import MetricsLog, Row
+from workloads.run_dir.paths import CHECKPOINT_FOLDER
+from workloads.run_dir.result import EndStatus, Result, read_result
+from workloads.training import checkpoint, parallel
+from workloads.training.checkpoint import Progress, Stable
+from workloads.training.hardware import (
+    choose_gemm,
+    environment,
+    peak_flops_per_second,
+    peak_memory_bytes,
+    training_device,
+)
+
+# How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
+TAKEOVER_SECONDS = 60.0
+
+
+def train(
+    config: RunConfig,
+    dataset: TokenDataset,
+    run_dir: Path,
+    report: Callable[[Row], None] = lambda row: None,
+    admit: Callable[[], None] = lambda: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train, or go on from the latest checkpoint in `run_dir`; return how the run ended.
+
+    `report` gets each evaluation on every worker, as a row with step, tokens, train_flops and
+    val_loss (nats per token). The first worker calls `admit` once the run's directory says what it
+    is about to execute; it may raise Refused. Every worker asks `stopping` at each step: when one
+    is told so, all save the step they are at and raise Preempted. A run that has already ended is
+    returned as it ended. Raises InputError when the data does not fit the model or `run_dir`
+    belongs to another run.
+    """
+    run_id = fingerprint(identity(config, dataset.fingerprint))
+    if ended := read_result(run_dir, run_id):
+        return ended
+    writes = parallel.rank() == 0
+    with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
+        result = _Trainer(config, dataset, run_dir, run_id).live(report, admit, stopping)
+        if stopped := read_result(run_dir, run_id):  # by a scheduler, while the last steps ran
+            return stopped
+        if writes:
+            result.write(run_dir)
+    return result
+
+
+class _Trainer:
+    """One run's model, optimizer and data, and the loop over its steps."""
+
+    def __init__(
+        self, config: RunConfig, dataset: TokenDataset, run_dir: Path, run_id: str
+    ) -> None:
+        if dataset.vocab_size > config.model.vocab_size:
+            raise InputError(
+                f"the data has {dataset.vocab_size} token ids and the model's vocab_size is "
+                f"{config.model.vocab_size}; choose a preset with at least as many"
+            )
+        self.config, self.dataset, self.run_id = config, dataset, run_id
+        shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
+        self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
+        self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
+        self.micro_batches = _micro_batches(config)
+        if parallel.rank() == 0:
+            claim(run_dir, run_id)
+        self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
+        self.device = training_device()
+        choose_gemm(self.device)
+        self.loader = BatchLoader(
+            dataset.split("train"), config.model.block_size, config.batch_size, config.seed
+        )
+        self.start = self._build()
+        self.clock = _Clock(self.start)
+
+    def _build(self) -> Progress:
+        """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
+        config = self.config
+        saved = checkpoint.newest(self.checkpoints, self.run_id, self.stable)
+        progress = saved.progress if saved else Progress()
+        torch.manual_seed(config.seed)
+        self.model = Transformer(config.model)
+        if config.model.guide and progress.step < config.guided_steps:
+            add_guides(self.model, config.model.guide)
+        self.model.to(self.device)
+        self.network = parallel.lay_out(self.model, config, self.device)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        if saved:
+            saved.load(self.model, self.optimizer)
+        return progress
+
+    def live(
+        self,
+        report: Callable[[Row], None],
+        admit: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> Result:
+        """One life of the run: to its end, or until it is refused, stopped or killed."""
+        self.stopping, self.stop_asked = stopping, False
+        began, end = (
+            train_flops_at(self.config, step) for step in (self.start.step, self.config.total_steps)
+        )
+        self.life = Life(self.run_dir, began, end) if parallel.rank() == 0 else None
+        with self.life or nullcontext():
+            self._ask(admit)
+            return self.loop(report)
+
+    def _ask(self, admit: Callable[[], None]) -> None:
+        """Let the first worker be admitted or refused, and all the others with it."""
+        refusal: Refused | None = None
+        try:
+            if self.life:
+                admit()
+        except Refused as error:
+            refusal = error
+        refused = torch.tensor(float(refusal is not None), device=self.device)
+        if float(parallel.sum_over_workers(refused)):
+            raise refusal or Refused("the run's first worker was refused")
+
+    def loop(self, report: Callable[[Row], None]) -> Result:
+        runtime, steps = self.config.runtime, self.config.total_steps
+        evaluation: Row = {}
+        # Saved besides those of the interval: where a longer run may go on from, and the end.
+        saved_steps = (self.config.stable_steps, steps)
+        for step in range(self.start.step + 1, steps + 1):
+            evaluating = step % runtime.eval_interval == 0 or step == steps
+            logging = evaluating or step % runtime.log_interval == 0
+            if self.life:
+                self.life.reach(train_flops_at(self.config, step))
+            began = time.perf_counter()
+            metrics = self.step(step - 1, with_layers=logging)
+            self.clock.count_step(time.perf_counter() - began, metrics["train_loss"])
+            if not math.isfinite(metrics["train_loss"] + metrics["grad_norm"]):
+                return self._result("diverged", step - 1, {})
+            if logging:
+                row = self._position(step) | metrics | self._pace(step)
+                if evaluating:
+                    evaluation = self.evaluate(step)
+                    if not math.isfinite(evaluation["val_loss"]):
+                        return self._result("diverged", step, {})
+                    row |= evaluation
+                if self.log:
+                    self.log.append(row)
+                if evaluating:
+                    report(row)
+            if step == self.config.guided_steps:
+                self._end_guidance(step)
+            elif self.stop_asked or step % runtime.checkpoint_interval == 0 or step in saved_steps:
+                self._save(step)
+            if self.stop_asked and step < steps:
+                raise Preempted(f"stopped after step {step}, which is saved")
+        # Killed between the last checkpoint and the result, a run resumes with no step left.
+        return self._result("finished", steps, evaluation or self.evaluate(steps))
+
+    def step(self, index: int, with_layers: bool = False) -> Row:
+        """One optimizer step, the 0-based `index`; returns loss (nats), gradient norms and rate.
+
+        When the loss or the gradient is not finite, the weights are left as they were.
+        """
+        rate = learning_rate(index, self.config.total_steps, self.config.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        share = set_guides(self.model, index, self.config)
+        loss = self._accumulate_gradients(index)
+        layers = _layer_grad_norms(self.model) if with_layers else {}
+        norm = _number(
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
+        )
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        guidance = {"guide_share": share} if self.config.model.guide else {}
+        metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
+        return metrics | guidance | layers
+
+    def _accumulate_gradients(self, index: int) -> float:
+        """Backward over this worker's micro-batches; the mean loss over all workers."""
+        # Steps beyond `steps` read the first tokens again (`fixed_flops`).
+        batch = index if index < self.config.steps else index - self.config.steps
+        _seed_step(self.config.seed, index)
+        total = torch.zeros((), device=self.device)
+        with merged_once(self.model, self._precision()) as before_last:
+            for position, rows in enumerate(self.micro_batches, start=1):
+                last = position == len(self.micro_batches)
+                if last:
+                    before_last()
+                with nullcontext() if last else parallel.accumulating(self.network):
+                    loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
+                    loss.backward()
+                total += loss.detach()
+        # Whether any worker is to stop goes with the loss: so all stop after the same step.
+        stop = torch.full_like(total, self.stopping())
+        loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
+        self.stop_asked = stops > 0
+        return loss / parallel.world_size()
+
+    def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        with self._precision():
+            return self.network(inputs, targets, reduction)
+
+    def _precision(self) -> torch.autocast:
+        """Products in bf16 on CUDA devices."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    @torch.no_grad()
+    def evaluate(self, step: int) -> Row:
+        """After `step` optimizer steps: val_loss (nats per token) over the fixed validation slice,
+        which the workers share, and bits per byte."""
+        set_guides(self.model, step, self.config)
+        self.network.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        batches = eval_batches(
+            self.dataset.split("val"),
+            self.config.model.block_size,
+            self.config.runtime.micro_batch_size,
+            self.config.eval_tokens,
+            parallel.rank(),
+            parallel.world_size(),
+        )
+        with merged_once(self.model, self._precision()):
+            for inputs, targets in batches:
+                sums[0] += self._loss(inputs, targets, reduction="sum")
+                sums[1] += (targets != IGNORED).sum()
+        self.network.train()
+        total, count = parallel.sum_over_workers(sums).tolist()
+        val_loss = total / count
+        bits = val_loss / math.log(2) / self.dataset.bytes_per_token
+        return {"val_loss": val_loss, "bits_per_byte": bits}
+
+    def _position(self, step: int) -> Row:
+        config = self.config
+        return {
+            "step": step,
+            "tokens": config.tokens_at(step),
+            "train_flops": train_flops_at(config, step),
+            "hardware_flops": hardware_flops_at(config, step),
+        }
+
+    def _pace(self, step: int) -> Row:
+        """Speed since the last row, the worst loss since then, and memory."""
+        steps, seconds, worst_loss = self.clock.end_interval()
+        row = {
+            "tokens_per_second": steps * self.config.tokens_per_step / seconds,
+            "train_seconds": self.clock.train_seconds(),
+            "train_loss_max": worst_loss,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+        }
+        if self.life:
+            row["executed_flops"] = self.life.executed
+        if peak := peak_flops_per_second(self.device):
+            flops = train_flops_at(self.config, step) - train_flops_at(self.config, step - steps)
+            row["mfu"] = flops / seconds / (peak * parallel.world_size())
+        return row
+
+    def _end_guidance(self, step: int) -> None:
+        """Go on without the guides, as a run resumed from this step would.
+
+        Building anew is what frees all that held them: optimizer, wrappers and compiled code.
+        """
+        drop_guides(self.model)
+        self._save(step)
+        parallel.wait_for_all()
+        del self.model, self.network, self.optimizer  # before the new ones take their memory
+        resumed = self._build().step
+        if resumed != step:
+            raise OSError(f"{self.checkpoints}: the checkpoint of step {step} cannot be read back")
+
+    def _save(self, step: int) -> None:
+        tensors = checkpoint.collect(self.model, self.optimizer)
+        if parallel.rank() == 0:
+            progress = self.clock.progress(step)
+            checkpoint.save(self.checkpoints, tensors, progress, self.run_id, self.stable)
+
+    def _result(self, status: EndStatus, step: int, evaluation: Row) -> Result:
+        position = self._position(step)
+        return Result(
+            status=status,
+            fingerprint=self.run_id,
+            step=step,
+            tokens=int(position["tokens"]),
+            train_flops=int(position["train_flops"]),
+            hardware_flops=int(position["hardware_flops"]),
+            executed_flops=self.life.executed if self.life else 0,
+            train_seconds=self.clock.train_seconds(),
+            resumed_step=self.start.step,
+            val_loss=evaluation.get("val_loss"),
+            bits_per_byte=evaluation.get("bits_per_byte"),
+            environment=environment(self.device),
+        )
+
+
+class _Clock:
+    """Seconds of the loop over all its lives; and of the steps since the last row alone."""
+
+    def __init__(self, start: Progress) -> None:
+        self._origin = time.perf_counter() - start.train_seconds
+        self._steps, self._seconds, self._worst_loss = 0, 0.0, start.train_loss_max
+
+    def count_step(self, seconds: float, loss: float) -> None:
+        self._steps += 1
+        self._seconds += seconds
+        self._worst_loss = max(self._worst_loss, loss)
+
+    def end_interval(self) -> tuple[int, float, float]:
+        """(steps, their seconds, the highest loss among them) since the last call."""
+        interval = self._steps, self._seconds, self._worst_loss
+        self._steps, self._seconds, self._worst_loss = 0, 0.0, -math.inf
+        return interval
+
+    def progress(self, step: int) -> Progress:
+        """For the checkpoint of `step`."""
+        return Progress(step, self.train_seconds(), self._worst_loss)
+
+    def train_seconds(self) -> float:
+        return time.perf_counter() - self._origin
+
+
+def _seed_step(seed: int, index: int) -> None:
+    """Make dropout's draws a function of seed, step and worker, so that a resumed run repeats."""
+    words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
+    torch.manual_seed(int(words[0]))
+
+
+@torch.no_grad()
+def _layer_grad_norms(model: Transformer) -> Row:
+    """The gradient norm of each layer, before clipping: where in the model a spike comes from."""
+    return {
+        f"layer_grad_norm/{index:02d}": _number(
+            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
+        )
+        for index, layer in enumerate(model.layers)
+    }
+
+
+def _number(norm: Tensor) -> float:
+    """A norm as a float; under sharding, of all shards."""
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def _micro_batches(config: RunConfig) -> list[range]:
+    """This worker's rows of each global batch, in micro-batches of equal size."""
+    workers = parallel.world_size()
+    rows, remainder = divmod(config.batch_size, workers)
+    micro = min(config.runtime.micro_batch_size, rows)
+    if remainder or rows % micro:
+        raise InputError(
+            f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
+            f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
+            "number of workers"
+        )
+    first = parallel.rank() * rows
+    return [range(start, start + micro) for start in range(first, first + rows, micro)]
