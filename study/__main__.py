@@ -11,18 +11,21 @@ from pathlib import Path
 import typer
 
 from kernels import switches
-from study import ledger, plan
 from study.commands import jobs, looking, transfer
 from study.commands.options import RUNS, Json, Runs, Spec, progress, results, say
+from study.display.plan_json import plan_as_json
 from study.display.plan_table import print_plan
+from study.display.progress import Display
 from study.display.tables import duration
-from study.ledger import Record
-from study.plan import Study
-from study.planning import continuation, estimate
-from study.planning.naming import describe
-from study.status import Display, Outcome
-from study.tuning.front import print_fronts
-from study.tuning.sampled import with_recorded
+from study.ledger import reader
+from study.ledger.reader import Record
+from study.plan import planner
+from study.plan.naming import describe
+from study.plan.planner import Study
+from study.progress import continuation, estimate
+from study.running.outcome import Outcome
+from study.search.pareto import print_fronts
+from study.search.samples import with_recorded
 from workloads.errors import InputError
 
 START = time.perf_counter()
@@ -62,10 +65,10 @@ def plan_command(
     """
     planned, records = _load(spec, runs)
     seconds, basis = estimate.point_seconds(planned.points, records, planned.spec.value.resources)
-    states = ledger.states(planned, records)
+    states = reader.states(planned, records)
     notes = continuation.notes(planned, records)
     if as_json:
-        print(json.dumps(plan.as_json(planned, states, notes, seconds, basis), indent=1))
+        print(json.dumps(plan_as_json(planned, states, notes, seconds, basis), indent=1))
     else:
         print_plan(results, planned, states, seconds, basis)
         _print_notes(planned, notes)
@@ -81,7 +84,7 @@ def schema() -> None:
 
     A study file then begins with: # yaml-language-server: $schema=study.schema.json
     """
-    from study.planning.schema import study_schema
+    from study.spec.json_schema import study_schema
 
     print(json.dumps(study_schema(), indent=1))
 
@@ -96,11 +99,11 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study run study/specs/quickstart.yaml
     """
-    from study.run import run as run_study
-    from study.running import submit
+    from study.running.run import run as run_study
+    from study.submit import ray_job
 
-    if submit.in_job():
-        submit.check_lasting(runs)
+    if ray_job.in_job():
+        ray_job.check_lasting(runs)
     planned, records = _load(spec, runs)
     outcome = run_study(planned, Display(progress, planned, records))
     _print_overhead(outcome)
@@ -114,7 +117,7 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
         raise typer.Exit(1)
     planned, records = _write_report(planned)
     print_fronts(results, planned, records)
-    states = Counter(ledger.states(planned, records).values())
+    states = Counter(reader.states(planned, records).values())
     del states["finished"], states["stopped"]
     if states:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -166,18 +169,18 @@ def _print_notes(planned: Study, notes: dict[str, str]) -> None:
 
 
 def _load(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
-    planned = plan.load(spec, runs)
-    records = ledger.read(ledger.tracking_uri(runs), planned.name)
-    ledger.check_identities(planned.points, records)
+    planned = planner.load(spec, runs)
+    records = reader.read(reader.tracking_uri(runs), planned.name)
+    reader.check_identities(planned.points, records)
     return with_recorded(planned, records), records
 
 
 def _write_report(planned: Study) -> tuple[Study, dict[str, Record]]:
     """Write the report from what the ledger holds now, which is returned with the study's samples;
     print its headlines."""
-    from study.report import write
+    from study.transfer.report import write
 
-    records = ledger.read(ledger.tracking_uri(planned.runs_dir), planned.name)
+    records = reader.read(reader.tracking_uri(planned.runs_dir), planned.name)
     planned = with_recorded(planned, records)
     written = write(planned, records)
     for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from study import plan
 from study.commands.options import RUNS, Runs, Spec, say
-from study.running import submit as jobs
-from study.spec import load as load_spec
+from study.plan import planner
+from study.spec.study_file import load as load_spec
+from study.submit import ray_job as jobs
 
 Address = Annotated[
     str, typer.Option(metavar="URL", help="The cluster's dashboard, such as http://head:8265.")
@@ -34,7 +34,7 @@ def submit(
     Example:
       python -m study submit study/specs/paper.yaml --address http://head:8265 --runs /shared/runs
     """
-    submission_id = jobs.submit(plan.load(spec, runs), address)
+    submission_id = jobs.submit(planner.load(spec, runs), address)
     say(f"submitted as {submission_id}; stop: python -m study stop {spec} --address {address}")
     if follow:
         raise typer.Exit(jobs.follow(submission_id, address))

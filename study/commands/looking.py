@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from study import ledger, plan
 from study.commands.options import RUNS, Json, Runs, Spec, results, say
-from study.display import overview
-from study.display.overview import Overview
-from study.status import print_status
-from study.status import watch as show_anew
-from study.tuning.sampled import with_recorded
+from study.display.status import print_status
+from study.display.status import watch as show_anew
+from study.ledger import reader
+from study.plan import planner
+from study.progress import overview
+from study.progress.overview import Overview
+from study.search.samples import with_recorded
 from workloads.errors import InputError
 
 
@@ -38,15 +39,15 @@ def status(
       python -m study status study/specs/quickstart.yaml
       python -m study status study/specs/quickstart.yaml --watch 5
     """
-    planned = plan.load(spec, runs)
+    planned = planner.load(spec, runs)
 
     def look() -> Overview:
-        records = ledger.read(ledger.tracking_uri(runs), planned.name)
+        records = reader.read(reader.tracking_uri(runs), planned.name)
         return overview.look(with_recorded(planned, records), records)
 
     now = look()
     try:
-        ledger.check_identities(planned.points, now.records)
+        reader.check_identities(planned.points, now.records)
     except InputError as error:  # the study's own machine may have other data than this one
         say(f"note: {error}")
     if as_json:
@@ -70,7 +71,7 @@ def ui(spec: Spec, runs: Runs = RUNS) -> None:
     """
     from study.display.ui import open_ui
 
-    open_ui(plan.load(spec, runs))
+    open_ui(planner.load(spec, runs))
 
 
 def doctor(
@@ -88,10 +89,10 @@ def doctor(
     Example:
       python -m study doctor study/specs/paper.yaml
     """
-    from study.running.doctor import examine
+    from study.submit.doctor import examine
 
     ok = True
-    for check in examine(runs, plan.load(spec, runs) if spec else None):
+    for check in examine(runs, planner.load(spec, runs) if spec else None):
         ok = ok and check.ok
         line = Text("ok       " if check.ok else "problem  ", style="green" if check.ok else "red")
         line.append(f"{check.name}: {check.found}", style="default")

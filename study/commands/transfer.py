@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from study import plan
 from study.commands.options import RUNS, Runs, Spec, say
+from study.plan import planner
 
 
 def export(
@@ -23,9 +23,9 @@ def export(
       python -m study export study/specs/quickstart.yaml quickstart-results
       python -m analysis fit quickstart-results/runs.csv
     """
-    from study.records.export import export_study
+    from study.transfer.export import export_study
 
-    say(f"{export_study(plan.load(spec, runs), out)} runs written to {out}")
+    say(f"{export_study(planner.load(spec, runs), out)} runs written to {out}")
 
 
 def import_(
@@ -38,7 +38,7 @@ def import_(
     Example:
       python -m study import quickstart-results
     """
-    from study.records.export import import_study
+    from study.transfer.export import import_study
 
     name, count = import_study(folder, runs)
     say(f"study {name}: {count} runs added to the ledger")
@@ -63,9 +63,9 @@ def adopt(
       python -m study adopt study.yaml --from runs/low-rank
       python -m study adopt study.yaml --from http://mlflow:5000/quickstart
     """
-    from study.records.adopt import adopt as adopt_runs
+    from study.transfer.adopt import adopt as adopt_runs
 
-    for point_id in adopt_runs(plan.load(spec, runs), source):
+    for point_id in adopt_runs(planner.load(spec, runs), source):
         say(f"adopted {point_id}")
 
 
@@ -81,7 +81,7 @@ def drop(
     Example:
       python -m study drop study.yaml nano-dense-c7.85e11-seed0 --reason "wrong data"
     """
-    from study.records.adopt import drop as drop_run
+    from study.transfer.adopt import drop as drop_run
 
-    aside = drop_run(plan.load(spec, runs), point, reason)
+    aside = drop_run(planner.load(spec, runs), point, reason)
     say(f"dropped {point}" + (f"; its directory is now {aside}" if aside else ""))

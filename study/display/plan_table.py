@@ -15,10 +15,12 @@ from study.display.tables import (
     print_whole,
     styled,
 )
-from study.ledger import ENDED
-from study.plan import FLOP_CONVENTION, Study
-from study.planning import estimate
-from study.planning.cost import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE, Price
+from study.ledger.reader import ENDED
+from study.plan.cost import Price
+from study.plan.planner import Study
+from study.plan.points import FLOP_CONVENTION
+from study.progress import estimate
+from study.spec.hardware import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE
 from workloads.cost.flops import ffn_fraction
 
 

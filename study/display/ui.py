@@ -18,10 +18,10 @@ import urllib.request
 import webbrowser
 from contextlib import suppress
 
-from study import ledger
-from study.ledger import SQLITE
-from study.plan import Study
-from study.tuning.sampled import with_recorded
+from study.ledger import reader
+from study.ledger.reader import SQLITE
+from study.plan.planner import Study
+from study.search.samples import with_recorded
 from workloads.errors import InputError
 
 LOOPBACK = "127.0.0.1"
@@ -44,9 +44,9 @@ def open_ui(study: Study) -> None:
     A ledger on a server has a UI already; a SQLite ledger gets one on loopback only. Raises
     InputError when the study has no runs yet.
     """
-    uri = ledger.tracking_uri(study.runs_dir)
+    uri = reader.tracking_uri(study.runs_dir)
     # MLflow's client would make a database where there is none.
-    records = ledger.read(uri, study.name)
+    records = reader.read(uri, study.name)
     if not records:
         raise InputError(f"study {study.name} has no runs in {uri} yet; start it, then look again")
     study = with_recorded(study, records)
@@ -83,7 +83,7 @@ def _column(kind: str, name: str) -> str:
 
 def _share_view(uri: str, study: Study) -> str:
     """Store the view, and that this is no GenAI experiment; return the experiment's id."""
-    client = ledger.client(uri)
+    client = reader.client(uri)
     experiment = client.get_experiment_by_name(study.name)
     assert experiment is not None  # it has runs
     tags = {

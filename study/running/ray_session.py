@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from study.spec import Resources
+from study.spec.study_file import Resources
 from workloads.errors import InputError
 
 # Train's controller polls its workers, and a report waits for the poll: at the default of 2 s that
@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own (`study.running.preemption`)
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own (`study.running.graceful_stop`)
 }
 ANSWER_SECONDS = 10.0
 WATCH_SECONDS = 0.5

@@ -274,7 +274,7 @@ def test_two_million_rows(tmp_path: Path) -> None:
 
 
 def test_next_runs_load_as_a_study(tmp_path: Path) -> None:
-    from study.plan import load
+    from study.plan.planner import load
 
     runs = Path(__file__).parent / "exported" / "runs.csv"
     spec = tmp_path / "next.yaml"

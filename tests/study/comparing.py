@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from analysis import runs
-from study.plan import Study
+from study.plan.planner import Study
 from workloads.run_dir.executed_flops import LIVES_FILE
 
 # How fast a machine was, and what was executed again after a kill.

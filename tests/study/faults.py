@@ -25,8 +25,8 @@ from pathlib import Path
 
 import psutil
 
-from study import plan
-from study.plan import Study
+from study.plan import planner
+from study.plan.planner import Study
 from tests.study.comparing import differences, print_table, recorded, table_differences
 from tests.study.launching import ROOT, study_command
 from tests.study.mlflow_server import MlflowServer
@@ -103,7 +103,7 @@ class Launches:
     """`python -m study run SPEC`, started again whenever it ends otherwise than complete."""
 
     def __init__(self, spec: Path, runs_dir: Path, uri: str) -> None:
-        self.study = plan.load(spec, runs_dir)
+        self.study = planner.load(spec, runs_dir)
         self._command = study_command("run", spec, "--runs", runs_dir)
         self._environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
         self._log = runs_dir / f"{self.study.name}.log"
@@ -253,7 +253,7 @@ def compare_under_kills(
             flush=True,
         )
     twin, disturbed = (recorded(server.store, path.stem) for path in (twin_spec, spec))
-    study = plan.load(spec, runs_dir)
+    study = planner.load(spec, runs_dir)
     found = differences(twin, disturbed)
     found += table_differences(server.store, twin_spec.stem, spec.stem)
     if disturber.struck < len(kills):

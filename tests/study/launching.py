@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from study import ledger
-from study.ledger import Record
+from study.ledger import reader
+from study.ledger.reader import Record
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_SECONDS = 240.0
@@ -63,7 +63,7 @@ def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:
 
 
 def records_of(runs_dir: Path, study: str) -> dict[str, Record]:
-    return ledger.read(ledger.tracking_uri(runs_dir), study)
+    return reader.read(reader.tracking_uri(runs_dir), study)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from study import plan
-from study.display.overview import Overview
 from study.display.plan_table import print_plan
+from study.display.status import print_status, watch
 from study.display.tables import MANY_POINTS
-from study.ledger import Record
-from study.plan import Study
-from study.status import print_status, watch
+from study.ledger.reader import Record
+from study.plan import planner
+from study.plan.planner import Study
+from study.progress.overview import Overview
 
 GRID = """\
 study: made-up
@@ -32,7 +32,7 @@ SECONDS, SPEED = 100.0, 2.0e9
 def made_up(tmp_path: Path, seeds: int = 1) -> Study:
     spec = tmp_path / "study.yaml"
     spec.write_text(GRID.format(seeds=", ".join(map(str, range(seeds)))))
-    return plan.load(spec, tmp_path)
+    return planner.load(spec, tmp_path)
 
 
 def records(study: Study, share: dict[int, float]) -> dict[str, Record]:
@@ -140,7 +140,7 @@ def test_gpu_hours_and_money_against_the_plan(tmp_path: Path) -> None:
     resources = "resources: {num_workers: 2, gpus_per_worker: 1}\nmax_gpu_hours: 5\n"
     spec = tmp_path / "study.yaml"
     spec.write_text(spec.read_text() + priced + resources)
-    study = plan.load(spec, tmp_path)
+    study = planner.load(spec, tmp_path)
     look = look_at(study, records(study, {0: 1.0, 1: 0.5}))
     total = sum(point.train_flops for point in study.points)
     planned = total / (0.4 * 989e12) / 3600

@@ -15,18 +15,19 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from study import ledger, plan
 from study.display import ui
-from study.plan import Study
-from study.records.provenance import capture
-from study.tracking import Tracker
+from study.ledger import reader
+from study.ledger.provenance import capture
+from study.ledger.writer import Tracker
+from study.plan import planner
+from study.plan.planner import Study
 from tests.study.launching import ROOT, study_cli, study_command
 
 
 def recorded(spec: Path, runs: Path) -> Study:
     """A study whose points have runs that have just begun."""
-    study = plan.load(spec, runs)
-    uri = ledger.tracking_uri(runs)
+    study = planner.load(spec, runs)
+    uri = reader.tracking_uri(runs)
     tracker = Tracker(uri, study.name, runs, study.spec.text, capture())
     for point in study.points:
         tracker.start_point(point, None)
@@ -36,7 +37,7 @@ def recorded(spec: Path, runs: Path) -> Study:
 def test_view_has_what_varies_and_what_was_measured(
     write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
-    study = plan.load(write_spec("viewed"), tmp_path)
+    study = planner.load(write_spec("viewed"), tmp_path)
     columns = ui.view(study)["selectedColumns"]
     assert isinstance(columns, list)
     # Two kinds of FFN at one size: the kind and what follows from it vary, preset and seed do not.
@@ -78,7 +79,7 @@ def test_page_is_served_on_loopback_only_and_ends_with_the_command(
     assert not [server for server in servers if _is_alive(server)]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
-    client = MlflowClient(ledger.tracking_uri(study.runs_dir))
+    client = MlflowClient(reader.tracking_uri(study.runs_dir))
     experiment = client.get_experiment_by_name("served")
     assert experiment is not None and f"/experiments/{experiment.experiment_id}/" in address
     view = json.loads(experiment.tags["mlflow.sharedViewState.study"])

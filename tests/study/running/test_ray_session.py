@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from study.running.ray_session import places, trial_resources
-from study.spec import Resources
+from study.spec.study_file import Resources
 from workloads.errors import InputError
 
 A100_NODE = {"CPU": 64.0, "GPU": 8.0, "accelerator_type:A100": 1.0}

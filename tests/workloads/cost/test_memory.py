@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kernels import cross_entropy
-from study.planning.cost import ACCELERATORS
+from study.spec.hardware import ACCELERATORS
 from workloads.config.run import RunConfig
 from workloads.cost import memory
 from workloads.nn.projections.base import Projection

@@ -1,0 +1,71 @@
+"""The plan for machines: exact numbers, prices and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from study.plan.planner import Study
+from study.plan.points import FLOP_CONVENTION
+from study.spec.hardware import ACCELERATORS
+
+
+def plan_as_json(
+    study: Study,
+    states: Mapping[str, str],
+    notes: Mapping[str, str],
+    seconds: Mapping[str, float],
+    basis: str,
+) -> dict[str, Any]:
+    """The plan for machines: exact numbers, prices, ledger states.
+
+    `hours` are on one GPU of each accelerator, and on this machine's CPUs (`cpu`, as
+    `estimated_seconds`; null where their speed is not known).
+    """
+    prices = {point.id: study.price(point) for point in study.points}
+    costs = [each.cost for each in prices.values() if each.cost is not None]
+    here = {point.id: seconds.get(point.id) for point in study.points}
+    hours = {i: each.hours | {"cpu": _hours(here[i])} for i, each in prices.items()}
+    return {
+        "study": study.name,
+        "flop_convention": FLOP_CONVENTION,
+        "estimate_basis": basis,
+        "hardware": study.hardware.model_dump(),
+        "points": [
+            {
+                "id": point.id,
+                "fingerprint": point.fingerprint,
+                "preset": point.variant.preset,
+                "model": point.config.model.model_dump(exclude={"ffn", "guide"}),
+                "ffn": point.config.model.ffn.model_dump(),
+                "guide": point.config.model.guide and point.config.model.guide.model_dump(),
+                **point.summary(),
+                "asked_flops": point.asked_flops,
+                **asdict(prices[point.id]),
+                "hours": hours[point.id],
+                "estimated_seconds": here[point.id],
+                "state": states[point.id],
+                "note": notes.get(point.id, ""),
+            }
+            for point in study.points
+        ],
+        "dropped": [asdict(item) for item in study.dropped],
+        "totals": {
+            "points": len(study.points),
+            "tokens": sum(point.config.tokens for point in study.points),
+            "train_flops": sum(point.train_flops for point in study.points),
+            "max_search_flops": sum(item.max_train_flops for item in study.searched),
+            "max_total_flops": study.spec.value.max_total_flops,
+            "hours": {
+                name: sum(each.hours[name] for each in prices.values()) for name in ACCELERATORS
+            }
+            | {"cpu": _hours(sum(seconds.values()) if seconds else None)},
+            "max_gpu_hours": study.spec.value.max_gpu_hours,
+            "cost": sum(costs) if costs else None,
+        },
+    }
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600

@@ -1,0 +1,163 @@
+"""A run as MLflow stores it, whole: read from one ledger, written into another.
+
+Every value of every metric keeps its step and its time, so that a copy equals its original to the
+last digit.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+
+from study.ledger import reader
+from study.ledger.lease import Lease
+from study.ledger.provenance import Provenance
+from study.ledger.writer import METRICS_PER_BATCH, Tracker
+from workloads.errors import InputError
+from workloads.run_dir.lock import exclusive
+
+PARAMS_PER_BATCH = 100  # MLflow accepts no more
+PATIENCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One value of one metric; `timestamp_ms` is since 1970."""
+
+    metric: str
+    step: int
+    timestamp_ms: int
+    value: float
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A point's run: `end_status` is MLflow's word for how it ended, times are in ms since 1970.
+
+    Tags are the study's own, none of MLflow's.
+    """
+
+    end_status: str
+    start_ms: int
+    end_ms: int | None
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: list[MetricValue]
+
+    @property
+    def point_id(self) -> str:
+        return self.tags["point_id"]
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The experiment's id. Raises InputError when there is none of that name."""
+    if experiment := client.get_experiment_by_name(name):
+        return experiment.experiment_id
+    known = ", ".join(sorted(found.name for found in client.search_experiments())) or "none"
+    raise InputError(f"{client.tracking_uri} has no experiment {name}; it has: {known}")
+
+
+def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
+    """Every point's run of the experiment; its parent and deleted runs are no points."""
+    for run in _search(client, experiment_id(client, name), "tags.point_id LIKE '%'"):
+        yield StoredRun(
+            end_status=run.info.status,
+            start_ms=run.info.start_time,
+            end_ms=run.info.end_time,
+            tags={k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
+            params=run.data.params,
+            metrics=list(_history(client, run)),
+        )
+
+
+def parent_id(client: MlflowClient, name: str) -> str:
+    """The study's own run."""
+    found = _search(client, experiment_id(client, name), "tags.role = 'study'")
+    return next(found).info.run_id
+
+
+@contextmanager
+def held(
+    name: str, runs_dir: Path, spec_text: str, provenance: Provenance, complete: bool
+) -> Iterator[Tracker]:
+    """The study's store, made if it is new, with no driver beside; `complete` is how it stands.
+
+    Raises InputError while the study runs, here or on another machine.
+    """
+    with exclusive((runs_dir / name).resolve(), PATIENCE_SECONDS):
+        tracker = Tracker(reader.tracking_uri(runs_dir), name, runs_dir, spec_text, provenance)
+        lease = Lease(tracker.client, tracker.parent_id, name)
+        lease.take()
+        try:
+            yield tracker
+        finally:
+            tracker.close(complete)
+            lease.release()
+
+
+def write(tracker: Tracker, runs: Iterable[StoredRun]) -> None:
+    """Add runs to the tracker's study, under the study's own run."""
+    experiment = tracker.client.get_run(tracker.parent_id).info.experiment_id
+    for run in runs:
+        _write(tracker.client, experiment, tracker.parent_id, run)
+
+
+def _write(client: MlflowClient, experiment: str, parent: str, run: StoredRun) -> None:
+    created = client.create_run(
+        experiment,
+        start_time=run.start_ms,
+        run_name=run.point_id,
+        # Its status comes last: a copy that was cut short is not taken for a finished run.
+        tags=run.tags | {"mlflow.parentRunId": parent, "status": "interrupted"},
+    )
+    run_id = created.info.run_id
+    params = [Param(key, value) for key, value in run.params.items()]
+    for start in range(0, len(params), PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
+    metrics = [Metric(m.metric, m.value, m.timestamp_ms, m.step) for m in run.metrics]
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+    client.set_terminated(run_id, run.end_status, run.end_ms)
+    client.set_tag(run_id, "status", run.tags["status"])
+
+
+def trace(action: str, detail: str) -> dict[str, str]:
+    """Tags that say who did what to a run, and when: `adopted_from`, `adopted_at`, `adopted_by`."""
+    verb = action.partition("_")[0]
+    return {
+        action: detail,
+        f"{verb}_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        f"{verb}_by": f"{_user()}@{platform.node()}",
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number only
+        return str(os.getuid())
+
+
+def _search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _history(client: MlflowClient, run: Run) -> Iterator[MetricValue]:
+    for key in sorted(run.data.metrics):
+        for metric in client.get_metric_history(run.info.run_id, key):
+            yield MetricValue(key, metric.step, metric.timestamp, metric.value)

@@ -1,0 +1,217 @@
+"""What MLflow holds of a study, read fast: `plan` and `status` look here before anything else.
+
+Importing MLflow's client takes most of two seconds; a local SQLite ledger is read directly
+instead, through the three tables that hold runs, tags and latest metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from study.ledger.lease import Holder, holder
+from study.plan.planner import Point, Study
+from workloads.config.fingerprint import flatten
+from workloads.errors import InputError
+from workloads.run_dir.lock import exclusive
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Status = Literal["running", "interrupted", "finished", "diverged", "stopped", "failed"]
+ENDED: frozenset[str] = frozenset({"finished", "diverged", "stopped"})
+SQLITE = "sqlite:///"
+# MLflow's own defaults have a call to a server that is away last four minutes.
+CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One point as MLflow holds it: tags, and the latest value of each metric."""
+
+    run_id: str
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        return self.tags["status"]  # type: ignore[return-value]  # only tracking.py writes it
+
+    @property
+    def ended(self) -> bool:
+        """True when running it again could only repeat it."""
+        return self.status in ENDED
+
+
+def tracking_uri(runs_dir: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite database under `runs_dir`."""
+    default = f"{SQLITE}{(runs_dir / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default
+
+
+def client(uri: str) -> MlflowClient:
+    """MLflow's client, which gives up in seconds. Raises InputError when no server answers."""
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its notes on each try
+    if uri.startswith(("http://", "https://")):
+        _check_answers(uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _check_answers(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # an answer, too
+    except OSError as error:
+        raise _unreachable(uri, str(getattr(error, "reason", error))) from None
+
+
+def _unreachable(uri: str, reason: str) -> InputError:
+    return InputError(
+        f"MLflow at {uri} does not answer ({reason}); start it, or correct MLFLOW_TRACKING_URI"
+    )
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Within it, what MLflow cannot do is an InputError that names the server and the reason."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise _unreachable(uri, str(error).splitlines()[0]) from error
+
+
+def read(uri: str, study: str) -> dict[str, Record]:
+    """The study's points that have a run, by point id; empty when there is no ledger yet."""
+    if uri.startswith(SQLITE):
+        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
+    else:
+        with answering(uri):
+            runs = read_client(uri, study)
+    return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
+
+
+def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
+    """The state of every planned point by id: its record's status, `queued` or `interrupted`.
+
+    A record says `running` until its driver says otherwise; where the study has no live driver,
+    here or on another machine, the point is `interrupted`, and the next run goes on with it.
+    """
+    running = any(record.status == "running" for record in records.values())
+    alive = running and _is_driven(study)
+    return {point.id: _state(records.get(point.id), alive) for point in study.points}
+
+
+def _state(record: Record | None, driver_alive: bool) -> str:
+    if record is None:
+        return "queued"
+    return "interrupted" if record.status == "running" and not driver_alive else record.status
+
+
+def _is_driven(study: Study) -> bool:
+    if study.directory.exists():
+        try:
+            with exclusive(study.directory, patience_seconds=0):
+                pass
+        except InputError:
+            return True
+    driver = _driver(tracking_uri(study.runs_dir), study.name)
+    return driver is not None and driver.alive
+
+
+def _driver(uri: str, study: str) -> Holder | None:
+    """The driver that holds the study, as the study's own run names it."""
+    if uri.startswith(SQLITE):
+        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
+    else:
+        with answering(uri):
+            runs = read_client(uri, study, "tags.role = 'study'")
+    tags = next((run.tags for run in runs if run.tags.get("role") == "study"), {})
+    return holder(tags)
+
+
+def check_identities(points: list[Point], records: dict[str, Record]) -> None:
+    """Raise InputError when a point's id is recorded with another meaning, naming what differs."""
+    for point in points:
+        record = records.get(point.id)
+        if record and record.tags["fingerprint"] != point.fingerprint:
+            recorded = flatten(json.loads(record.tags["identity"]))
+            planned = flatten(json.loads(json.dumps(point.identity)))
+            raise InputError(
+                f"{point.id} was recorded with other settings: {_differences(recorded, planned)}; "
+                "undo the change, or give the study another name"
+            )
+
+
+def _differences(recorded: dict[str, Any], planned: dict[str, Any]) -> str:
+    names = sorted(recorded.keys() | planned.keys())
+    return ", ".join(
+        f"{name} {recorded.get(name)} -> {planned.get(name)}"
+        for name in names
+        if recorded.get(name) != planned.get(name)
+    )
+
+
+def _read_sqlite(path: Path, study: str) -> list[Record]:
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        runs = {run_id: Record(run_id) for (run_id,) in _query(connection, "runs", "", study)}
+        for run_id, key, value in _query(connection, "tags", ", t.key, t.value", study):
+            runs[run_id].tags[key] = value
+        for run_id, key, value in _query(connection, "latest_metrics", ", t.key, t.value", study):
+            runs[run_id].metrics[key] = value
+    return list(runs.values())
+
+
+def _query(
+    connection: sqlite3.Connection, table: str, columns: str, study: str
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of `table` that belong to the study's runs which are not deleted."""
+    return connection.execute(
+        f"SELECT t.run_uuid{columns} FROM {table} t "
+        "JOIN runs r ON r.run_uuid = t.run_uuid "
+        "JOIN experiments e ON e.experiment_id = r.experiment_id "
+        "WHERE e.name = ? AND r.lifecycle_stage = 'active'",
+        (study,),
+    )
+
+
+def read_client(uri: str, study: str, which: str = "") -> list[Record]:
+    """The study's runs, its own included, through MLflow's client: for any server. `which` is a
+    filter in MLflow's language."""
+    mlflow = client(uri)
+    experiment = mlflow.get_experiment_by_name(study)
+    records: list[Record] = []
+    token: str | None = None
+    while experiment:
+        page = mlflow.search_runs(
+            [experiment.experiment_id], which, max_results=1000, page_token=token
+        )
+        records += [Record(run.info.run_id, run.data.tags, run.data.metrics) for run in page]
+        token = page.token
+        if not token:
+            break
+    return records

@@ -1,0 +1,167 @@
+"""MLflow: one parent run a study, one nested run a point; it is the ledger of what is finished.
+
+Only the study's driver writes here. Workers write `metrics.jsonl`, whose rows carry their
+timestamps; delivering a row twice therefore changes nothing, and a driver that takes over from a
+dead one simply delivers all rows of its unfinished points again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, RunTag
+
+from study.ledger import reader
+from study.ledger.provenance import Provenance
+from study.ledger.reader import SQLITE, Record
+from study.plan.naming import variant_tag
+from study.plan.planner import Point
+from workloads.config.fingerprint import flatten
+from workloads.run_dir.metrics_log import Row, read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.run_dir.result import Result
+
+# Its notes on creating tables would stand between the lines of progress.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+METRICS_PER_BATCH = 1000  # MLflow accepts no more
+POSITION = ("step", "timestamp_ms")
+MLFLOW_STATUS: dict[str, str] = {
+    "finished": "FINISHED",
+    "diverged": "FAILED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+
+
+class Tracker:
+    """Writes one study's runs. Creating it opens the store and the parent run."""
+
+    def __init__(
+        self, uri: str, study: str, runs_dir: Path, spec_text: str, provenance: Provenance
+    ) -> None:
+        self.client = reader.client(uri)
+        self._study = study
+        self._provenance = provenance
+        self._run_ids: dict[str, str] = {}
+        self._offsets: dict[str, int] = {}
+        # (step, timestamp) of the last row delivered, which what a run comes to is logged at: so
+        # that delivering it again changes nothing.
+        self._ends: dict[str, tuple[int, int]] = {}
+        local = uri.startswith(SQLITE)  # a server has its own place for artifacts
+        artifacts = (runs_dir / "mlartifacts").resolve().as_uri() if local else None
+        existing = self.client.get_experiment_by_name(study)
+        self._experiment_id = (
+            existing.experiment_id if existing else self.client.create_experiment(study, artifacts)
+        )
+        self.parent_id = self._open_parent(spec_text)
+
+    def start_point(self, point: Point, record: Record | None, continued_from: str = "") -> None:
+        """Create the point's run, or take up the one that an earlier driver left unfinished.
+
+        `continued_from` names the run and step whose checkpoint the point goes on from, if any.
+        """
+        run_id = record.run_id if record else self._find(point)
+        if run_id is None:
+            tags = self._point_tags(point)
+            run = self.client.create_run(self._experiment_id, run_name=point.id, tags=tags)
+        else:
+            reset = [RunTag("status", "running"), RunTag("failure", "")]
+            self.client.log_batch(run_id, tags=reset)
+            self.client.update_run(run_id, "RUNNING")
+            run = self.client.get_run(run_id)
+        run_id = run.info.run_id
+        if not run.data.params:  # new, or its driver was killed in between
+            values = point.summary() | flatten(point.identity)
+            params = [Param(k, str(v)) for k, v in values.items() if v is not None]
+            self.client.log_batch(run_id, params=params)
+        if continued_from:
+            self.client.set_tag(run_id, "continued_from", continued_from)
+        self._run_ids[point.id], self._offsets[point.id] = run_id, 0
+        self._ends[point.id] = 0, run.info.start_time
+
+    def deliver(self, point: Point, run_dir: Path) -> list[Row]:
+        """Send the rows recorded since the last call to MLflow, and return them."""
+        rows, offset = read_rows(run_dir / METRICS_FILE, self._offsets[point.id])
+        metrics = [
+            Metric(name, value, int(row["timestamp_ms"]), int(row["step"]))
+            for row in rows
+            for name, value in row.items()
+            if name not in POSITION
+        ]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            batch = metrics[start : start + METRICS_PER_BATCH]
+            self.client.log_batch(self._run_ids[point.id], metrics=batch)
+        self._offsets[point.id] = offset
+        if rows:
+            self._ends[point.id] = int(rows[-1]["step"]), int(rows[-1]["timestamp_ms"])
+        return rows
+
+    def end_point(self, point: Point, result: Result) -> None:
+        """Record how the point ended, after its last rows were delivered."""
+        tags = {name: str(value) for name, value in result.environment.items()}
+        totals = {
+            "train_seconds": result.train_seconds,
+            "executed_flops": result.executed_flops,
+            "hardware_flops": result.hardware_flops,
+        }
+        self._terminate(point, tags | {"status": result.status}, totals)
+
+    def fail_point(self, point: Point, cause: str, executed_flops: int) -> None:
+        """Record that every attempt at the point failed, why, and what they cost."""
+        tags = {"status": "failed", "failure": cause[:5000]}
+        self._terminate(point, tags, {"executed_flops": executed_flops})
+
+    def interrupt_point(self, point: Point, executed_flops: int) -> None:
+        """Record that the study was stopped before the point ended, and what it cost so far."""
+        self._terminate(point, {"status": "interrupted"}, {"executed_flops": executed_flops})
+
+    def close(self, complete: bool) -> None:
+        """Mark the study's own run as finished, or as failed when points are missing."""
+        self.client.set_terminated(self.parent_id, "FINISHED" if complete else "FAILED")
+
+    def _terminate(self, point: Point, tags: dict[str, str], totals: dict[str, float]) -> None:
+        run_id, (step, timestamp_ms) = self._run_ids[point.id], self._ends[point.id]
+        run_tags = [RunTag(name, value) for name, value in tags.items()]
+        metrics = [Metric(name, value, timestamp_ms, step) for name, value in totals.items()]
+        self.client.log_batch(run_id, metrics=metrics, tags=run_tags)
+        self.client.set_terminated(run_id, MLFLOW_STATUS[tags["status"]])
+
+    def _find(self, point: Point) -> str | None:
+        """The point's run if it has one: an answer that was lost does not make a second."""
+        runs = self.client.search_runs([self._experiment_id], f"tags.point_id = '{point.id}'")
+        return runs[0].info.run_id if runs else None
+
+    def _point_tags(self, point: Point) -> dict[str, str]:
+        return {
+            "mlflow.parentRunId": self.parent_id,
+            "study": self._study,
+            "point_id": point.id,
+            "fingerprint": point.fingerprint,
+            "identity": json.dumps(point.identity),
+            "variant": variant_tag(point.variant),
+            "status": "running",
+            "commit": self._provenance.commit,
+            "dirty": str(self._provenance.dirty),
+        }
+
+    def _open_parent(self, spec_text: str) -> str:
+        """The study's own run, with the spec and the provenance of this launch as artifacts."""
+        found = self.client.search_runs([self._experiment_id], "tags.role = 'study'")
+        if found:
+            run_id = found[0].info.run_id
+            self.client.update_run(run_id, "RUNNING")
+        else:
+            tags = {"role": "study", "study": self._study}
+            run = self.client.create_run(self._experiment_id, run_name=self._study, tags=tags)
+            run_id = run.info.run_id
+        self.client.log_text(run_id, spec_text, "spec.yaml")
+        provenance = asdict(self._provenance)
+        self.client.log_text(run_id, provenance.pop("diff"), "uncommitted.diff")
+        self.client.log_text(run_id, json.dumps(provenance, indent=1), "provenance.json")
+        self.client.log_batch(run_id, tags=[RunTag("commit", self._provenance.commit)])
+        return run_id

@@ -1,0 +1,97 @@
+"""spec -> combinations: the product of the grid, then rows, less what is excluded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from study.plan.naming import describe
+from study.spec.study_file import StudySpec
+from workloads.recipes.variant import Variant
+from workloads.schema.strict_yaml import Loaded, Location
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A variant, and the part of the study file to blame for it.
+
+    One that stems from a product, of the grid or with `isoflop`, may turn out to be no run and be
+    dropped with the reason; a row that stands for one run is an error then.
+    """
+
+    location: Location
+    variant: Variant
+    product: bool
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A combination that is not a point, in words, and why."""
+
+    point: str
+    reason: str
+
+
+def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropped]]:
+    """What is to be planned, in the order of the file, and what is dropped before that.
+
+    Raises InputError when a row of `exclude` matches nothing.
+    """
+    found = [*_grid(spec.value), *_rows(spec.value)]
+    written = [item for item in found if isinstance(item, Combination)]
+    for index, row in enumerate(spec.value.exclude):
+        row.check_matches_one(spec, ("exclude", index), [item.variant for item in written])
+    kept, dropped = [], [item for item in found if isinstance(item, Dropped)]
+    for item in written:
+        rows = [i for i, row in enumerate(spec.value.exclude) if row.matches(item.variant)]
+        if rows:
+            dropped.append(Dropped(describe(item.variant), f"exclude[{rows[0]}] matches it"))
+        else:
+            kept += _at_each_budget(item, spec.value)
+    return kept, dropped
+
+
+def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
+    if (grid := spec.grid) is None:
+        return
+    for preset, width, (index, ffn), guide, rate, seed in itertools.product(
+        grid.preset,
+        grid.width,
+        enumerate(grid.ffn),
+        grid.guide,
+        grid.learning_rate or [None],
+        grid.seed,
+    ):
+        variant = Variant(
+            preset=preset,
+            model=grid.model,
+            width=width,
+            ffn=ffn,
+            guide=guide,
+            learning_rate=rate,
+            seed=seed,
+        )
+        if ffn.kind == "dense" and guide != grid.guide[0]:
+            yield Dropped(describe(variant), "a dense FFN has nothing to guide: it stands once")
+        elif ffn.kind == "dense":
+            unguided = variant.model_copy(update={"guide": None})
+            yield Combination(("grid", "ffn", index), unguided, product=True)
+        else:
+            yield Combination(("grid", "ffn", index), variant, product=True)
+
+
+def _rows(spec: StudySpec) -> Iterator[Combination]:
+    for index, row in enumerate(spec.points):
+        yield Combination(("points", index), row, product=False)
+
+
+def _at_each_budget(item: Combination, spec: StudySpec) -> Iterator[Combination]:
+    """The combination once, or once for each of the budgets that `isoflop` lists."""
+    budget = item.variant.budget or spec.budget
+    if budget is None or budget.isoflop is None:
+        yield item
+        return
+    for flops in budget.isoflop:
+        one = {"budget": budget.model_copy(update={"isoflop": (flops,)})}
+        yield Combination(item.location, item.variant.model_copy(update=one), product=True)

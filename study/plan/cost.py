@@ -1,0 +1,54 @@
+"""What a run takes of GPUs: memory, hours and money (no torch, no Ray).
+
+Hours are train FLOPs (`paper` convention) over the accelerator's dense bf16 peak times a model
+FLOPs utilization (MFU), one number a kind of FFN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from study.spec.hardware import ACCELERATORS, HardwareSpec
+from workloads.config.run import RunConfig
+from workloads.cost.memory import least_gpus, peak_memory_bytes
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def flops_per_second(hardware: HardwareSpec, ffn_kind: str, gpus: int) -> float:
+    """Training FLOPs (`paper` convention) per second of one point on `gpus` of the hardware."""
+    peak = ACCELERATORS[hardware.accelerator].peak_flops_per_second
+    return gpus * peak * hardware.mfu[ffn_kind]
+
+
+def gpu_hours(hardware: HardwareSpec, ffn_kind: str, train_flops: float) -> float:
+    """Hours of one GPU for that many training FLOPs; n GPUs share them evenly."""
+    return train_flops / flops_per_second(hardware, ffn_kind, gpus=1) / SECONDS_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one point takes.
+
+    `peak_memory_bytes` is of each of the planned GPUs. By accelerator: the fewest GPUs that hold
+    the point, None where no number does, and its hours on one GPU, which n share evenly. `cost`
+    is of the planned accelerator's, None without a price.
+    """
+
+    peak_memory_bytes: int
+    min_gpus: dict[str, int | None]
+    hours: dict[str, float]
+    cost: float | None
+
+
+def price(config: RunConfig, train_flops: float, hardware: HardwareSpec) -> Price:
+    """The price of a run on the hardware, and on each other accelerator in its place."""
+    kind, hourly = config.model.ffn.kind, hardware.price_per_gpu_hour
+    elsewhere = {name: hardware.model_copy(update={"accelerator": name}) for name in ACCELERATORS}
+    hours = {name: gpu_hours(there, kind, train_flops) for name, there in elsewhere.items()}
+    return Price(
+        peak_memory_bytes=peak_memory_bytes(config, hardware.gpus),
+        min_gpus={name: least_gpus(config, gpu.memory_bytes) for name, gpu in ACCELERATORS.items()},
+        hours=hours,
+        cost=None if hourly is None else hourly * hours[hardware.accelerator],
+    )

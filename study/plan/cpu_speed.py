@@ -1,0 +1,141 @@
+"""How fast this machine's CPU trains: measured once by training, kept in the user's cache folder.
+
+`python -m study.planning.calibration` trains each of the CPU presets on one thread for a second and
+prints FLOPs (`paper` convention) per second of processor time. A second of a processor that others
+use too is still a second: the speed is that of a quiet machine. One thread, because threads that
+wait for each other on a busy machine use up processor time as well. `plan` runs it in a process of
+its own, and so needs no torch itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+
+from pydantic import TypeAdapter
+
+from kernels.machine import cpu_name
+from workloads.cost import flops
+from workloads.files import measured_here
+from workloads.recipes.presets import PRESETS
+
+# From small to large; a larger model trains at the speed of the last.
+MEASURED = ("pico", "nano", "micro", "mini")
+SECONDS_EACH = 1.0
+TIMEOUT_SECONDS = 120.0
+FILE = "cpu_rates.json"
+
+Rates = dict[str, float]
+STORED = TypeAdapter(dict[str, Rates])
+
+
+def cpu_rates() -> Rates:
+    """Training FLOPs per second of each measured preset, on one thread of this CPU.
+
+    Empty where they cannot be measured, such as where torch is not installed.
+    """
+    name, stored = cpu_name(), _load()
+    if name not in stored:
+        print("measuring the speed of this CPU, once: about 6 s", file=sys.stderr)
+        rates = _measure_apart()
+        if not rates:
+            return {}
+        stored[name] = rates
+        _store(stored)
+    return stored[name]
+
+
+def rate_for(flops_per_token: float, rates: Rates) -> float:
+    """The rate of the measured preset that is nearest in training FLOPs per token."""
+    return rates[min(rates, key=lambda preset: abs(math.log(flops_per_token / _size(preset))))]
+
+
+@cache
+def _size(preset: str) -> int:
+    return flops.train_flops_per_token(PRESETS[preset].model)
+
+
+def measure() -> Rates:
+    """Train each measured preset, dense, for a second of processor time."""
+    import torch
+
+    from workloads.training.hardware import choose_gemm
+
+    torch.set_num_threads(1)
+    choose_gemm(torch.device("cpu"))
+    return {preset: _measure_preset(preset) for preset in MEASURED}
+
+
+def _measure_preset(preset: str) -> float:
+    import torch
+
+    from workloads.nn.transformer import Transformer
+    from workloads.optim.build import build_optimizer
+    from workloads.recipes.recipe import Recipe
+
+    config = Recipe(preset=preset).resolve()
+    model = Transformer(config.model)
+    optimizer = build_optimizer(model, config.optimizer)
+    shape = (config.batch_size, config.model.block_size)
+    tokens = torch.randint(config.model.vocab_size, shape)
+
+    def step() -> None:
+        model(tokens, tokens).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    step()  # creates the optimizer's state
+    per_step = flops.train_flops_per_token(config.model) * config.tokens_per_step
+    return per_step / _processor_seconds(step)
+
+
+def _processor_seconds(step: Callable[[], None]) -> float:
+    """The median step's seconds of processor time."""
+    seconds: list[float] = []
+    while len(seconds) < 2 or sum(seconds) < SECONDS_EACH:
+        start = time.process_time()
+        step()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds)
+
+
+def _measure_apart() -> Rates:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "study.plan.cpu_speed"],
+            capture_output=True,
+            check=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    except subprocess.SubprocessError:
+        return {}
+    return json.loads(done.stdout)
+
+
+def _load() -> dict[str, Rates]:
+    """The stored rates by CPU; a file that cannot be read is measured anew."""
+    with suppress(OSError, ValueError):
+        return STORED.validate_json(measured_here(FILE).read_bytes())
+    return {}
+
+
+def _store(rates: dict[str, Rates]) -> None:
+    """Keep the rates, if the folder can be written; else the next plan measures again."""
+    path = measured_here(FILE)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(rates, indent=1), encoding="utf-8")
+        temporary.replace(path)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))

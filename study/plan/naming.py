@@ -1,0 +1,73 @@
+"""How points are named: the parts of an id, and words for a combination that is not a point."""
+
+from __future__ import annotations
+
+from workloads.config.model import GuideConfig
+from workloads.recipes.variant import ModelChanges, Variant
+
+# How ids abbreviate the sizes of a changed model.
+SIZE_LETTERS = {
+    "vocab_size": "v",
+    "block_size": "t",
+    "num_layers": "l",
+    "hidden_dim": "d",
+    "ffn_dim": "f",
+    "attn_dim": "a",
+    "num_heads": "q",
+    "num_kv_heads": "kv",
+}
+
+
+def shape_parts(variant: Variant) -> list[str]:
+    """Preset, changes and width: `micro-kv1-w0.5`."""
+    width = [f"w{variant.width:g}"] if variant.width != 1 else []
+    return [variant.preset.removeprefix("transformer-"), *_model_parts(variant.model), *width]
+
+
+def guide_parts(guide: GuideConfig | None) -> list[str]:
+    """What tells a guide: its ratio, and what differs from the defaults."""
+    if guide is None:
+        return []
+    changed = guide.model_dump(exclude_defaults=True, exclude={"ratio", "reduce_flops"})
+    whole = [] if guide.reduce_flops else ["everystep"]
+    return [f"guided{guide.ratio:g}", *changed.values(), *whole]
+
+
+def flops_part(variant: Variant, train_flops: int) -> str:
+    """`c1.01e19`: what the run spends; `iso1e19`: what it was to spend, one of several budgets."""
+    exact = variant.budget and variant.budget.exact_flops
+    text = f"iso{exact:g}" if exact else f"c{train_flops:.2e}"
+    return text.replace("e+", "e")
+
+
+def rate_part(variant: Variant) -> str:
+    return f"lr{variant.learning_rate:g}" if variant.learning_rate else ""
+
+
+def describe(variant: Variant) -> str:
+    """A combination in words, as the study file gives it; it need not be a run."""
+    exact = variant.budget and variant.budget.exact_flops
+    parts = [
+        *shape_parts(variant),
+        variant.arm_name(),
+        f"at {exact:g} FLOPs" if exact else "",
+        rate_part(variant),
+        f"seed{variant.seed}",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def variant_tag(variant: Variant) -> str:
+    """Return a variant as its run in the ledger carries it: what differs from the defaults, as
+    JSON."""
+    return variant.model_dump_json(exclude_defaults=True)
+
+
+def _model_parts(changes: ModelChanges) -> list[str]:
+    """What tells a changed model: `f4864-kv4`, `rmsnorm`, `bias=False`."""
+    return [
+        f"{SIZE_LETTERS[name]}{value}"
+        if name in SIZE_LETTERS
+        else (value if isinstance(value, str) else f"{name}={value}")
+        for name, value in changes.written().items()
+    ]

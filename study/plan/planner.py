@@ -1,0 +1,255 @@
+"""spec -> points: what the study will run, each with an id, a fingerprint and its cost.
+
+Pure functions of the study file and the text it trains on; no torch and no Ray.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from study.plan.combinations import Combination, Dropped, combinations
+from study.plan.cost import Price, flops_per_second, gpu_hours, price
+from study.plan.naming import describe
+from study.plan.points import Point
+from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
+from study.spec.search import Reals, Wholes, with_values
+from study.spec.study_file import StudySpec
+from study.spec.study_file import load as load_spec
+from workloads.data import shards
+from workloads.errors import InputError
+from workloads.recipes.budget import Budget, Unreachable
+from workloads.recipes.recipe import Recipe
+from workloads.recipes.variant import Variant
+from workloads.recipes.width import WidthError
+from workloads.schema.strict_yaml import Loaded, Location, reason
+
+
+@dataclass(frozen=True)
+class Open:
+    """A combination that a search completes: what it leaves open, and what its samples may cost.
+
+    `max_train_flops` is the most that all `trials` samples together can need.
+    """
+
+    item: Combination
+    dimensions: dict[str, Reals | Wholes]
+    trials: int
+    max_train_flops: int
+    data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A planned study and its places on disk. `points` has no samples of a search that are not
+    recorded yet."""
+
+    spec: Loaded[StudySpec]
+    points: list[Point]
+    dropped: list[Dropped]
+    runs_dir: Path
+    searched: list[Open] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.spec.value.study
+
+    @property
+    def directory(self) -> Path:
+        return (self.runs_dir / self.name).resolve()
+
+    @property
+    def data_root(self) -> Path:
+        return self.runs_dir / "data"
+
+    @property
+    def imprecision(self) -> float | None:
+        """The largest relative difference of planned FLOPs from those asked for, if any are."""
+        points = [(p.train_flops, p.asked_flops) for p in self.points if p.asked_flops]
+        return max((abs(planned / asked - 1) for planned, asked in points), default=None)
+
+    @property
+    def hardware(self) -> HardwareSpec:
+        """The stated hardware; without, A100s, as many as the resources give a point."""
+        gpus = max(1, self.gpus_per_point)
+        stated = self.spec.value.hardware
+        return stated or HardwareSpec(accelerator=DEFAULT_ACCELERATOR, gpus=gpus)
+
+    @property
+    def gpus_per_point(self) -> int:
+        return self.spec.value.resources.gpus_per_point
+
+    def gpu_hours(self, train_seconds: Iterable[float]) -> float:
+        """What points that have trained for so long each have taken of GPUs."""
+        return self.gpus_per_point * sum(train_seconds) / 3600
+
+    def price(self, point: Point) -> Price:
+        """What the point takes on that hardware."""
+        return price(point.config, point.train_flops, self.hardware)
+
+    @property
+    def points_dir(self) -> Path:
+        """The directories of all points, by id."""
+        return self.directory / "points"
+
+    def run_dir(self, point: Point) -> Path:
+        return self.points_dir / point.id
+
+
+def load(path: Path, runs_dir: Path) -> Study:
+    """Read and plan a study file. Raises InputError for a mistake in it."""
+    spec = load_spec(path)
+    data_fingerprint = shards.fingerprint(spec.value.data)
+    found, dropped = combinations(spec)
+    closed = [item for item in found if not _open_dimensions(spec.value, item)]
+    planned, unreachable = points(spec, closed, data_fingerprint)
+    searched = [
+        open_point(spec, item, data_fingerprint)
+        for item in found
+        if _open_dimensions(spec.value, item)
+    ]
+    dropped += unreachable
+    if not planned and not searched:
+        raise spec.error((), f"no point is left: {dropped[0].point}: {dropped[0].reason}")
+    _check_total(spec, planned, searched)
+    _check_gpu_hours(spec, planned, searched)
+    return Study(spec, planned, dropped, runs_dir, searched)
+
+
+def points(
+    spec: Loaded[StudySpec], found: list[Combination], data_fingerprint: str
+) -> tuple[list[Point], list[Dropped]]:
+    """The points of a study, in the order of the file, and the combinations that are none.
+
+    Raises InputError when parts do not fit together or two points are the same.
+    """
+    dropped: list[Dropped] = []
+    planned: dict[str, Point] = {}
+    for item in found:
+        point = plan_point(spec, item, data_fingerprint)
+        if isinstance(point, Dropped):
+            dropped.append(point)
+        elif point.id in planned:
+            message = f"{point.id} is in the study already; remove one of the two"
+            raise spec.error(item.location, message)
+        else:
+            planned[point.id] = point
+    return list(planned.values()), dropped
+
+
+def open_point(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> Open:
+    """What a search may make of the combination. Raises InputError where a sample is no run."""
+    dimensions, search = _open_dimensions(spec.value, item), spec.value.search
+    assert search is not None
+    bounds = [dimension.bounds() for dimension in dimensions.values()]
+    dearest = 0
+    for values in itertools.product(*bounds):
+        try:
+            variant = with_values(item.variant, dict(zip(dimensions, values, strict=True)))
+        except ValueError as error:
+            raise _error(spec, item.location, item.variant, error) from error
+        point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
+        if isinstance(point, Dropped):
+            raise spec.error(item.location, f"{point.point}: {point.reason}")
+        dearest = max(dearest, point.train_flops)
+    return Open(item, dimensions, search.trials, search.trials * dearest, data_fingerprint)
+
+
+def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, Reals | Wholes]:
+    """What the combination leaves to the search; rows leave nothing."""
+    if spec.search is None or item.location[0] != "grid":
+        return {}
+    return spec.search.open_in(item.variant)
+
+
+def plan_point(
+    spec: Loaded[StudySpec], item: Combination, data_fingerprint: str
+) -> Point | Dropped:
+    """The combination as a point, or why there is no such run."""
+    variant, study = item.variant, spec.value
+    try:
+        recipe = Recipe(
+            **dict(variant.model_copy(update={"budget": _budget(variant, study)})),
+            data=study.data,
+            optimizer=study.optimizer,
+            eval_tokens=study.eval_tokens,
+            runtime=study.runtime,
+        )
+        return Point(variant, recipe.resolve(), data_fingerprint, recipe.asked_flops)
+    except Unreachable as error:
+        if item.product:
+            return Dropped(describe(variant), str(error))
+        raise _error(spec, item.location, variant, error) from error
+    except WidthError as error:
+        raise _error(spec, _width_location(item, study), variant, error) from error
+    except ValueError as error:
+        raise _error(spec, item.location, variant, error) from error
+
+
+def _budget(variant: Variant, study: StudySpec) -> Budget | None:
+    """The point's budget; seconds as the FLOPs that the study's hardware computes in them."""
+    budget = variant.budget or study.budget
+    if budget is None or budget.wall_seconds is None:
+        return budget
+    if study.hardware is None:
+        raise ValueError(
+            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}"
+        )
+    kind = "dense" if variant.matches_dense or budget.match_flops_of else variant.ffn.kind
+    rate = flops_per_second(study.hardware, kind, study.hardware.gpus)
+    spent = {"wall_seconds": None, "train_flops": budget.wall_seconds * rate}
+    return budget.model_copy(update=spent)
+
+
+def _error(
+    spec: Loaded[StudySpec], location: Location, variant: Variant, error: ValueError
+) -> InputError:
+    return spec.error(location, f"with preset {variant.preset}: {reason(error)}")
+
+
+def _width_location(item: Combination, study: StudySpec) -> Location:
+    if study.grid and item.location[0] == "grid":
+        return ("grid", "width", study.grid.width.index(item.variant.width))
+    return (*item.location, "width")
+
+
+def _check_total(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+    total = sum(point.train_flops for point in planned)
+    total += sum(item.max_train_flops for item in searched)
+    if total > spec.value.max_total_flops:
+        samples = sum(item.trials for item in searched)
+        searching = f" and the search's {samples} samples" if samples else ""
+        raise spec.error(
+            ("max_total_flops",),
+            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; "
+            f"raise it to that or remove {'points or trials' if samples else 'points'}",
+        )
+
+
+def _rounded_up(total: float) -> float:
+    """To four digits, so that a cap of the printed number is enough."""
+    unit = 10 ** (math.floor(math.log10(total)) - 3)
+    return math.ceil(total / unit) * unit
+
+
+def _check_gpu_hours(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+    cap, hardware = spec.value.max_gpu_hours, spec.value.hardware
+    if cap is None:
+        return
+    if hardware is None:
+        raise spec.error(
+            ("max_gpu_hours",),
+            "hours are planned for stated hardware; add hardware: {accelerator: a100-80g}",
+        )
+    work = [(point.config.model.ffn.kind, point.train_flops) for point in planned]
+    work += [(open.item.variant.ffn.kind, open.max_train_flops) for open in searched]
+    total = sum(gpu_hours(hardware, kind, train_flops) for kind, train_flops in work)
+    if total > cap:
+        raise spec.error(
+            ("max_gpu_hours",),
+            f"the study needs {math.ceil(total)} GPU-hours of {hardware.accelerator} as planned; "
+            "raise it to that or remove points",
+        )

@@ -1,0 +1,85 @@
+"""A planned run: its id, its fingerprint and its cost (no torch and no Ray)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from study.plan.naming import flops_part, guide_parts, rate_part, shape_parts
+from workloads.config.fingerprint import fingerprint, identity
+from workloads.config.run import RunConfig
+from workloads.cost import flops
+from workloads.recipes.variant import Variant
+
+FLOP_CONVENTION: flops.FlopConvention = "paper"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One planned run: `variant` is how the study file names it, `config` is the run in full.
+
+    `asked_flops` are what `isoflop` or a dense twin asks the run to spend, to within 1%.
+    """
+
+    variant: Variant
+    config: RunConfig
+    data_fingerprint: str
+    asked_flops: float | None = None
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that changes the result (see `workloads.config.fingerprint.identity`)."""
+        return identity(self.config, self.data_fingerprint)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.identity)
+
+    @cached_property
+    def id(self) -> str:
+        """Readable and unique in a study, such as `m-lowrank-r256-c1.01e19-seed0`."""
+        ffn = self.config.model.ffn
+        parts = [
+            *shape_parts(self.variant),
+            ffn.kind,
+            f"r{ffn.rank}" if ffn.rank else "",
+            f"b{ffn.nblocks}" if ffn.nblocks else "",
+            "" if ffn.keep_first_dense else "alllayers",
+            *guide_parts(self.config.model.guide),
+            flops_part(self.variant, self.train_flops),
+            rate_part(self.variant),
+            f"seed{self.config.seed}",
+        ]
+        return "-".join(part for part in parts if part)
+
+    @cached_property
+    def params(self) -> flops.ParamCount:
+        return flops.count_params(self.config.model)
+
+    @cached_property
+    def train_flops(self) -> int:
+        return flops.train_flops(self.config, FLOP_CONVENTION)
+
+    def summary(self) -> dict[str, Any]:
+        """The planned quantities under the names they have from here to the plot."""
+        model = self.config.model
+        return {
+            "preset": self.variant.preset,
+            "width": self.variant.width,
+            "arm": self.variant.arm_name(),
+            "ffn_kind": model.ffn.kind,
+            "ffn_rank": model.ffn.rank,
+            "ffn_nblocks": model.ffn.nblocks,
+            "ffn_fraction": flops.ffn_fraction(model),
+            "guide_ratio": model.guide.ratio if model.guide else None,
+            "guide_mode": model.guide.mode if model.guide else None,
+            "params": self.params.total,
+            "ffn_params": self.params.ffn,
+            "tokens": self.config.tokens,
+            "steps": self.config.total_steps,
+            "train_flops": self.train_flops,
+            "flop_convention": FLOP_CONVENTION,
+            "learning_rate": self.config.optimizer.learning_rate,
+            "seed": self.config.seed,
+        }

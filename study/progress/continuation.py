@@ -1,0 +1,118 @@
+"""Continuation: a point with a larger budget goes on where the run with the smaller one was.
+
+Under `constant` and `wsd` schedules the first steps of a run do not depend on its length
+(`fingerprint.trajectory`), and the checkpoint at the end of those is kept. A new point takes
+up the farthest such checkpoint at hand, with the rows recorded up to it: it has the numbers of a
+run from scratch, and executes the new part alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.ledger.reader import Record
+from study.plan.planner import Point, Study
+from workloads.config.fingerprint import fingerprint, trajectory
+from workloads.config.run import RunConfig
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import (
+    CHECKPOINT_FOLDER,
+    DONOR_FILE,
+    METRICS_FILE,
+    OWNER_FILE,
+    checkpoint_file,
+    link_or_copy,
+    saved_steps,
+)
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A recorded run of a point's trajectory, and the step of its checkpoint to go on from; 0
+    where there is none."""
+
+    point_id: str
+    step: int
+
+
+def prepare(study: Study, points: list[Point], records: dict[str, Record]) -> None:
+    """Put in place what new points continue from; those that have begun go on by themselves."""
+    new = [p for p in points if p.config.stable_steps and not _has_begun(study.run_dir(p))]
+    for point, donor in _donors(study, new, records):
+        if donor.step:
+            _hand_over(study.points_dir / donor.point_id, study.run_dir(point), donor.step)
+
+
+def notes(study: Study, records: dict[str, Record]) -> dict[str, str]:
+    """For points without a run that differ from a recorded one by their budget alone: whether they
+    continue from it, by point id."""
+    missing = [point for point in study.points if point.id not in records]
+    return {point.id: _note(point, donor) for point, donor in _donors(study, missing, records)}
+
+
+def _has_begun(run_dir: Path) -> bool:
+    return (run_dir / OWNER_FILE).exists()
+
+
+def _note(point: Point, donor: Donor) -> str:
+    if donor.step:
+        return f"continues {donor.point_id} from step {donor.step}"
+    if point.config.model.guide:
+        return f"new, beside {donor.point_id}: the guide's share depends on the budget"
+    if not point.config.stable_steps:
+        return f"new, beside {donor.point_id}: cosine's decay depends on the budget"
+    return f"new, beside {donor.point_id}: no checkpoint of its stable phase is at hand"
+
+
+def _donors(
+    study: Study, points: list[Point], records: dict[str, Record]
+) -> Iterator[tuple[Point, Donor]]:
+    """The points that have recorded relatives of another length, each with the best of these."""
+    if not points:
+        return
+    relatives: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    for point_id, record in records.items():
+        tree = json.loads(record.tags["identity"])
+        relatives[fingerprint(trajectory(tree))].append((point_id, tree))
+    for point in points:
+        found = [
+            Donor(point_id, _farthest(study.points_dir / point_id, point.config, tree))
+            for point_id, tree in relatives[fingerprint(trajectory(point.identity))]
+            if point_id != point.id
+        ]
+        if found:
+            yield point, max(found, key=lambda donor: donor.step)
+
+
+def _farthest(run_dir: Path, config: RunConfig, donor_identity: dict[str, Any]) -> int:
+    """The last step of both runs' stable phases that the donor has a checkpoint of, or 0."""
+    tree = donor_identity | {"data": {**donor_identity["data"]}}
+    del tree["data"]["fingerprint"]
+    donor = RunConfig.model_validate_json(json.dumps(tree))
+    last = min(config.stable_steps, donor.stable_steps)
+    return max((s for s in saved_steps(run_dir / CHECKPOINT_FOLDER) if s <= last), default=0)
+
+
+def _hand_over(donor_dir: Path, run_dir: Path, step: int) -> None:
+    """Rows first: a driver that dies in between leaves a run that begins from scratch."""
+    folder = run_dir / CHECKPOINT_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, _ = read_rows(donor_dir / METRICS_FILE)
+    lines = [
+        # What the donor executed is not executed again.
+        json.dumps({name: value for name, value in row.items() if name != "executed_flops"}) + "\n"
+        for row in rows
+        if row["step"] <= step
+    ]
+    temporary = run_dir / f"{METRICS_FILE}.tmp"
+    temporary.write_text("".join(lines), encoding="utf-8")
+    temporary.replace(run_dir / METRICS_FILE)
+    (run_dir / DONOR_FILE).write_text(f"{donor_dir.name} step {step}", encoding="utf-8")
+    link_or_copy(
+        checkpoint_file(donor_dir / CHECKPOINT_FOLDER, step), checkpoint_file(folder, step)
+    )

@@ -1,0 +1,137 @@
+"""A study file: which runs, under which budget, on which resources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from study.spec.exclude import Exclude
+from study.spec.hardware import HardwareSpec
+from study.spec.search import OpenFFN, SchedulerChoice, Search
+from workloads.config.run import RuntimeConfig
+from workloads.data.config import DataConfig
+from workloads.optim.config import AdamWConfig
+from workloads.recipes.budget import Budget
+from workloads.recipes.presets import PresetName
+from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
+from workloads.schema import strict_yaml
+from workloads.schema.base import Config
+from workloads.schema.strict_yaml import Loaded
+
+
+class Grid(Config):
+    """The product of its lists.
+
+    A dense FFN has nothing to guide: its points stand once, without, whatever `guide` lists.
+    """
+
+    preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
+    """Presets: shape, tokens, batch and learning rate."""
+    model: ModelChanges = ModelChanges()
+    """What differs from every preset's model."""
+    width: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    """Multipliers of `hidden_dim`, `ffn_dim` and `attn_dim`: sizes between the presets."""
+    ffn: Annotated[tuple[OpenFFN, ...], Field(min_length=1)]
+    """FFN kinds with their sizes, those left out that the search chooses."""
+    guide: Annotated[tuple[GuideChoice | None, ...], Field(min_length=1)] = (None,)
+    """Self-guided training; `null` is training without a guide."""
+    learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """Peak learning rates; left out, the search's, or the preset's."""
+    seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    """Of initialization, data order and dropout."""
+
+
+class Resources(Config):
+    """What one point occupies while it trains."""
+
+    num_workers: NonNegativeInt = 1
+    """Ray Train workers, data-parallel; 0 trains in the Tune trial's own process."""
+    cpus_per_worker: PositiveInt = 1
+    """CPU cores of each worker, and its threads."""
+    gpus_per_worker: NonNegativeInt = 0
+    """GPUs of each worker."""
+    accelerator_type: str | None = None
+    """The GPU model to train on, as Ray names it (A100, H100, H200); left out, any."""
+
+    @property
+    def gpus_per_point(self) -> int:
+        """GPUs that one point occupies while it trains."""
+        return max(1, self.num_workers) * self.gpus_per_worker
+
+    @model_validator(mode="after")
+    def _has_the_gpu_it_names(self) -> Self:
+        if self.accelerator_type and not self.gpus_per_worker:
+            raise ValueError("accelerator_type needs a GPU; set gpus_per_worker, or remove it")
+        return self
+
+
+class StudySpec(Config):
+    """A study file: the runs of a grid and of single rows, under one cap."""
+
+    study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    """Its name, in the ledger and of its folder: lower case, digits, - and _."""
+    max_total_flops: PositiveFloat
+    """Cap on the sum of all points' training FLOPs (`paper` convention)."""
+    max_gpu_hours: PositiveFloat | None = None
+    """Cap on the sum of all points' GPU-hours: as planned for `hardware`, and as taken."""
+    grid: Grid | None = None
+    """Every combination is a point."""
+    points: tuple[Variant, ...] = ()
+    """Single points, beside or instead of the grid."""
+    exclude: tuple[Exclude, ...] = ()
+    """Combinations that are left out."""
+    budget: Budget | None = None
+    """Of every point without its own; left out, the preset's tokens."""
+    eval_tokens: PositiveInt | None = None
+    """Validation tokens of an evaluation; left out, the preset's."""
+    data: DataConfig = DataConfig()
+    """The text that every point is trained on."""
+    optimizer: AdamWConfig = AdamWConfig()
+    """AdamW and its schedule, for every point."""
+    runtime: RuntimeConfig | None = None
+    """How every point executes."""
+    hardware: HardwareSpec | None = None
+    """The GPUs that hours, money and `wall_seconds` are planned for."""
+    resources: Resources = Resources()
+    """What a point occupies while it trains."""
+    search: Search | None = None
+    """Samples what the grid leaves open."""
+    scheduler: SchedulerChoice = None
+    """`fifo` trains every point to its end; `asha` stops the worse learning rates early."""
+
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        if self.grid is None and not self.points:
+            raise ValueError("a study has a grid, points, or both; add one")
+        return self
+
+    @model_validator(mode="after")
+    def _plans_for_the_gpus_it_trains_on(self) -> Self:
+        gpus = self.resources.gpus_per_point
+        if self.hardware and gpus and self.hardware.gpus != gpus:
+            raise ValueError(
+                f"hardware.gpus {self.hardware.gpus} is not what resources give a point, {gpus} "
+                "GPUs; change one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _searches_what_is_open(self) -> Self:
+        if self.search is None:
+            return self
+        if self.grid is None:
+            raise ValueError("search samples what a grid leaves open; add a grid")
+        if self.search.learning_rate and self.grid.learning_rate:
+            raise ValueError("learning_rate is in the grid and in the search; remove one of them")
+        sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
+        for name in ("fraction", "rank", "nblocks"):
+            if getattr(self.search, name) and name not in sizes:
+                raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
+        return self
+
+
+def load(path: Path) -> Loaded[StudySpec]:
+    """Read a study file. Raises InputError with file, line, value and remedy."""
+    return strict_yaml.load(path, StudySpec)

@@ -1,0 +1,218 @@
+"""What may be wrong before a study starts: each check is one line, a problem with its cure.
+
+Preflight is among them: a point that no node can ever hold is named here with the reason, rather
+than waiting for ever in a queue.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from study.ledger import reader
+from study.ledger.provenance import ROOT
+from study.ledger.reader import SQLITE
+from study.plan.planner import Study
+from study.plan.points import Point
+from study.running import ray_session
+from study.spec.hardware import ACCELERATORS
+from study.submit.ray_job import PACKAGES
+from workloads.cost.memory import peak_memory_bytes
+from workloads.data import shards
+from workloads.errors import InputError
+
+# Below so much free space anything may fail.
+MIN_FREE_BYTES = 5e9
+# fp32 weights and two moments of AdamW; a run keeps up to three checkpoints and writes a fourth.
+CHECKPOINT_BYTES_PER_PARAM, CHECKPOINTS_PER_RUN = 12, 4
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at and found; `cure` says what to do, and is empty where all is well."""
+
+    name: str
+    found: str
+    cure: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.cure
+
+
+def examine(runs_dir: Path, study: Study | None) -> Iterator[Check]:
+    """Check this machine, the ledger and the cluster; with a study, also what it needs of them."""
+    yield _versions()
+    yield _packages()
+    yield _gpus()
+    yield _mlflow(reader.tracking_uri(runs_dir))
+    yield _disk(runs_dir, study)
+    if study:
+        yield _data(study)
+    cluster, nodes = _ray()
+    yield cluster
+    if study and nodes:
+        yield from _placement(study, nodes)
+
+
+def _versions() -> Check:
+    file = ROOT / "constraints.txt"
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+    others = [
+        f"{name} {found} (tested: {version})"
+        for name, version in pinned.items()
+        if (found := _version(name)) and found.partition("+")[0] != version
+    ]
+    if others:
+        cure = "pip install -c constraints.txt -e ."
+        return Check("versions", ", ".join(others), cure)
+    return Check("versions", f"Python {platform.python_version()}, packages as constraints.txt")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Check:
+    strangers = []
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec else None
+        if origin is None or not Path(origin).is_relative_to(ROOT):
+            strangers.append(f"{name} is {origin or 'not found'}")
+    if strangers:
+        cure = (
+            f"work in {ROOT}, or pip install -e {ROOT}; a package of that name from PyPI has to "
+            "go: pip uninstall " + " ".join(name.split()[0] for name in strangers)
+        )
+        return Check("packages", ", ".join(strangers), cure)
+    return Check("packages", f"all in {ROOT}")
+
+
+def _gpus() -> Check:
+    import torch
+
+    installed = _nvidia_smi()
+    usable = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if installed and not usable:
+        cure = f"install a CUDA build of torch for this driver (here: {torch.__version__})"
+        return Check("GPUs", f"torch uses none of {', '.join(installed)}", cure)
+    return Check("GPUs", ", ".join(usable) or "none: points train on CPUs")
+
+
+def _nvidia_smi() -> list[str]:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
+
+
+def _mlflow(uri: str) -> Check:
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE))
+        return Check("MLflow", f"{path}" if path.exists() else f"{path}, made by the first run")
+    try:
+        client = reader.client(uri)
+        with reader.answering(uri):
+            client.search_experiments(max_results=1)
+    except InputError as error:
+        found, _, cure = str(error).partition("; ")
+        return Check("MLflow", found, cure)
+    return Check("MLflow", uri)
+
+
+def _disk(runs_dir: Path, study: Study | None) -> Check:
+    place = next(p for p in (runs_dir.resolve(), *runs_dir.resolve().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    needed = MIN_FREE_BYTES + (_checkpoint_bytes(study) if study else 0)
+    found = f"{free / 1e9:.0f} GB free in {place}, {needed / 1e9:.0f} GB needed"
+    if not os.access(place, os.W_OK):
+        return Check("disk", f"{place} cannot be written", "choose another --runs")
+    return Check("disk", found, "" if free > needed else "free some, or choose another --runs")
+
+
+def _checkpoint_bytes(study: Study) -> int:
+    """What the checkpoints of points without a directory may take."""
+    params = sum(p.params.total for p in study.points if not study.run_dir(p).exists())
+    return params * CHECKPOINT_BYTES_PER_PARAM * CHECKPOINTS_PER_RUN
+
+
+def _data(study: Study) -> Check:
+    digest = study.points[0].data_fingerprint
+    prepared = [p for p in study.data_root.glob(f"*{digest}*") if not p.name.startswith(".")]
+    if not prepared:
+        return Check("data", "not prepared yet; `run` does it")
+    try:
+        shards.open_dataset(prepared[0])
+    except InputError as error:
+        return Check("data", str(error), f"delete {prepared[0]}; `run` prepares it again")
+    return Check("data", str(prepared[0]))
+
+
+def _ray() -> tuple[Check, list[dict[str, float]]]:
+    """Also what each node of the cluster offers, or this machine where Ray is started on it."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(len(_nvidia_smi()))}
+        return Check("Ray", "RAY_ADDRESS is not set: `run` starts Ray on this machine"), [here]
+    try:
+        nodes = ray_session.offered(address)
+    except InputError as error:
+        found, _, cure = str(error).partition("; ")
+        return Check("Ray", found, cure), []
+    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
+    found = f"{address}: {len(nodes)} nodes, {total['CPU']:g} CPUs, {total['GPU']:g} GPUs"
+    return Check("Ray", found), nodes
+
+
+def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
+    resources = study.spec.value.resources
+    try:
+        places = ray_session.places(resources, nodes)
+    except InputError as error:
+        place = study.spec.error(("resources",), str(error))
+        yield Check("placement", f"no point can ever start: {place}", "change resources, or nodes")
+        return
+    yield Check("placement", f"{places} of {len(study.points)} points at a time")
+    for point in study.points:
+        if reason := _uneven(point, max(1, resources.num_workers)):
+            cure = "change num_workers or runtime.micro_batch_size"
+            yield Check("placement", f"{point.id} can never train: {reason}", cure)
+        elif reason := _too_large(study, point):
+            cure = "shard it over more workers (runtime.parallel: fsdp) or recompute activations"
+            yield Check("placement", f"{point.id} can never train: {reason}", cure)
+
+
+def _uneven(point: Point, workers: int) -> str:
+    """Why the point's batch cannot be shared by so many workers, or nothing."""
+    rows, rest = divmod(point.config.batch_size, workers)
+    micro = min(point.config.runtime.micro_batch_size, rows)
+    if rest or rows % micro:
+        return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
+    return ""
+
+
+def _too_large(study: Study, point: Point) -> str:
+    """Why the point does not fit into the memory of the stated hardware, or nothing."""
+    resources, hardware = study.spec.value.resources, study.spec.value.hardware
+    if hardware is None or not resources.gpus_per_worker:
+        return ""
+    gpus = max(1, resources.num_workers)
+    needed = peak_memory_bytes(point.config, gpus)
+    held = ACCELERATORS[hardware.accelerator].memory_bytes
+    if needed <= held:
+        return ""
+    return f"it needs {needed / 1e9:.0f} GB on each of {gpus} GPUs of {held / 1e9:.0f} GB"

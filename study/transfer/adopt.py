@@ -1,0 +1,159 @@
+"""Runs from elsewhere taken into a study's ledger, and recorded runs taken out of it.
+
+A run belongs to a point when their fingerprints agree: then it is what training the point would
+give. Both directions leave a trace: tags that say from where or why, when, and by whom.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from study.ledger import copy, reader
+from study.ledger.copy import StoredRun
+from study.ledger.provenance import capture
+from study.ledger.writer import Tracker
+from study.plan.planner import Study
+from study.plan.points import Point
+from workloads.errors import InputError
+from workloads.run_dir.paths import (
+    CHECKPOINT_FOLDER,
+    METRICS_FILE,
+    OWNER_FILE,
+    RESULT_FILE,
+    checkpoint_file,
+    link_or_copy,
+    saved_steps,
+)
+from workloads.run_dir.result import read_result
+
+# A run that a scheduler stopped says nothing outside its sweep.
+ADOPTABLE = ("finished", "diverged")
+
+
+def adopt(study: Study, source: str) -> list[str]:
+    """Record runs of `source` for the planned points they are of; return those points' ids.
+
+    `source` is the directory of a run of `python -m workloads train`, a folder of such
+    directories, or an experiment as `TRACKING_URI/NAME`, or its name alone in the study's own
+    ledger. Points that have a run already keep it. Raises InputError when the source holds no run
+    that ended, or no such point.
+    """
+    records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+    free = {p.fingerprint: p for p in study.points if p.id not in records}
+    if Path(source).is_dir():
+        adopted = _adopt_directories(study, Path(source), free)
+    else:
+        adopted = _adopt_experiment(study, source, free)
+    if not adopted:
+        raise InputError(
+            f"{source} holds no ended run of a point of {study.name} that has none yet; compare "
+            f"the fingerprints with: python -m study plan {study.spec.path} --json"
+        )
+    return adopted
+
+
+def drop(study: Study, point_id: str, reason: str) -> Path | None:
+    """Take a point's run out of the ledger, so that the point is missing again.
+
+    MLflow keeps the run as deleted, with the reason; its directory is moved aside, and the new
+    place returned if there is one here. Raises InputError when the point has no run.
+    """
+    uri = reader.tracking_uri(study.runs_dir)
+    records = reader.read(uri, study.name)
+    if point_id not in records:
+        near = difflib.get_close_matches(point_id, records, n=1, cutoff=0)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        raise InputError(f"{point_id} has no run in {uri}{hint}")
+    run_id = records[point_id].run_id
+    with _held(study, complete=False) as tracker:
+        for name, value in copy.trace("dropped_because", reason).items():
+            tracker.client.set_tag(run_id, name, value)
+        tracker.client.delete_run(run_id)
+        run_dir = study.directory / "points" / point_id
+        if not run_dir.exists():
+            return None
+        aside = study.directory / "dropped" / f"{point_id}-{time.strftime('%Y%m%d-%H%M%S')}"
+        aside.parent.mkdir(exist_ok=True)
+        return run_dir.rename(aside)
+
+
+def _adopt_directories(study: Study, source: Path, free: dict[str, Point]) -> list[str]:
+    """Copy what the runs recorded into the study's folder, and record them as its driver does."""
+    found = {p: d for d in _run_directories(source) if (p := free.get(_owner(d)))}
+    ended = {p: d for p, d in found.items() if read_result(d, p.fingerprint)}
+    if not ended:
+        return []
+    with _held(study, complete=len(ended) == len(free)) as tracker:
+        for point, directory in ended.items():
+            _record(study, tracker, point, directory)
+        records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+        for point, directory in ended.items():
+            for name, value in copy.trace("adopted_from", str(directory.resolve())).items():
+                tracker.client.set_tag(records[point.id].run_id, name, value)
+    return [point.id for point in ended]
+
+
+def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> None:
+    run_dir = study.run_dir(point)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in (OWNER_FILE, METRICS_FILE, RESULT_FILE):
+        shutil.copy2(directory / name, run_dir / name)
+    # Those that a larger budget would continue from.
+    (run_dir / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
+    for step in saved_steps(directory / CHECKPOINT_FOLDER):
+        source, target = (
+            checkpoint_file(where / CHECKPOINT_FOLDER, step) for where in (directory, run_dir)
+        )
+        link_or_copy(source, target)
+    result = read_result(run_dir, point.fingerprint)
+    assert result is not None  # the directory has one
+    tracker.start_point(point, None)
+    tracker.deliver(point, run_dir)
+    tracker.end_point(point, result)
+
+
+def _run_directories(source: Path) -> Iterator[Path]:
+    yield from sorted(path.parent for path in source.rglob(RESULT_FILE))
+
+
+def _owner(directory: Path) -> str:
+    path = directory / OWNER_FILE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _adopt_experiment(study: Study, source: str, free: dict[str, Point]) -> list[str]:
+    uri, _, name = source.rpartition("/")
+    adopted = [
+        _as_point(run, free.pop(run.tags["fingerprint"]), study, source)
+        for run in _read(uri or reader.tracking_uri(study.runs_dir), name)
+        if run.tags.get("status") in ADOPTABLE and run.tags.get("fingerprint") in free
+    ]
+    if adopted:
+        with _held(study, complete=not free) as tracker:
+            copy.write(tracker, adopted)
+    return [run.point_id for run in adopted]
+
+
+def _read(uri: str, name: str) -> list[StoredRun]:
+    if uri.startswith(reader.SQLITE) and not Path(uri.removeprefix(reader.SQLITE)).is_file():
+        raise InputError(f"{uri}: no such file; name a directory, or TRACKING_URI/EXPERIMENT")
+    client = reader.client(uri)
+    with reader.answering(uri):
+        return list(copy.read(client, name))
+
+
+def _as_point(run: StoredRun, point: Point, study: Study, source: str) -> StoredRun:
+    """The run under this study's names: its id and arm may be other ones where it comes from."""
+    tags = {"study": study.name, "point_id": point.id} | copy.trace("adopted_from", source)
+    named = {name: str(value) for name, value in point.summary().items() if value is not None}
+    return replace(run, tags=run.tags | tags, params=run.params | named)
+
+
+def _held(study: Study, complete: bool) -> AbstractContextManager[Tracker]:
+    return copy.held(study.name, study.runs_dir, study.spec.text, capture(), complete)

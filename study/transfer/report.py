@@ -1,0 +1,60 @@
+"""The study's runs as MLflow holds them, and planned points without one, given to `analysis`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import report, runs
+from analysis.curves import CURVE_COLUMNS
+from study.ledger import reader
+from study.ledger.reader import Record
+from study.plan.planner import Study
+from workloads.errors import InputError
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+
+
+def write(study: Study, records: dict[str, Record]) -> report.Report:
+    """Write runs.csv, fits.json, the figure and the report into the study's directory.
+
+    Raises InputError when the recorded runs do not make a table.
+    """
+    try:
+        return report.write_report(
+            table(study, records), study.directory, f"Study {study.name}", _curves(study)
+        )
+    except runs.RunTableError as error:
+        raise InputError(str(error)) from error
+
+
+def _curves(study: Study) -> pd.DataFrame | None:
+    """Every recorded step of the points whose directories are at hand."""
+    rows = [
+        {"point_id": point.id, "arm": point.variant.arm_name(), **row}
+        for point in study.points
+        for row in read_rows(study.run_dir(point) / METRICS_FILE)[0]
+    ]
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS)) if rows else None
+
+
+def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
+    """The run table: recorded runs, and a row for each planned point without one."""
+    recorded = runs.load_mlflow(reader.tracking_uri(study.runs_dir), study.name)
+    # MLflow cannot know of a driver that was killed: its points would stand as running.
+    states = reader.states(study, records)
+    recorded["status"] = [
+        states.get(point_id, status)
+        for point_id, status in zip(recorded["point_id"], recorded["status"], strict=True)
+    ]
+    missing = pd.DataFrame(
+        {
+            "study": study.name,
+            "point_id": point.id,
+            "fingerprint": point.fingerprint,
+            "status": "queued",
+            **point.summary(),
+        }
+        for point in study.points
+        if point.id not in records
+    )
+    return pd.concat([recorded, missing]) if len(missing) else recorded

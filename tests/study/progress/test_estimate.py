@@ -1,0 +1,111 @@
+"""Hours on this CPU: a calibration that trains, kept, and told apart by what it rests on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels.machine import cpu_name
+from study.display.plan_json import plan_as_json
+from study.ledger.reader import Record
+from study.plan import cpu_speed, planner
+from study.plan.planner import Study
+from study.progress import estimate
+from study.spec.study_file import Resources
+from tests.study.launching import ROOT
+from workloads.cost import flops
+from workloads.data import shards
+from workloads.data.config import DataConfig
+from workloads.recipes.presets import PRESETS
+from workloads.recipes.recipe import Recipe
+from workloads.training.trainer import train
+
+RATES = {"pico": 2e10, "nano": 4e10, "micro": 5e10, "mini": 6e10}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of stored rates, in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "cache" / "structured-scaling" / "cpu_rates.json"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def store(cache: Path) -> None:
+    cache.write_text(json.dumps({cpu_name(): RATES}))
+
+
+def quickstart(tmp_path: Path) -> Study:
+    return planner.load(ROOT / "study" / "specs" / "quickstart.yaml", tmp_path)
+
+
+def test_calibration_is_the_speed_of_training_and_is_kept(
+    cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rates = cpu_speed.cpu_rates()
+    assert "measuring the speed of this CPU" in capfd.readouterr().err
+    assert rates.keys() == {"pico", "nano", "micro", "mini"}
+    # A real run, in seconds of the processor, which others may use at the same time.
+    torch.set_num_threads(1)
+    recipe = {"preset": "nano", "budget": {"steps": 40}, "eval_tokens": 128}
+    config = Recipe.model_validate(recipe).resolve()
+    dataset = shards.prepare(DataConfig(), tmp_path / "data")
+    start = time.process_time()
+    train(config, dataset, tmp_path / "run")
+    rate = flops.train_flops(config) / (time.process_time() - start)
+    assert 0.5 < rates["nano"] / rate < 2
+    start = time.perf_counter()
+    assert cpu_speed.cpu_rates() == rates
+    assert time.perf_counter() - start < 0.1 and not capfd.readouterr().err
+
+
+def test_damaged_store_is_measured_anew(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_text("[1, 2")
+    # Without a Python that has torch nothing can be measured, and nothing is stored.
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert cpu_speed.cpu_rates() == {}
+    study = quickstart(tmp_path)
+    seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
+    assert seconds == {} and "nothing" in basis
+    missing = {point.id: "missing" for point in study.points}
+    found = plan_as_json(study, missing, {}, seconds, basis)
+    assert found["totals"]["hours"]["cpu"] is None
+    assert {point["estimated_seconds"] for point in found["points"]} == {None}
+
+
+def test_points_take_the_rate_of_the_nearest_size(cache: Path, tmp_path: Path) -> None:
+    store(cache)
+    study = quickstart(tmp_path)
+    seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
+    for point in study.points:
+        assert seconds[point.id] == pytest.approx(point.train_flops / RATES[point.variant.preset])
+    assert "calibration of this CPU" in basis and "20 to 60 GFLOP/s" in basis
+    processors = os.cpu_count() or 1
+    for workers in (processors, 100 * processors):  # more threads than processors add nothing
+        faster, _ = estimate.point_seconds(study.points, {}, Resources(num_workers=workers))
+        assert all(faster[i] == pytest.approx(seconds[i] / processors) for i in seconds)
+    large = flops.train_flops_per_token(PRESETS["transformer-xl"].model)
+    assert cpu_speed.rate_for(large, RATES) == RATES["mini"]
+
+
+def test_finished_runs_come_before_any_calibration(cache: Path, tmp_path: Path) -> None:
+    study = quickstart(tmp_path)
+    done = study.points[0]
+    record = Record(
+        "run",
+        {"status": "finished", "hardware": cpu_name()},
+        {"train_seconds": done.train_flops / 1e9},
+    )
+    seconds, basis = estimate.point_seconds(study.points, {done.id: record}, Resources())
+    assert seconds[done.id] == pytest.approx(done.train_flops / 1e9)
+    assert "finished runs" in basis and not cache.exists()

@@ -1,0 +1,113 @@
+"""The studies that ship: the published ones with the published numbers, and their CPU twins."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from study.plan import planner
+from study.plan.planner import Point
+from tests.study.launching import ROOT, study_cli
+
+SPECS = ROOT / "study" / "specs"
+# What two CPU cores train in less than 15 minutes, at the measured 60 GFLOP/s each.
+TWIN_FLOPS = 1.0e14
+DENSE_FLOPS = {"s": 1.6947e18, "m": 1.5481e19, "l": 7.0345e19, "xl": 2.1025e20}
+
+
+def points(name: str, tmp_path: Path) -> list[Point]:
+    return planner.load(SPECS / f"{name}.yaml", tmp_path).points
+
+
+@pytest.mark.parametrize("spec", sorted(path.stem for path in SPECS.glob("*.yaml")))
+def test_every_spec_that_ships_can_be_planned(spec: str, tmp_path: Path) -> None:
+    assert points(spec, tmp_path)
+
+
+def test_wide_structured_is_the_published_table(tmp_path: Path) -> None:
+    # arXiv 2406.16450, table 2: millions of parameters, training FLOPs, billions of tokens.
+    done = study_cli("plan", SPECS / "wide_structured.yaml", "--json", "--runs", tmp_path)
+    found = [
+        (
+            point["arm"],
+            f"{point['params'] / 1e6:.0f}M",
+            f"{point['train_flops']:.2e}",
+            f"{point['tokens'] / 1e9:.1f}B",
+        )
+        for point in json.loads(done.stdout)["points"]
+        if point["preset"] == "transformer-m"
+    ]
+    assert found == [
+        ("dense", "335M", "1.55e+19", "6.7B"),
+        ("dense GQA", "335M", "1.55e+19", "6.7B"),
+        ("wide", "219M", "1.55e+19", "10.6B"),
+        ("wide self-guided", "219M", "1.56e+19", "6.7B"),
+    ]
+
+
+def test_wide_structured_l_spends_what_its_dense_model_does(tmp_path: Path) -> None:
+    large = [p for p in points("wide_structured", tmp_path) if p.variant.preset.endswith("-l")]
+    assert [p.variant.arm_name() for p in large] == [
+        "dense",
+        "dense GQA",
+        "wide",
+        "wide self-guided",
+    ]
+    for point in large:
+        assert point.train_flops == pytest.approx(DENSE_FLOPS["l"], rel=2e-3)
+    assert large[0].params.total / large[1].params.total == pytest.approx(1, rel=1e-3)
+    assert [p.params.total for p in large[2:]] == [464_428_032] * 2
+
+
+def test_self_guided_runs_spend_what_their_dense_model_does(tmp_path: Path) -> None:
+    for point in points("self_guided", tmp_path):
+        size = point.variant.preset.removeprefix("transformer-")
+        if point.variant.guide and point.variant.guide.mode == "fixed_steps":
+            unguided = point.train_flops - _guide_flops(point)
+            # The paper: half of the steps guided, half of their draws, so a quarter of the FFN's.
+            assert point.config.total_steps == point.config.steps
+            assert 0.1 < _guide_flops(point) / unguided < 0.25
+        else:
+            assert point.train_flops == pytest.approx(DENSE_FLOPS[size], rel=5e-3), point.id
+
+
+def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Path) -> None:
+    for name in ("dynamics", "dynamics_cpu"):
+        found = Counter(
+            (p.config.model.ffn.kind, p.config.model.guide is not None)
+            for p in points(name, tmp_path)
+        )
+        structured = ("lowrank", "blockdense", "blockshuffle")
+        assert found == {("dense", False): 3} | {
+            (kind, guided): 3 for kind in structured for guided in (False, True)
+        }
+
+
+@pytest.mark.parametrize("spec", ["paper", "self_guided", "wide_structured", "dynamics"])
+def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path: Path) -> None:
+    def shape(name: str) -> Counter[tuple[str, str | None, bool]]:
+        return Counter(
+            (p.config.model.ffn.kind, _mode(p), _grouped(p)) for p in points(name, tmp_path)
+        )
+
+    assert shape(f"{spec}_cpu") == shape(spec)
+    assert sum(p.train_flops for p in points(f"{spec}_cpu", tmp_path)) < TWIN_FLOPS
+
+
+def _grouped(point: Point) -> bool:
+    return point.config.model.num_kv_heads < point.config.model.num_heads
+
+
+def _mode(point: Point) -> str | None:
+    guide = point.config.model.guide
+    return guide.mode if guide else None
+
+
+def _guide_flops(point: Point) -> float:
+    """FLOPs of the guides, from their shapes: 3 x 2 x weights a token, halved by the draws."""
+    model = point.config.model
+    weights = (model.num_layers - 1) * 2 * model.hidden_dim * model.ffn_dim
+    return 3 * weights * point.config.guided_steps * point.config.tokens_per_step

@@ -1,0 +1,197 @@
+"""A study as a job of a real Ray head: stopped half way, submitted again; and what is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from study.ledger import provenance, reader
+from study.plan import planner
+from study.plan.planner import Study
+from study.submit import ray_job
+from tests.study.launching import ROOT, SPEC, records_of, study_cli, wait_for
+from workloads.errors import InputError
+from workloads.run_dir.metrics_log import read_rows
+from workloads.run_dir.paths import METRICS_FILE
+from workloads.training.trainer import CHECKPOINT_FOLDER
+
+# Long enough that a second point still trains while `study stop` starts.
+STEPS = 400
+RAY = Path(sys.executable).parent / "ray"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The dashboard's URL of a Ray head of one CPU, which ends with all of its processes."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Jobs call `python`, and Ray's own cluster is none of theirs.
+    monkeypatch.setenv("PATH", f"{RAY.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray puts sockets there
+    gcs, dashboard, client = _free_ports(3)
+    head = subprocess.Popen(
+        [
+            *(RAY, "start", "--head", "--block", "--num-cpus=1", "--disable-usage-stats"),
+            *(f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"),
+            *(f"--ray-client-server-port={client}", f"--temp-dir={folder}"),
+        ],
+        env=os.environ | {"RAY_AUTH_MODE": "token"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{dashboard}"
+        wait_for(lambda: _listens(dashboard))
+        yield url
+    finally:
+        family = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
+        family += [p for p in psutil.process_iter() if _mentions(p, str(folder))]
+        for process in family:
+            if process.is_running():
+                process.send_signal(signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
+    cluster: str, tmp_path: Path
+) -> None:
+    spec, runs = tmp_path / "submitted.yaml", tmp_path / "runs"
+    spec.write_text(SPEC.format(name="submitted", preset="nano", steps=STEPS, num_workers=0))
+    study = planner.load(spec, runs)
+    first, second = sorted(study.points, key=lambda point: -point.train_flops)
+    arguments = (spec, "--address", cluster)
+
+    submitted = study_cli("submit", *arguments, "--runs", runs)
+    assert "submitted as study-submitted-1" in submitted.stderr
+    refused = study_cli("submit", *arguments, "--runs", runs, check=False)
+    assert refused.returncode == 2 and "already, as study-submitted-1" in refused.stderr
+
+    wait_for(lambda: (study.run_dir(second) / CHECKPOINT_FOLDER).exists())
+    wait_for(lambda: len(_steps(study, second)) > 3)
+    study_cli("stop", *arguments)
+    states = json.loads(study_cli("status", spec, "--runs", runs, "--json").stdout)["points"]
+    assert [p["state"] for p in states if p["id"] == first.id] == ["finished"]
+    assert [p["state"] for p in states if p["id"] == second.id] == ["interrupted"]
+    finished = records_of(runs, "submitted")[first.id]
+    again = study_cli("stop", *arguments, check=False)
+    assert again.returncode == 2 and "there is nothing to stop" in again.stderr
+
+    resumed = study_cli("submit", *arguments, "--runs", runs, "--follow")
+    started = [line for line in resumed.stdout.splitlines() if "started" in line]
+    assert len(started) == 1 and second.id in started[0], resumed.stdout
+    records = records_of(runs, "submitted")
+    assert {record.status for record in records.values()} == {"finished"}
+    assert records[first.id] == finished
+    assert [_steps(study, point) for point in study.points] == [list(range(5, STEPS + 1, 5))] * 2
+    _check_provenance(study)
+
+    by_ray = subprocess.run(
+        [
+            *(RAY, "job", "submit", "--address", cluster, "--working-dir", ROOT, "--"),
+            *("python", "-m", "study", "run", spec, "--runs", runs),
+        ],
+        env=os.environ | {"RAY_AUTH_MODE": "token"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert by_ray.returncode == 0 and "nothing to run" in by_ray.stdout, by_ray.stdout
+
+
+def test_job_whose_runs_would_be_lost_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "lost.yaml"
+    spec.write_text(SPEC.format(name="lost", preset="pico", steps=20, num_workers=0))
+    sent = study_cli("submit", spec, "--address", "http://127.0.0.1:9", check=False)
+    monkeypatch.setenv(ray_job.JOB_VARIABLE, "{}")  # what Ray's jobs find in their environment
+    inside = study_cli("run", spec, check=False)
+    for done in (sent, inside):
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert "relative to a job's working directory" in done.stderr
+        assert "STUDY_RUNS" in done.stderr
+
+
+def test_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    spec = tmp_path / "nowhere.yaml"
+    spec.write_text(SPEC.format(name="nowhere", preset="pico", steps=20, num_workers=0))
+    with pytest.raises(InputError, match=r"Ray at http://127.0.0.1:9: Failed to connect"):
+        ray_job.submit(planner.load(spec, tmp_path), "http://127.0.0.1:9")
+
+
+def test_packed_code_has_the_provenance_of_its_checkout(tmp_path: Path) -> None:
+    spec = tmp_path / "packed.yaml"
+    spec.write_text(SPEC.format(name="packed", preset="pico", steps=20, num_workers=0))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    ray_job._pack(planner.load(spec, tmp_path), folder)
+    assert {path.name for path in folder.iterdir()} == {
+        *ray_job.PACKAGES,
+        *("packed.yaml", provenance.PACKED_FILE),
+    }
+    code = (
+        "import json; from study.records.provenance import *\nprint(json.dumps(asdict(capture())))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    here, there = provenance.capture(), json.loads(shown)
+    assert (there["commit"], there["diff"]) == (here.commit, here.diff)
+    assert there["submitted_from"] == here.host and here.submitted_from == ""
+
+
+def _check_provenance(study: Study) -> None:
+    client = MlflowClient(reader.tracking_uri(study.runs_dir))
+    experiment = client.get_experiment_by_name(study.name)
+    assert experiment is not None
+    [parent] = client.search_runs([experiment.experiment_id], "tags.role = 'study'")
+    folder = client.download_artifacts(parent.info.run_id, "provenance.json")
+    recorded, here = json.loads(Path(folder).read_text()), provenance.capture()
+    assert (recorded["commit"], recorded["submitted_from"]) == (here.commit, here.host)
+    assert recorded["command"].startswith("python -m study submit")
+
+
+def _steps(study: Study, point: planner.Point) -> list[float]:
+    rows, _ = read_rows(study.run_dir(point) / METRICS_FILE)
+    return [row["step"] for row in rows]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports below those that Ray gives its workers."""
+    free = []
+    for port in range(6400, 10_000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                free.append(port)
+        if len(free) == count:
+            break
+    return free
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _mentions(process: psutil.Process, text: str) -> bool:
+    try:
+        return any(text in word for word in process.cmdline())
+    except psutil.Error:
+        return False
