@@ -49,7 +49,7 @@ def identity(config: RunConfig, data_fingerprint: str) -> dict[str, Any]:
 def _without_later_defaults(
     config: Config, dumped: dict[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Drop the fields of a dumped configuration that came after version 1 and have their default."""
+    """Drop the fields that came after version 1 and have their default."""
     kept: dict[str, Any] = {}
     for name, value in dumped.items():
         path, own = f"{prefix}{name}", getattr(config, name)
