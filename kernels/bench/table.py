@@ -29,6 +29,10 @@ of its rate that the task's nominal arithmetic reached.
 COLUMNS = ("claim", "what", "against", "gate", "ratio", "of ceiling", "status")
 DEVICES = {"cpu": "CPU, float32", "cuda": "CUDA, bfloat16"}
 Record = dict[str, Any]
+_STALE = (
+    "**{count} of these claims are stale**: the kernels or the gates have changed since they were "
+    "measured, and nothing is known of the kernels as they are. Measure anew."
+)
 
 
 def table(folder: Path = records.RESULTS) -> str:
@@ -61,6 +65,9 @@ def _section(title: str, device: str, lines: list[Record], source: str) -> str:
         _row(claim, newest.get(claim.name), source) for claim in CLAIMS if claim.device == device
     ]
     under = [_conditions(lines[-1]), ""] if lines else []
+    stale = sum(row.endswith("| stale |") for row in rows)
+    if stale:
+        under += [_STALE.format(count=stale), ""]
     head = [_cells(*COLUMNS), _cells(*["---"] * len(COLUMNS))]
     return "\n".join([f"## {title}", "", *under, *head, *rows, ""])
 
