@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from kernels import switches
-from kernels.bench.pairing import Ratio, rounds
 from kernels.machine import cpu_name, instruction_sets
+from kernels.timing import Ratio, time_rounds
 
 # Products of float32 err by 2 to 4e-7 against float64, those rounded to bfloat16 by 2e-3.
 ERROR_LIMIT = 1e-6
@@ -117,7 +117,7 @@ def probe() -> Verdict:
 
         return side
 
-    samples = rounds({"default": timed(False), "onednn": timed(True)}, ROUNDS)
+    samples = time_rounds({"default": timed(False), "onednn": timed(True)}, ROUNDS)
     return Verdict(error, Ratio.of(samples["default"], samples["onednn"]).median)
 
 

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from kernels.bench.ffn import dtype_on
-from kernels.bench.pairing import rounds
+from kernels.timing import time_rounds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def measure(device: torch.device, sizes: Sizes) -> Ceilings:
     product = torch.empty_like(a)
     source = torch.randn(sizes.copied_bytes // 4, device=device)
     target = torch.empty_like(source)
-    samples = rounds(
+    samples = time_rounds(
         {
             "gemm": lambda number: torch.mm(a, b, out=product),
             "copy": lambda number: target.copy_(source),

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.bench import plain
-from kernels.bench.pairing import Side
 from kernels.bias_activation import bias_activation
 from kernels.block_dense import BlockDense
 from kernels.block_shuffle import BlockShuffle
 from kernels.factored import Factors, Operation
 from kernels.feed_forward import feed_forward, suits
 from kernels.self_guided import self_guided
+from kernels.timing import Contender
 
 Kind = Literal["dense", "lowrank", "blockdense", "blockshuffle"]
 STRUCTURED: tuple[Kind, ...] = ("lowrank", "blockdense", "blockshuffle")
@@ -170,7 +170,7 @@ def inputs(width: int, tokens: int, device: torch.device) -> list[tuple[Tensor, 
 
 def timed(
     function: Callable[[Tensor], Tensor], data: list[tuple[Tensor, Tensor]], passed: Pass
-) -> Side:
+) -> Contender:
     """A side of a pair: one pass of the function on the inputs of the round."""
 
     def forward(number: int) -> None:

@@ -17,8 +17,8 @@ import torch
 
 from kernels.bench.errors import InputError
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer, Pass, inputs, timed
-from kernels.bench.pairing import CPU_THREADS, rounds
 from kernels.machine import device_name
+from kernels.timing import CPU_THREADS, time_rounds
 
 SHARES = (0.625, 0.3125)
 # Of the figure over weights; blockshuffle has those that a whole number of blocks gives.
@@ -107,7 +107,7 @@ def measure(
             kind: timed(FFN(layer, device).fast, data, MEASURED)
             for kind, layer in {"dense": Layer("dense", width), **layers}.items()
         }
-        samples = rounds(sides, count, device)
+        samples = time_rounds(sides, count, device)
         for kind, layer in layers.items():
             yield Row(
                 kind=kind,

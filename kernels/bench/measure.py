@@ -10,9 +10,9 @@ import torch
 from kernels import gemm, switches
 from kernels.bench import ceilings, memory, records
 from kernels.bench.claims import Claim
-from kernels.bench.pairing import CPU_THREADS, rounds
 from kernels.bench.records import Conditions
 from kernels.bench.sides import Pair, pair
+from kernels.timing import CPU_THREADS, time_rounds
 
 MEMORY_ROUNDS = 3
 
@@ -52,7 +52,7 @@ def measure(
             samples = memory.weigh(claim, at.device, at.onednn, MEMORY_ROUNDS)
         else:
             sides = sides_of(claim, at.device, at.onednn)
-            samples, flops = rounds(sides.named(), count, at.device), sides.flops
+            samples, flops = time_rounds(sides.named(), count, at.device), sides.flops
         record = records.line(claim, gate, samples, flops, at)
         records.append(out, record)
         show(records.shown(record))

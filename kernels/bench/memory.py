@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from kernels.bench.claims import Claim
-from kernels.bench.pairing import CPU_THREADS, synchronize
 from kernels.bench.sides import BASELINE, SUBJECT, pair
+from kernels.timing import CPU_THREADS, synchronize
 
 KIBIBYTE = 1024
 

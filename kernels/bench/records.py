@@ -16,10 +16,10 @@ from kernels import gemm
 from kernels.bench.ceilings import Ceilings
 from kernels.bench.claims import BASELINES, Claim, FFNTask
 from kernels.bench.errors import InputError
-from kernels.bench.pairing import Ratio
 from kernels.bench.provenance import provenance
 from kernels.bench.sides import BASELINE, SUBJECT
 from kernels.machine import device_name
+from kernels.timing import Ratio
 
 RESULTS = Path(__file__).parent / "results"
 # What the table reads of a line.

@@ -10,8 +10,8 @@ from kernels import gemm
 from kernels.bench import plain
 from kernels.bench.claims import Claim, FFNTask, LossTask
 from kernels.bench.ffn import FFN, INPUT_SETS, Layer, dtype_on, inputs, timed
-from kernels.bench.pairing import Side
 from kernels.cross_entropy import linear_cross_entropy
+from kernels.timing import Contender
 
 SUBJECT, BASELINE = "subject", "baseline"
 
@@ -20,11 +20,11 @@ SUBJECT, BASELINE = "subject", "baseline"
 class Pair:
     """The sides of one claim, and the arithmetic that the subject's task nominally is."""
 
-    subject: Side
-    baseline: Side
+    subject: Contender
+    baseline: Contender
     flops: int
 
-    def named(self) -> dict[str, Side]:
+    def named(self) -> dict[str, Contender]:
         return {SUBJECT: self.subject, BASELINE: self.baseline}
 
 
@@ -45,7 +45,7 @@ def pair(claim: Claim, device: torch.device, onednn: bool) -> Pair:
     )
 
 
-def by_library(side: Side, onednn: bool) -> Side:
+def by_library(side: Contender, onednn: bool) -> Contender:
     """The side with the CPU's products by oneDNN, or by torch's default."""
 
     def run(number: int) -> None:
@@ -80,7 +80,7 @@ def _loss_pair(task: LossTask, device: torch.device) -> Pair:
         for _ in range(INPUT_SETS)
     ]
 
-    def side(fast: bool) -> Side:
+    def side(fast: bool) -> Contender:
         function = linear_cross_entropy if fast else plain.cross_entropy
 
         def run(number: int) -> None:

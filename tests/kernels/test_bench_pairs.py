@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import gemm
-from kernels.bench import memory, pairing
+from kernels import gemm, timing
+from kernels.bench import memory
 from kernels.bench.claims import Claim, FFNTask, LossTask, of_kernels
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer
-from kernels.bench.pairing import Ratio, rounds, there_and_back
 from kernels.bench.sides import BASELINE, SUBJECT, by_library, pair
+from kernels.timing import Ratio, time_round, time_rounds
 
 CPU = torch.device("cpu")
 
@@ -19,23 +19,23 @@ CPU = torch.device("cpu")
 def test_a_round_goes_there_and_back() -> None:
     order: list[tuple[str, int]] = []
     sides = {name: lambda number, name=name: order.append((name, number)) for name in "ab"}
-    seconds = there_and_back(sides, 5, passes=2)
+    seconds = time_round(sides, 5, num_passes=2)
     assert order == [(name, 5) for name in "aabbbbaa"]
     assert seconds.keys() == sides.keys() and min(seconds.values()) > 0
 
 
 def test_rounds_after_those_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "SAMPLE_SECONDS", 0.0)
     numbers: list[int] = []
-    samples = rounds({"a": numbers.append, "b": lambda number: None}, 3)
+    samples = time_rounds({"a": numbers.append, "b": lambda number: None}, 3)
     assert numbers == [-2, -2, -1, -1, 0, 0, 1, 1, 2, 2]
     assert {name: len(found) for name, found in samples.items()} == {"a": 3, "b": 3}
 
 
 def test_short_passes_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "SAMPLE_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "SAMPLE_SECONDS", 0.02)
     numbers: list[int] = []
-    rounds({"a": numbers.append}, 1)
+    time_rounds({"a": numbers.append}, 1)
     assert numbers.count(0) > 100
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kernels import switches
 from kernels.bench.claims import Claim, StepTask
 from kernels.bench.ffn import INPUT_SETS
-from kernels.bench.pairing import Side
 from kernels.bench.sides import Pair, by_library
+from kernels.timing import Contender as Side
 from workloads.config import RunConfig
 from workloads.flops import guide_flops_per_token, train_flops_per_token
 from workloads.model import Transformer
