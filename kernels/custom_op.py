@@ -1,8 +1,10 @@
-"""Operations that write into memory of their own: registered with torch on CUDA, direct on CPUs.
+"""Torch custom operators for functions that write into memory that they allocate themselves.
 
-Compiled code calls a registered operation as a whole and knows its results by their fakes, so it
-keeps kernels whose inside no compiler could follow. On a CPU an operation is what runs inside it,
-which counters and fake tensors see; compiled code takes definitions there.
+On CUDA such a function is registered with torch as a custom operator. `torch.compile` then calls
+it as a whole and learns the shapes of its results from a fake implementation, so that it need not
+trace code, such as a Triton launch, that it could not follow. On a CPU the function is called
+directly, so that FLOP counters and fake tensors see the operations inside it, and `torch.compile`
+traces the plain reference instead.
 """
 
 from __future__ import annotations
@@ -13,14 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DEVICES = ("cuda",)  # Where operations go by their registered names.
+DEVICES = ("cuda",)  # Where functions are called as custom operators.
 
 
-class Opaque:
-    """A function of tensors, the first argument one of them, without a gradient.
+class CustomOp:
+    """A function of tensors without a gradient, whose first argument is a tensor.
 
-    `compute` is typed as `torch.library.custom_op` asks; `fake` takes the same arguments and makes
-    results of the same shapes, dtypes and strides, whatever is in them.
+    Args:
+        name: name of the operator in torch's namespace `kernels`.
+        compute: the function, typed as `torch.library.custom_op` requires.
+        fake: a function of the same arguments that allocates results of the same shapes, dtypes
+            and strides. Their contents do not matter.
     """
 
     def __init__(self, name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> None:
@@ -29,14 +34,17 @@ class Opaque:
         self.op.register_fake(fake)
 
     def __call__(self, *arguments: Any) -> Any:
-        return (self.op if _by_name(arguments[0]) else self._compute)(*arguments)
+        return (self.op if _runs_as_custom_op(arguments[0]) else self._compute)(*arguments)
 
 
-class Differentiable(Opaque):
-    """With a gradient, once: of the result, or of the first of several.
+class DifferentiableOp(CustomOp):
+    """A custom operator with first derivatives of its result, or of the first of its results.
 
-    `save(ctx, inputs, output)` keeps what `backward(ctx, gradient)` needs; this returns a gradient
-    or None for each argument.
+    Second derivatives raise RuntimeError.
+
+    Args:
+        save: `save(ctx, inputs, output)` stores in `ctx` what the backward pass needs.
+        backward: `backward(ctx, gradient)` returns a gradient or None for each argument.
     """
 
     def __init__(
@@ -49,39 +57,40 @@ class Differentiable(Opaque):
     ) -> None:
         super().__init__(name, compute, fake)
 
-        def set_up(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             if isinstance(output, tuple):
                 ctx.mark_non_differentiable(*output[1:])
-            ctx.set_materialize_grads(False)  # Zeros in place of the gradients of the others.
+            # Otherwise torch allocates zeros as the gradients of the other results.
+            ctx.set_materialize_grads(False)
             save(ctx, inputs, output)
 
-        def once(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        def backward_once(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
             _refuse_second_derivatives()
             if grads[0] is None:
                 return (None,) * len(ctx.needs_input_grad)
             return backward(ctx, grads[0])
 
-        self.op.register_autograd(once, setup_context=set_up)
-        parts = {"forward": compute, "setup_context": set_up, "backward": once}
+        self.op.register_autograd(backward_once, setup_context=setup_context)
+        parts = {"forward": compute, "setup_context": setup_context, "backward": backward_once}
         self._function: Any = type(
             name, (torch.autograd.Function,), {k: staticmethod(part) for k, part in parts.items()}
         )
 
     def __call__(self, *arguments: Any) -> Any:
-        return (self.op if _by_name(arguments[0]) else self._function.apply)(*arguments)
+        return (self.op if _runs_as_custom_op(arguments[0]) else self._function.apply)(*arguments)
 
 
 def left_to_compiler(tensor: Tensor) -> bool:
-    """Whether code that is being compiled is to take a definition, and fuse what it sees of it."""
-    return torch.compiler.is_compiling() and not _by_name(tensor)
+    """Return whether `torch.compile` is tracing and should trace and fuse the plain reference."""
+    return torch.compiler.is_compiling() and not _runs_as_custom_op(tensor)
 
 
-def _by_name(tensor: Tensor) -> bool:
+def _runs_as_custom_op(tensor: Tensor) -> bool:
     return tensor.device.type in DEVICES
 
 
 def _refuse_second_derivatives() -> None:
-    """What the operations have no second derivatives for is an error, and never a silent zero."""
+    """Raise RuntimeError in a backward pass under `create_graph`, which would give silent zeros."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise RuntimeError(
             "this operation's backward pass is not open to automatic differentiation; for second "

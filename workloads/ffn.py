@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from kernels.bias_activation import bias_activation
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle, block_shuffle
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization as Operation
+from kernels.factored import Factors
 from kernels.feed_forward import feed_forward, suits
 from kernels.self_guided import merge, self_guided
 from workloads.config import FFNConfig, ModelConfig

@@ -18,7 +18,7 @@ from kernels.bench import plain
 from kernels.bias_activation import bias_activation
 from kernels.block_dense import BlockDense
 from kernels.block_shuffle import BlockShuffle
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization, Factors
 from kernels.feed_forward import feed_forward, suits
 from kernels.self_guided import self_guided
 from kernels.timing import Contender
@@ -36,7 +36,7 @@ PLAIN: dict[Kind, Product] = {
     "blockdense": plain.block_dense,
     "blockshuffle": plain.block_shuffle,
 }
-OPERATIONS: dict[Kind, type[Operation]] = {
+OPERATIONS: dict[Kind, type[Factorization]] = {
     "lowrank": BlockDense,
     "blockdense": BlockDense,
     "blockshuffle": BlockShuffle,
