@@ -39,7 +39,7 @@ def _written_aside(path: Path, text: str) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

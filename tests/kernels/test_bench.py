@@ -11,8 +11,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from kernels.__main__ import app
-from kernels.bench import ceilings, claims, latency, records, table
-from kernels.bench.claims import CLAIMS, Claim, FFNTask, LossTask, named, of_kernels, of_steps
+from kernels.bench import claims, latency, records, roofline, table
+from kernels.bench.claims import CLAIMS, Claim, FFNTask, LossTask, of_kernels, of_steps, select
 from kernels.bench.errors import InputError
 from kernels.bench.ffn import Layer
 from kernels.bench.provenance import source_hash
@@ -32,8 +32,8 @@ TINY = (
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "CLAIMS", TINY)
     monkeypatch.setattr(table, "CLAIMS", TINY)
-    sizes = ceilings.Sizes(square=16, copied_bytes=1024, rounds=1)
-    monkeypatch.setattr(ceilings.Sizes, "of", classmethod(lambda cls, device: sizes))
+    sizes = roofline.Sizes(square=16, copied_bytes=1024, rounds=1)
+    monkeypatch.setattr(roofline.Sizes, "of", classmethod(lambda cls, device: sizes))
 
 
 def run(*arguments: object) -> Result:
@@ -43,22 +43,22 @@ def run(*arguments: object) -> Result:
 def test_a_line_for_each_pair(tmp_path: Path) -> None:
     out = tmp_path / "new" / "results.jsonl"
     done = run("bench", "a", "--device", "cpu", "--rounds", 3, "--out", out)
-    assert done.exit_code == 1, done.output  # a/dense does not hold.
+    assert done.exit_code == 1, done.output  # a/dense is missed.
     shown = [line.split() for line in done.stdout.splitlines()]
     verdicts = [(line[0], line[-1]) for line in shown[:2]]
-    assert verdicts == [("a/plain", "held"), ("a/dense", "missed")]
+    assert verdicts == [("a/plain", "verified"), ("a/dense", "missed")]
     assert f"appended to {out}" in done.stderr
 
     lines = records.read(out)
     assert [line["claim"] for line in lines][:2] == ["a/plain", "a/dense"]
     for line in lines:
-        subject, baseline = line["samples"]["subject"], line["samples"]["baseline"]
-        assert len(subject) == len(baseline) == 3 and min(subject + baseline) > 0
-        each = sorted(b / s for s, b in zip(subject, baseline, strict=True))
+        candidate, baseline = line["samples"]["candidate"], line["samples"]["baseline"]
+        assert len(candidate) == len(baseline) == 3 and min(candidate + baseline) > 0
+        each = sorted(b / c for c, b in zip(candidate, baseline, strict=True))
         assert list(line["ratio"].values()) == [each[1], each[0], each[2]]
-        assert line["held"] == (each[1] >= line["gate"])
-        assert line["share_of_gemm_ceiling"] > 0
-        assert min(line["ceilings"].values()) > 0 and line["gemm_probe"]["error"] > 0
+        assert line["verified"] == (each[1] >= line["threshold"])
+        assert line["fraction_of_gemm_peak"] > 0
+        assert min(line["roofline"].values()) > 0 and line["gemm_probe"]["error"] > 0
         assert (line["hardware"], line["threads"]) == (cpu_name(), 1)
         assert line["versions"]["torch"] == torch.__version__
         assert line["source"] == source_hash() and "gemm=" in line["kernel_path"]
@@ -82,21 +82,21 @@ def test_the_results_file_is_named_by_the_hardware() -> None:
 def test_names_are_claims_or_what_they_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "CLAIMS", CLAIMS)
     cpu = of_kernels("cpu")
-    assert named([], cpu) == cpu and not set(of_steps()) & set(cpu)
-    assert len(named(["blockshuffle/plain"], cpu)) == 4
-    assert [c.name for c in named(["dense/default/w256"], cpu)] == ["dense/default/w256"]
+    assert select([], cpu) == cpu and not set(of_steps()) & set(cpu)
+    assert len(select(["blockshuffle/plain"], cpu)) == 4
+    assert [c.name for c in select(["dense/default/w256"], cpu)] == ["dense/default/w256"]
     with pytest.raises(InputError, match="lowrang: no such claim here; the nearest is lowrank"):
-        named(["lowrank", "lowrang"], cpu)
+        select(["lowrank", "lowrang"], cpu)
     for claims_of in (cpu, of_kernels("cuda")):
         names = [claim.name for claim in claims_of]
         assert len(names) == len(set(names))
 
 
-def test_gates_depend_on_onednn_on_a_cpu_alone() -> None:
-    claim = replace(TINY[0], gate=1.5, gate_default=1.0)
-    assert (claim.gate_with(True), claim.gate_with(False)) == (1.5, 1.0)
-    assert replace(claim, device="cuda").gate_with(False) == 1.5
-    assert TINY[2].gate_with(False) is None
+def test_thresholds_depend_on_onednn_on_a_cpu_alone() -> None:
+    claim = replace(TINY[0], threshold=1.5, threshold_default=1.0)
+    assert (claim.threshold_with(True), claim.threshold_with(False)) == (1.5, 1.0)
+    assert replace(claim, device="cuda").threshold_with(False) == 1.5
+    assert TINY[2].threshold_with(False) is None
 
 
 def test_hashes_are_of_what_is_measured(tmp_path: Path) -> None:
@@ -118,18 +118,18 @@ def line(name: str, **changes: Any) -> dict[str, Any]:
     return {
         "claim": name,
         "device": "cpu",
-        "gate": 1e-9,
+        "threshold": 1e-9,
         "ratio": {"median": 1.5, "low": 1.25, "high": 1.75},
-        "held": True,
+        "verified": True,
         "source": source_hash(),
         "hardware": "a machine",
         "threads": 1,
         "kernel_path": "gemm=mkl",
-        "ceilings": {"gemm_flops_per_second": 1e11, "copy_bytes_per_second": 1e10},
+        "roofline": {"gemm_flops_per_second": 1e11, "copy_bytes_per_second": 1e10},
         "gemm_probe": {"error": 2e-3, "speedup": None},
         "versions": {"torch": "2"},
         "time": "2026-01-01T00:00:00+00:00",
-        "share_of_gemm_ceiling": 0.5,
+        "fraction_of_gemm_peak": 0.5,
     } | changes
 
 
@@ -149,9 +149,9 @@ def statuses(text: str) -> dict[str, str]:
 def test_the_table_says_what_each_claim_stands_on(tmp_path: Path) -> None:
     write(
         tmp_path / "machine.jsonl",
-        line("a/plain", held=False),
+        line("a/plain", verified=False),
         line("a/plain"),  # The newest counts.
-        line("a/dense", gate=1e9, held=False),
+        line("a/dense", threshold=1e9, verified=False),
         line("b", source="another"),
     )
     text = table.table(tmp_path)
@@ -173,20 +173,20 @@ def test_the_table_gives_the_probes_speed_where_it_was_timed(tmp_path: Path) -> 
     assert "err by 3.0e-07 and are 1.50 times as fast as the default." in table.table(tmp_path)
 
 
-def test_a_changed_gate_is_stale(tmp_path: Path) -> None:
-    write(tmp_path / "machine.jsonl", line("a/plain", gate=1.0))
+def test_a_changed_threshold_is_stale(tmp_path: Path) -> None:
+    write(tmp_path / "machine.jsonl", line("a/plain", threshold=1.0))
     text = table.table(tmp_path)
     assert statuses(text)["0:a/plain"] == "stale"
     assert "**1 of these claims are stale**" in text
 
 
-def test_a_damaged_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_line_is_select(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "machine.jsonl"
     write(path, line("b"), {"claim": "b"})
-    with pytest.raises(InputError, match=r"machine\.jsonl, line 2: not a measured pair, without"):
+    with pytest.raises(InputError, match=r"machine\.jsonl, line 2: not a measured claim, without"):
         table.table(tmp_path)
     path.write_text("{")
-    with pytest.raises(InputError, match=r"machine\.jsonl, line 1: not a measured pair"):
+    with pytest.raises(InputError, match=r"machine\.jsonl, line 1: not a measured claim"):
         table.table(tmp_path)
 
 
@@ -243,10 +243,10 @@ def test_latency_writes_what_the_figure_reads(tmp_path: Path) -> None:
 
 def test_the_sweep_on_cuda_is_the_papers() -> None:
     sweep = latency.Sweep.of(torch.device("cuda"))
-    points = list(sweep.points())
-    assert len(points) == len(set(points))
+    settings = list(sweep.settings())
+    assert len(settings) == len(set(settings))
     assert sweep.tokens == 30_720 and sweep.weights_width == 5120
-    assert {w for w, n, _ in points if n == 2048} == {2048, 3072, 5120, 6144}
-    assert {share for w, n, share in points if (w, n) == (5120, 30_720)} == {
+    assert {w for w, n, _ in settings if n == 2048} == {2048, 3072, 5120, 6144}
+    assert {fraction for w, n, fraction in settings if (w, n) == (5120, 30_720)} == {
         0.625, 0.46875, 0.3125, 0.15625
     }  # fmt: skip

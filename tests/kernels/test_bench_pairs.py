@@ -9,8 +9,8 @@ from torch import Tensor
 from kernels import gemm, timing
 from kernels.bench import memory
 from kernels.bench.claims import Claim, FFNTask, LossTask, of_kernels
+from kernels.bench.comparison import BASELINE, CANDIDATE, compare, with_library
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer
-from kernels.bench.sides import BASELINE, SUBJECT, by_library, pair
 from kernels.timing import Ratio, time_round, time_rounds
 
 CPU = torch.device("cpu")
@@ -91,7 +91,9 @@ def small(claim: Claim) -> Claim:
     """The same claim in miniature."""
     task = claim.task
     if isinstance(task, FFNTask):
-        task = FFNTask(Layer(task.layer.kind, 32, task.layer.share), 8, task.passed, task.guided)
+        task = FFNTask(
+            Layer(task.layer.kind, 32, task.layer.requested_fraction), 8, task.passes, task.guided
+        )
     elif isinstance(task, LossTask):
         task = LossTask(tokens=8, width=16, vocabulary=50)
     return Claim(claim.name, "cpu", task, claim.baseline, 1.0, 1.0, claim.quantity)
@@ -103,26 +105,26 @@ def small(claim: Claim) -> Claim:
     ids=lambda claim: f"{claim.device}-{claim.name}",
 )
 def test_every_claim_has_two_sides(claim: Claim) -> None:
-    sides = pair(small(claim), CPU, onednn=False)
-    assert sides.named().keys() == {SUBJECT, BASELINE} and sides.flops > 0
+    comparison = compare(small(claim), CPU, onednn=False)
+    assert comparison.contenders().keys() == {CANDIDATE, BASELINE} and comparison.flops > 0
     for number in (-2, 0, 1):
-        sides.subject(number)
-        sides.baseline(number)
+        comparison.candidate(number)
+        comparison.baseline(number)
 
 
 def test_each_side_has_its_library() -> None:
     seen: list[str] = []
     with gemm.using(False):
         default = gemm.library()
-        by_library(lambda number: seen.append(gemm.library()), True)(0)
-        by_library(lambda number: seen.append(gemm.library()), False)(0)
+        with_library(lambda number: seen.append(gemm.library()), True)(0)
+        with_library(lambda number: seen.append(gemm.library()), False)(0)
         assert (seen, gemm.library()) == (["onednn", default], default)
 
 
 def test_memory_is_that_of_the_logits() -> None:
     task = LossTask(tokens=1024, width=16, vocabulary=16_000)
     claim = Claim("loss", "cpu", task, "logits", 1.0, 1.0, "bytes")
-    samples = memory.weigh(claim, CPU, onednn=False, count=1)
+    samples = memory.measure_rounds(claim, CPU, onednn=False, num_rounds=1)
     logits = 4 * task.tokens * task.vocabulary
     assert samples[BASELINE][0] > 1.5 * logits  # They and their gradients.
-    assert samples[SUBJECT][0] < 0.8 * logits
+    assert samples[CANDIDATE][0] < 0.8 * logits

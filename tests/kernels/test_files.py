@@ -27,7 +27,7 @@ def test_a_write_that_fails_keeps_the_file(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "file.txt"
     files.replace_file(path, "first")
 
-    def full_disk(written: Path, text: str, encoding: str) -> int:
+    def full_disk(written: Path, text: str, encoding: str, newline: str) -> int:
         written.write_bytes(text.encode()[:2])
         raise OSError("no space left on device")
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.bench import plain
+from kernels.bench import baselines as plain
 from kernels.bench.provenance import checkout
 from kernels.timing import Contender as Side
 from kernels.timing import Ratio
