@@ -180,7 +180,19 @@ def test_a_changed_threshold_is_stale(tmp_path: Path) -> None:
     assert "**1 of these claims are stale**" in text
 
 
-def test_a_damaged_line_is_select(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_former_keys_are_read_for_ever(tmp_path: Path) -> None:
+    present = line("b", samples={"candidate": [1.0], "baseline": [1.5]})
+    former = {
+        {present: former for former, present in records.FORMER_KEYS.items()}.get(key, key): value
+        for key, value in present.items()
+    }
+    former["samples"] = {"subject": [1.0], "baseline": [1.5]}
+    assert {"gate", "held", "ceilings", "share_of_gemm_ceiling"} <= former.keys()
+    write(tmp_path / "machine.jsonl", former)
+    assert records.read(tmp_path / "machine.jsonl") == [present]
+
+
+def test_a_damaged_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "machine.jsonl"
     write(path, line("b"), {"claim": "b"})
     with pytest.raises(InputError, match=r"machine\.jsonl, line 2: not a measured claim, without"):
