@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kernels import switches
+from kernels.bench.command import ResultsFile, Rounds, measure_claims
 from kernels.bench.errors import InputError
 
 app = typer.Typer(
@@ -60,14 +61,8 @@ def claims(
         typer.Argument(metavar="[NAME ...]", help="Claims by name, or by the beginning of it."),
     ] = None,
     device: Device = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            dir_okay=False,
-            help="Append a line a claim here; by default to kernels/bench/results/HARDWARE.jsonl.",
-        ),
-    ] = None,
+    rounds: Rounds = 9,
+    out: ResultsFile = None,
 ) -> None:
     """Time each claim's candidate and baseline in turn, and record the raw samples of both.
 
@@ -80,16 +75,12 @@ def claims(
     code 0 when all claims were verified, 1 when one was missed, 2 when the input is wrong.
     """
     # Imported late so that --help does not wait for torch.
-    from kernels.bench import measure, records
     from kernels.bench.claims import of_kernels, select
+    from kernels.bench.comparison import compare
 
     chosen = _device(device)
     found = select(names or [], of_kernels(chosen.type))
-    path = out or records.file_of(chosen)
-    at = measure.conditions(chosen)
-    all_verified = measure.measure(found, rounds, at, path, typer.echo)
-    typer.echo(f"appended to {path}", err=True)
-    raise typer.Exit(0 if all_verified else 1)
+    measure_claims(found, rounds, chosen, out, compare)
 
 
 @bench_app.command()
@@ -102,7 +93,7 @@ def latency(
     tokens: Annotated[
         int | None, typer.Option(min=16, help="Most tokens, instead of the default.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 5,
+    rounds: Rounds = 5,
 ) -> None:
     """Time the forward pass of FFNs over widths, weights and tokens for the latency figures.
 

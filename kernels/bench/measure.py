@@ -10,14 +10,14 @@ import torch
 from kernels import gemm, switches
 from kernels.bench import memory, records, roofline
 from kernels.bench.claims import Claim
-from kernels.bench.comparison import Comparison, compare
+from kernels.bench.comparison import Comparison
 from kernels.bench.records import Conditions
 from kernels.timing import CPU_THREADS, time_rounds
 
 MEMORY_ROUNDS = 3
 
 
-def conditions(device: torch.device, sizes: roofline.Sizes | None = None) -> Conditions:
+def conditions(device: torch.device) -> Conditions:
     """Set the number of threads, probe oneDNN anew, and measure the roofline."""
     probed = None
     if device.type == "cpu":
@@ -25,7 +25,7 @@ def conditions(device: torch.device, sizes: roofline.Sizes | None = None) -> Con
         probed = gemm.probe()
     onednn = probed is not None and probed.onednn and switches.fast("gemm")
     with gemm.using(onednn):
-        found = roofline.measure(device, sizes or roofline.Sizes.of(device))
+        found = roofline.measure(device, roofline.Sizes.of(device))
     return Conditions(device, onednn, probed, found)
 
 
@@ -35,7 +35,7 @@ def measure(
     at: Conditions,
     out: Path,
     show: Callable[[str], object],
-    compare: Callable[[Claim, torch.device, bool], Comparison] = compare,
+    compare: Callable[[Claim, torch.device, bool], Comparison],
 ) -> bool:
     """Measure claims and append a record of each to `out`; return whether all were verified.
 
