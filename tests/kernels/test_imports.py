@@ -37,8 +37,9 @@ def test_the_kernels_work_with_triton_blocked() -> None:
     run(before="sys.modules['triton'] = None")
 
 
-def test_a_cpu_never_imports_our_triton_kernels() -> None:
-    run(after="assert not [name for name in sys.modules if name.startswith('kernels.cuda')]")
+def test_operations_on_a_cpu_import_neither_triton_kernels_nor_the_bench() -> None:
+    apart = "('kernels.cuda', 'kernels.bench')"
+    run(after=f"assert not [name for name in sys.modules if name.startswith({apart})]")
 
 
 @pytest.mark.gpu

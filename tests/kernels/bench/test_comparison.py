@@ -1,4 +1,4 @@
-"""What the benchmarks time: rounds there and back, and two sides that compute the same."""
+"""Candidates and baselines: they compute the same, and each multiplies by its own library."""
 
 from collections.abc import Callable
 
@@ -7,41 +7,11 @@ import torch
 from torch import Tensor
 
 from kernels import gemm
-from kernels.bench import memory, pairing
 from kernels.bench.claims import Claim, FFNTask, LossTask, of_kernels
+from kernels.bench.comparison import BASELINE, CANDIDATE, compare, with_library
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer
-from kernels.bench.pairing import Ratio, rounds, there_and_back
-from kernels.bench.sides import BASELINE, SUBJECT, by_library, pair
 
 CPU = torch.device("cpu")
-
-
-def test_a_round_goes_there_and_back() -> None:
-    order: list[tuple[str, int]] = []
-    sides = {name: lambda number, name=name: order.append((name, number)) for name in "ab"}
-    seconds = there_and_back(sides, 5, passes=2)
-    assert order == [(name, 5) for name in "aabbbbaa"]
-    assert seconds.keys() == sides.keys() and min(seconds.values()) > 0
-
-
-def test_rounds_after_those_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "SAMPLE_SECONDS", 0.0)
-    numbers: list[int] = []
-    samples = rounds({"a": numbers.append, "b": lambda number: None}, 3)
-    assert numbers == [-2, -2, -1, -1, 0, 0, 1, 1, 2, 2]
-    assert {name: len(found) for name, found in samples.items()} == {"a": 3, "b": 3}
-
-
-def test_short_passes_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "SAMPLE_SECONDS", 0.02)
-    numbers: list[int] = []
-    rounds({"a": numbers.append}, 1)
-    assert numbers.count(0) > 100
-
-
-def test_ratios_are_of_one_round() -> None:
-    ratio = Ratio.of([2.0, 3.0, 4.0], [4.0, 2.0, 4.0])
-    assert (ratio.median, ratio.low, ratio.high) == (1.0, 0.5, 1.5)
 
 
 def passed(function: Callable[[Tensor], Tensor], x: Tensor, layer: FFN) -> dict[str, Tensor]:
@@ -91,7 +61,9 @@ def small(claim: Claim) -> Claim:
     """The same claim in miniature."""
     task = claim.task
     if isinstance(task, FFNTask):
-        task = FFNTask(Layer(task.layer.kind, 32, task.layer.share), 8, task.passed, task.guided)
+        task = FFNTask(
+            Layer(task.layer.kind, 32, task.layer.requested_fraction), 8, task.passes, task.guided
+        )
     elif isinstance(task, LossTask):
         task = LossTask(tokens=8, width=16, vocabulary=50)
     return Claim(claim.name, "cpu", task, claim.baseline, 1.0, 1.0, claim.quantity)
@@ -103,26 +75,17 @@ def small(claim: Claim) -> Claim:
     ids=lambda claim: f"{claim.device}-{claim.name}",
 )
 def test_every_claim_has_two_sides(claim: Claim) -> None:
-    sides = pair(small(claim), CPU, onednn=False)
-    assert sides.named().keys() == {SUBJECT, BASELINE} and sides.flops > 0
+    comparison = compare(small(claim), CPU, onednn=False)
+    assert comparison.contenders().keys() == {CANDIDATE, BASELINE} and comparison.flops > 0
     for number in (-2, 0, 1):
-        sides.subject(number)
-        sides.baseline(number)
+        comparison.candidate(number)
+        comparison.baseline(number)
 
 
 def test_each_side_has_its_library() -> None:
     seen: list[str] = []
     with gemm.using(False):
         default = gemm.library()
-        by_library(lambda number: seen.append(gemm.library()), True)(0)
-        by_library(lambda number: seen.append(gemm.library()), False)(0)
+        with_library(lambda number: seen.append(gemm.library()), True)(0)
+        with_library(lambda number: seen.append(gemm.library()), False)(0)
         assert (seen, gemm.library()) == (["onednn", default], default)
-
-
-def test_memory_is_that_of_the_logits() -> None:
-    task = LossTask(tokens=1024, width=16, vocabulary=16_000)
-    claim = Claim("loss", "cpu", task, "logits", 1.0, 1.0, "bytes")
-    samples = memory.weigh(claim, CPU, onednn=False, count=1)
-    logits = 4 * task.tokens * task.vocabulary
-    assert samples[BASELINE][0] > 1.5 * logits  # They and their gradients.
-    assert samples[SUBJECT][0] < 0.8 * logits
