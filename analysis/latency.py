@@ -141,9 +141,13 @@ def _weights(width: int, inner: int, ffn: dict[str, Any]) -> float:
     """Weights of both projections, by the kinds' definitions (arXiv 2406.16450, section 3)."""
     rank, blocks = ffn.get("rank") or 0, ffn.get("nblocks") or 1
     both = ((width, inner), (inner, width))
-    return {
+    counted = {
         "dense": 2.0 * width * inner,
         "lowrank": 2.0 * (width + inner) * rank,
         "blockdense": float(sum(rank * (m + n / blocks) for n, m in both)),
         "blockshuffle": 2.0 * min(width, inner) * (width + inner) / blocks,
-    }[ffn["kind"]]
+    }
+    if ffn["kind"] not in counted:
+        known = ", ".join(counted)
+        raise ValueError(f"weights of FFN kind {ffn['kind']!r} are not known here, but of {known}")
+    return counted[ffn["kind"]]

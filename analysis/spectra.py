@@ -14,6 +14,7 @@ import numpy as np
 from analysis.laws import Array
 from analysis.runs import RunTableError
 
+KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")  # whose initialization is known
 DENSE_SD = 0.02
 NAME = "model.layers.{layer}.mlp.fc1.{part}"
 
@@ -30,7 +31,10 @@ class Shape:
 
 
 def initial_singular_values(shape: Shape, seed: int = 0) -> Array:
-    """Singular values that are not zero by construction, largest first."""
+    """Compute the singular values that are not zero by construction, largest first.
+
+    `shape.kind` is one of `KINDS`.
+    """
     smaller = min(shape.n, shape.m)
     if shape.kind in ("dense", "lowrank"):
         drawn = np.random.default_rng(seed).normal(0, DENSE_SD, (shape.m, shape.n))
@@ -67,14 +71,16 @@ def trained_projection(run_dir: Path) -> tuple[Shape, Array]:
             }
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise RunTableError(f"{found[-1]}: cannot be read ({error}); restore it") from error
-    return _merged(parts)
+    return _merged(parts, found[-1])
 
 
-def _merged(parts: dict[str, Array]) -> tuple[Shape, Array]:
-    """The dense matrix that a projection's parts amount to, and their shape."""
+def _merged(parts: dict[str, Array], path: Path) -> tuple[Shape, Array]:
+    """Multiply a projection's parts, read from `path`, into a dense matrix; give its shape too."""
     if "weight" in parts:
         weight = parts["weight"]
         return Shape("dense", weight.shape[1], weight.shape[0]), weight
+    if not {"v", "u"} <= set(parts):
+        raise RunTableError(f"{path}: {NAME.format(layer='N', part='*')} is of no kind known here")
     v, u = parts["v"], parts["u"]
     if v.ndim == 2:
         return Shape("lowrank", v.shape[1], u.shape[0], v.shape[0]), u @ v

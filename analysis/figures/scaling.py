@@ -48,18 +48,21 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
     first = used.drop_duplicates("arm")
     kind_of = dict(zip(first["arm"], first["ffn_kind"], strict=True))
     fraction_of = dict(zip(first["arm"], numbers(first, "ffn_fraction"), strict=True))
-    kinds = [kind for kind in style.KINDS[1:] if kind in kind_of.values()] or ["dense"]
+    kinds = style.structured_kinds(kind_of.values()) or ["dense"]
     figure, panels = style.panels(len(kinds), 3.7, 3.8, share=True)
     handles: dict[str, Line2D] = {}
+    numbers_of: dict[str, int] = {}  # one look for a name of the legend in all panels
     shown = used if published is None else pd.concat([used, published])
     _set_scales(panels[0], shown, arms.arms)
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind)
         axes.set_xlabel(panels[0].get_xlabel())
         drawn = [arm for arm in arms.arms if kind_of[arm.name] in ("dense", kind)]
-        for i, arm in enumerate(drawn):
+        for arm in drawn:
+            name = arm.name.removeprefix(f"{kind} ")
+            i = numbers_of.setdefault(name, len(numbers_of))
             handle = _draw(axes, i, arm)
-            handles.setdefault(arm.name.removeprefix(f"{kind} "), handle)
+            handles.setdefault(name, handle)
             if published is not None:
                 _draw_published(axes, i, published, kind_of[arm.name], fraction_of[arm.name])
     panels[0].set_ylabel("validation loss (nats per token)")
