@@ -108,7 +108,8 @@ def test_imports_go_one_way(room: str) -> None:
 
 
 def test_analysis_works_with_torch_and_ray_blocked() -> None:
-    modules = sorted(f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("[a-z]*.py"))
+    files = sorted((ROOT / "analysis").rglob("[a-z]*.py"))
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     code = f"import sys; sys.modules.update(torch=None, ray=None); import {', '.join(modules)}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from analysis.arm import counts
 from analysis.commands import options as opt
-from analysis.compare import Comparison, compare, default_E
-from analysis.shared import Options, holm
-from analysis.table import labels_of
+from analysis.scaling.arm import counts
+from analysis.scaling.compare import Comparison, compare, default_E
+from analysis.scaling.shared_fit import Options, holm
+from analysis.tables.table import labels_of
 
 
 @opt.with_groups

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import ArmFit, Settings, document, fit_arm, fit_table, sentences
-from analysis.choose import candidates, delta_path
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.table import with_column
+from analysis.fitting.fit import FitError
+from analysis.fitting.model_selection import candidates, delta_path
+from analysis.scaling.arm import ArmFit, Settings, document, fit_arm, fit_table, sentences
+from analysis.tables.table import with_column
 
 
 @opt.with_groups

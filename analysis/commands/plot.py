@@ -9,15 +9,15 @@ import pandas as pd
 import typer
 from matplotlib.figure import Figure
 
-from analysis import paper
-from analysis.arms import fit_arms
 from analysis.commands import options as opt
-from analysis.curves import CURVES, load_curves
 from analysis.figures import curves, guided, latency, scaling, schematic, spectra, style
-from analysis.frames import column, sizes, where
-from analysis.latency import load_latencies
-from analysis.runs import RunTableError, clean, load_csv, nearest
-from analysis.spectra import trained_projection
+from analysis.scaling.arms import fit_arms
+from analysis.tables import published as paper
+from analysis.tables.curves import CURVES, load_curves
+from analysis.tables.frames import column, sizes, where
+from analysis.tables.latency import load_latencies
+from analysis.tables.runs import RunTableError, clean, load_csv, nearest
+from analysis.tables.spectra import trained_projection
 
 
 @dataclass(frozen=True)

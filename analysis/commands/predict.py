@@ -5,11 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import ArmFit, document, fit_arm
-from analysis.bootstrap import Estimate, Resampling
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.predict import (
+from analysis.fitting.fit import FitError
+from analysis.scaling.arm import ArmFit, document, fit_arm
+from analysis.scaling.forecast import (
     Allocation,
     Prediction,
     Rollout,
@@ -18,6 +17,7 @@ from analysis.predict import (
     predict,
     rollout,
 )
+from analysis.uncertainty.bootstrap import Estimate, Resampling
 
 
 @opt.with_groups

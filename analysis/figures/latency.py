@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.figures import style
-from analysis.frames import where
-from analysis.latency import Latencies, Timing
+from analysis.tables.frames import where
+from analysis.tables.latency import Latencies, Timing
 
 FRACTIONS = {"63%": (0.5, 0.8), "32%": (0.2, 0.4)}  # ranges that count as the paper's fractions
 FEWEST_TOKENS = 3

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.arms import Arm, Arms
 from analysis.figures import style
-from analysis.frames import numbers, where
-from analysis.paper import NOTE, read_off
+from analysis.scaling.arms import Arm, Arms
+from analysis.tables.frames import numbers, where
+from analysis.tables.published import NOTE, read_off
 
 PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs with a dense first one

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import style
-from analysis.laws import Array
-from analysis.spectra import KINDS as INITIALIZED
-from analysis.spectra import Shape, initial_singular_values, singular_values
+from analysis.laws.law import Array
+from analysis.tables.spectra import KINDS as INITIALIZED
+from analysis.tables.spectra import Shape, initial_singular_values, singular_values
 
 WIDTHS = (768, 1536)  # the paper's
 RANKS = (2, 4, 8)  # the width over these

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from analysis import runs
+from analysis.tables import runs
 from study.plan import Study
 from workloads.lives import LIVES_FILE
 

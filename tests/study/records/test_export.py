@@ -10,7 +10,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from analysis import runs
+from analysis.tables import runs
 from study import ledger, plan
 from study.plan import Study
 from study.records import adopt, stored
