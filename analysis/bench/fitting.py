@@ -26,7 +26,8 @@ from scipy.optimize import minimize as scipy_minimize
 from scipy.special import huber, logsumexp
 
 from analysis.fitting.fit import LawFit, fit_law
-from analysis.laws.law import LAWS, Array
+from analysis.laws.law import Array
+from analysis.laws.registry import LAWS
 from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap
 
 DELTA = 1e-3

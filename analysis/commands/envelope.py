@@ -6,7 +6,7 @@ import pandas as pd
 import typer
 
 from analysis.commands import options as opt
-from analysis.laws.law import ComputeLaw
+from analysis.laws.power import ComputeLaw
 from analysis.scaling.arm import document, sentences
 from analysis.scaling.envelope import Envelope, envelope
 from analysis.tables.files import read_frame

@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from analysis.fitting.fit import FitError, Loss
-from analysis.laws.law import LAWS, Law
+from analysis.laws.law import Law
+from analysis.laws.registry import LAWS
 from analysis.scaling.arm import Settings
 from analysis.tables.runs import RunTableError, nearest
 from analysis.tables.table import Columns, Table, read_table

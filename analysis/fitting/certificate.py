@@ -15,11 +15,10 @@ import numpy as np
 from analysis.fitting.derivatives import Problems, derivatives
 from analysis.fitting.fit import LawFit, minimize
 from analysis.fitting.newton import GRADIENT_TOL
-from analysis.laws.law import PRINTED, Array
+from analysis.laws.law import PRINTED, Array, is_scaling
 
 CHI_SQUARE_95 = 3.841458820694124  # of one degree of freedom
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # of a profile, in widths that a parabola would have
-STEEPEST = 5.0  # an exponent that may as well be larger is open upwards
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def certify(fit: LawFit) -> Certificate:
     steep = [
         name
         for name in fit.law.powers_of_scale
-        if not 0 < fit.theta[fit.law.parameters.index(name)] <= STEEPEST
+        if not is_scaling(fit.theta[fit.law.parameters.index(name)])
     ]
     shown = {
         PRINTED.get(name, name): _natural(fit, name, bounds)
@@ -153,7 +152,7 @@ def _crossing(moves: Array, rises: Array, threshold: float) -> float:
 
 def _is_open(fit: LawFit, name: str, bounds: tuple[float, float]) -> bool:
     if name in fit.law.powers_of_scale:
-        return not (bounds[0] > 0 and bounds[1] <= STEEPEST)
+        return not (bounds[0] > 0 and is_scaling(bounds[1]))
     return not (math.isfinite(bounds[0]) and math.isfinite(bounds[1]))
 
 

@@ -21,13 +21,12 @@ from analysis.fitting.derivatives import Points
 from analysis.fitting.least_absolute import refine_absolute
 from analysis.fitting.newton import GRADIENT_TOL, MAX_STEPS, Refined, refine
 from analysis.fitting.starting_points import grid_seeds
-from analysis.laws.law import Array, Law, centre_of
+from analysis.laws.law import ZERO_COEFFICIENT, Array, Law
 
 Loss = Literal["huber", "l1", "l2"]
 
 HUBER_EFFICIENCY = 1.345  # delta in residual standard deviations: 95% efficient for Gaussian errors
 MAD_TO_SD = 1.4826
-ABSENT = -1e3  # the log of a coefficient that is zero
 NEGLIGIBLE = 1e-6  # a coefficient whose term is nowhere this share of the loss is at zero
 MANY = 20_000
 FIRST_STEPS, ENOUGH = 9, 3
@@ -149,7 +148,7 @@ def fit_law(
         raise FitError("a loss is not a finite positive number; leave such runs out")
     if delta is not None and not (delta > 0 and math.isfinite(delta)):
         raise FitError(f"delta is {delta:g}; give a positive number, such as 1e-3")
-    centre = centre_of(law, logs)
+    centre = law.centre(logs)
     points = Points(logs - centre[:, None], np.log(values))
     held = _held(law, E, values)
     free = np.array([name not in held for name in law.parameters])
@@ -185,13 +184,13 @@ def fit_law(
 
 
 def logs_of(law: Law, columns: Mapping[str, ArrayLike]) -> Array:
-    """[variables, n] logs of the law's variables (an arm's index as it is), in float64."""
+    """Compute the logs of the law's variables, [variables, n]; its labels stay as they are."""
     rows = []
     for name in law.variables:
         if name not in columns:
             raise FitError(f"law {law.name} needs {', '.join(law.variables)}; {name} is absent")
         values = np.atleast_1d(np.asarray(columns[name], dtype=np.float64))
-        if name == "arm":
+        if name in law.labels:
             rows.append(values)
             continue
         if values.ndim != 1 or not (np.isfinite(values) & (values > 0)).all():
@@ -247,7 +246,7 @@ def _held(law: Law, E: float | None, values: Array) -> dict[str, float]:
         raise FitError(
             f"E is {E:g}; give a number from 0 to below the lowest loss {values.min():g}"
         )
-    return {"E": math.log(E) if E else ABSENT}
+    return {"E": math.log(E) if E else ZERO_COEFFICIENT}
 
 
 def _refuse_too_few(law: Law, points: Points, n_free: int) -> None:
@@ -258,7 +257,7 @@ def _refuse_too_few(law: Law, points: Points, n_free: int) -> None:
             f"{distinct} distinct {'/'.join(law.variables)}; add runs, hold E, or use a smaller law"
         )
     for name, row in zip(law.variables, points.x, strict=True):
-        if name != "arm" and np.ptp(row) < 1e-9 and n_free > 1:
+        if np.ptp(row) < 1e-9 and n_free > 1:
             raise FitError(f"all runs have the same {name}; a law in it needs two values")
 
 
@@ -333,7 +332,7 @@ def _settle_bounds(fit: LawFit) -> LawFit:
     theta, free = fit.theta.copy(), fit.free.copy()
     for name in at_zero:
         j = fit.law.parameters.index(name)
-        theta[j], free[j] = ABSENT, False
+        theta[j], free[j] = ZERO_COEFFICIENT, False
         for a, _ in fit.law.basis(theta[None, k:], fit.points.x)[1][j]:
             free[k + a] = False
     done = minimize(fit.law, theta[None], fit.points, fit.delta, free=free)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.fitting.fit import FitError, LawFit, fit_law
-from analysis.laws.law import LAWS, Array
+from analysis.laws.law import Array
+from analysis.laws.registry import LAWS
 
 DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 HELD_OUT = 0.2  # share of the runs, the largest, kept from a fit that is to foretell them
@@ -38,7 +39,7 @@ def columns_of(fit: LawFit) -> dict[str, Array]:
     """The variables that `fit` was fitted to."""
     logs = fit.points.x + fit.centre[:, None]
     return {
-        name: row if name == "arm" else np.exp(row)
+        name: row if name in fit.law.labels else np.exp(row)
         for name, row in zip(fit.law.variables, logs, strict=True)
     }
 

@@ -30,6 +30,8 @@ def grid_seeds(
     """
     fixed = fixed or {}
     phi = law.grid()
+    if not phi.size:
+        return np.zeros((0, len(law.parameters)))
     logs, _ = law.basis(phi, points.x)
     shape = (len(phi), points.n)
     basis = np.stack([np.broadcast_to(np.exp(log), shape) for log in logs], axis=1)

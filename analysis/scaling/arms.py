@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.fitting.fit import FitError, Loss
-from analysis.laws.law import Array, Chinchilla, ComputeLaw
+from analysis.laws.law import Array
+from analysis.laws.power import Chinchilla, ComputeLaw
 from analysis.scaling.arm import ArmFit, Settings, fit_arm
 from analysis.scaling.compare import Comparison, compare, default_E
 from analysis.scaling.forecast import flops_factor

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fitting.fit import FitError, LawFit, fit_law
-from analysis.laws.law import Array, ComputeLaw
+from analysis.laws.law import Array
+from analysis.laws.power import ComputeLaw
 from analysis.scaling.shared_fit import (
     ArmLaw,
     Options,

@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 
 from analysis.fitting.fit import FitError, LawFit, fit_law, logs_of
 from analysis.fitting.model_selection import size_order
-from analysis.laws.law import Array, Chinchilla, Coupled
+from analysis.laws.coupled import Coupled
+from analysis.laws.law import Array
+from analysis.laws.power import Chinchilla
 from analysis.uncertainty.bootstrap import Draws, Estimate, Resampling, bootstrap
 
 ROLLOUT_RESAMPLES = 400

@@ -6,77 +6,20 @@ With an E of its own each arm can trade E for its exponent. Over a common E the 
 import math
 from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
 from analysis.fitting.fit import LawFit, Loss, fit_law
-from analysis.laws.law import ABSENT, Array, Basis, ComputeLaw, Law, PowerSum
+from analysis.laws.law import ZERO_COEFFICIENT, Array
+from analysis.laws.power import ComputeLaw
+from analysis.laws.shared_e import SharedE
 from analysis.tables.table import Table
 from analysis.uncertainty.bootstrap import Draws, Estimate, Resampling, bootstrap
 
 MOST_EXACT = 14  # pairs of which all sign flips are enumerated
 FLIPS = 10_000
-
-
-@dataclass(frozen=True)
-class SharedE(Law):
-    """One E under several arms, each with its own `inner` coefficients and exponents.
-
-    The last row of x is the arm's index, not a logarithm. Exponents in `shared` are common to all
-    arms. Names carry the arm's number: A_0, alpha_1.
-    """
-
-    inner: PowerSum
-    n_arms: int
-    shared: tuple[str, ...] = ()
-    name: ClassVar = "shared-E"
-    formula: ClassVar = "each arm its own coefficients and exponents over one E"
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return (*self.inner.variables, "arm")
-
-    @property
-    def coefficients(self) -> tuple[str, ...]:
-        own = [f"{c}_{i}" for i in range(self.n_arms) for c in self.inner.coefficients[1:]]
-        return ("E", *own)
-
-    @property
-    def exponents(self) -> tuple[str, ...]:
-        own = [e for e in self.inner.exponents if e not in self.shared]
-        return (*self.shared, *(f"{e}_{i}" for i in range(self.n_arms) for e in own))
-
-    def place(self, exponent: str, arm: int) -> int:
-        """Index among `exponents` of an arm's exponent."""
-        name = exponent if exponent in self.shared else f"{exponent}_{arm}"
-        return self.exponents.index(name)
-
-    def basis(self, phi: Array, x: Array) -> Basis:
-        logs: list[Array] = [np.zeros(1)]
-        slopes: list[list[tuple[int, Array]]] = [[]]
-        for arm in range(self.n_arms):
-            mine = x[-1] == arm
-            for variable, (_, _, exponent) in enumerate(self.inner.powers):
-                a = self.place(exponent, arm)
-                logs.append(np.where(mine, -phi[:, a, None] * x[variable], ABSENT))
-                slopes.append([(a, -x[variable])])
-        return logs, slopes
-
-    def grid(self) -> Array:
-        raise NotImplementedError("a shared E is seeded from the arms' own fits")
-
-    def natural(self, theta: Array, centre: Array) -> dict[str, Array]:
-        k = self.n_coefficients
-        found = {"E": np.exp(theta[:, 0])}
-        places = [(i, v) for i in range(self.n_arms) for v in range(len(self.inner.powers))]
-        with np.errstate(over="ignore"):
-            for j, (arm, variable) in enumerate(places, start=1):
-                exponent = theta[:, k + self.place(self.inner.exponents[variable], arm)]
-                found[self.coefficients[j]] = np.exp(theta[:, j] + exponent * centre[variable])
-        return found | {name: theta[:, k + a] for a, name in enumerate(self.exponents)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +104,7 @@ def fit_shared(
     ]
     draws = bootstrap(full, options.resampling, labels)
     theta = draws.theta[~draws.failed]
-    b0, b1 = (3 + full.law.exponents.index(name) for name in ("b_0", "b_1"))
+    b0, b1 = (full.law.parameters.index(name) for name in ("b_0", "b_1"))
     ratio = max(2 * (null.objective - full.objective) / max(full.scale, 1e-300), 0.0)
     found = SharedFit(
         E=draws.estimate(full.params["E"], np.exp(theta[:, 0])),
@@ -207,7 +150,9 @@ def _shared_seeds(law: SharedE, columns: dict[str, Array], losses: Array, E: flo
         ]
         slopes = [-line[0] for line in lines]
         bs = [float(np.mean(slopes))] if law.shared else slopes
-        seeds.append([math.log(level) if level else -1e3, *(line[1] for line in lines), *bs])
+        seeds.append(
+            [math.log(level) if level else ZERO_COEFFICIENT, *(line[1] for line in lines), *bs]
+        )
     return np.array(seeds)
 
 

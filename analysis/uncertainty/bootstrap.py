@@ -23,7 +23,7 @@ from analysis.fitting.derivatives import Points, jacobian
 from analysis.fitting.fit import NEGLIGIBLE, LawFit, minimize
 from analysis.fitting.newton import Refined
 from analysis.fitting.starting_points import grid_seeds
-from analysis.laws.law import Array
+from analysis.laws.law import Array, is_scaling
 
 Method = Literal["pairs", "errors", "sandwich"]
 
@@ -32,7 +32,6 @@ AT_REST = 1e-7  # gradient of a resample, far below what its draw is uncertain b
 SMALL = 0.02  # share of the loss from which a coefficient at zero starts in a resample
 CHUNK = 2e7  # rows times resamples held in memory
 PAIRS_FROM = 10  # clusters a free parameter from which `pairs` is used
-STEEPEST = 5.0  # an exponent beyond it is no scaling law's
 
 
 @dataclass(frozen=True)
@@ -264,8 +263,7 @@ def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
     """Which resamples put a coefficient at zero, or an exponent outside (0, 5)."""
     k = fit.law.n_coefficients
     slopes = [fit.law.parameters.index(e) for e in fit.law.powers_of_scale]
-    outside = (theta[:, slopes] <= 0) | (theta[:, slopes] > STEEPEST)
-    found: NDArray[np.bool_] = np.asarray(outside.any(axis=1))
+    found: NDArray[np.bool_] = np.asarray((~is_scaling(theta[:, slopes])).any(axis=1))
     # The ends of the runs' range are where a term is largest.
     ends = np.unique([f(row) for row in fit.points.x for f in (np.argmin, np.argmax)])
     logs, _ = fit.law.basis(theta[:, k:], fit.points.x[:, ends])
@@ -279,10 +277,7 @@ def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
 
 def _try_again(fit: LawFit, points: Points, weights: Array | None, done: Refined) -> None:
     """Give resamples that did not converge from the estimate the grid's best cells."""
-    try:
-        seeds = grid_seeds(fit.law, fit.points, 3)
-    except NotImplementedError:
-        return
+    seeds = grid_seeds(fit.law, fit.points, 3)
     free = _free(fit)
     seeds[:, ~free] = fit.theta[~free]
     for seed in seeds:

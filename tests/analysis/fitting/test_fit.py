@@ -11,8 +11,9 @@ from scipy.special import huber, logsumexp
 from analysis.fitting.certificate import certify
 from analysis.fitting.derivatives import Points, Problems, derivatives
 from analysis.fitting.fit import FitError, LawFit, fit_law
-from analysis.laws.law import LAWS, Law
-from analysis.scaling.shared_fit import SharedE
+from analysis.laws.law import Law
+from analysis.laws.registry import LAWS
+from analysis.laws.shared_e import SharedE
 from tests.analysis.known import TRUTH, noisy, surface
 
 ALL_LAWS = [*LAWS.values(), SharedE(LAWS["compute"], 2)]  # type: ignore[arg-type]  # a PowerSum

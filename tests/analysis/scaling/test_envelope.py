@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
-from analysis.laws.law import ComputeLaw
+from analysis.laws.power import ComputeLaw
 from analysis.scaling.arm import Settings
 from analysis.scaling.envelope import end_rows, envelope, lowest_rows
 from analysis.tables.table import Columns, Table, table_of

@@ -5,7 +5,8 @@ import pytest
 
 from analysis.fitting.derivatives import Problems, at_one_place, derivatives
 from analysis.fitting.fit import fit_law
-from analysis.laws.law import LAWS, Law
+from analysis.laws.law import Law
+from analysis.laws.registry import LAWS
 from analysis.uncertainty.bootstrap import (
     Draws,
     Resampling,
