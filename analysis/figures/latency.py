@@ -30,7 +30,7 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
 
     Args:
         found: the measurements.
-        published: speed-ups of `paper.latency`, drawn hollow in the last panel; None for none.
+        published: the published speed-ups, drawn hollow in the last panel; None for none.
     """
     timings = found.timings
     looks = style.kind_numbers(["dense", *(one.kind for one in timings), *_kinds(published)])

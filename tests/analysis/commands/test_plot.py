@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from analysis.__main__ import app
-from analysis.commands.plot import PLOTS
+from analysis.figures.registry import PLOTS
 from tests.analysis.figures.test_curves import falling
 
 Row = Callable[..., dict[str, Any]]

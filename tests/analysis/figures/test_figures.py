@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from analysis.figures import guided, scaling, schematic, style
 from analysis.figures.style import COLOURS, LINES, MARKERS
 from analysis.scaling.arms import fit_arms
-from analysis.tables import published as paper
+from analysis.tables import published
 from analysis.tables.runs import RunTableError, clean, run_table
 
 Row = Callable[..., dict[str, Any]]
@@ -51,7 +51,7 @@ def test_no_two_arms_look_alike() -> None:
 
 
 def test_the_papers_figure_has_a_panel_for_each_kind() -> None:
-    used, excluded = clean(paper.scaling())
+    used, excluded = clean(published.scaling())
     figure = scaling.kinds_figure(used, fit_arms(used, excluded), None)
     assert [axes.get_title() for axes in figure.axes] == ["lowrank", "blockdense", "blockshuffle"]
     # A line and points for each of three arms; of the block kinds one point has no line.
@@ -65,7 +65,7 @@ def test_published_points_lie_hollow_beside_our_own(row: Row) -> None:
         row("transformer-s", ffn_fraction=1, train_flops=1.7e18),
     ]
     used, excluded = clean(run_table(pd.DataFrame(ours), "ours"))
-    figure = scaling.kinds_figure(used, fit_arms(used, excluded), paper.scaling())
+    figure = scaling.kinds_figure(used, fit_arms(used, excluded), published.scaling())
     lines = figure.axes[0].get_lines()
     hollow = [line for line in lines if line.get_markerfacecolor() == "white"]
     assert [len(np.asarray(line.get_xdata())) for line in hollow] == [4, 4]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from analysis.report.report import write_report
-from analysis.tables import published as paper
+from analysis.tables import published
 from analysis.tables.runs import RunTableError, load_csv
 
 Row = Callable[..., dict[str, Any]]
@@ -111,7 +111,7 @@ def test_runs_left_out_are_listed_and_fitted_beside(
 
 
 def test_the_report_of_the_published_points_says_what_four_points_support(tmp_path: Path) -> None:
-    report = write_report(paper.scaling(), tmp_path, "arXiv 2406.16450")
+    report = write_report(published.scaling(), tmp_path, "arXiv 2406.16450")
     page = (tmp_path / "report.md").read_text()
     assert "What 4 sizes an arm can support" in page and "What they cannot: E" in page
     assert "With 2 residual degrees of freedom an interval is 4.3 standard errors" in page
@@ -121,7 +121,7 @@ def test_the_report_of_the_published_points_says_what_four_points_support(tmp_pa
 
 def test_losses_read_off_a_figure_are_said_to_be(ladder: Ladder, tmp_path: Path) -> None:
     told = "12 of these 16 losses were read off a published figure, each to ±0.002 nats"
-    report = write_report(paper.scaling(), tmp_path / "published", "arXiv 2406.16450")
+    report = write_report(published.scaling(), tmp_path / "published", "arXiv 2406.16450")
     assert report.cautions[0].startswith(told)
     for name in ("report.md", "report.html"):
         assert told in (tmp_path / "published" / name).read_text()

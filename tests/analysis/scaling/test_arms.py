@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.scaling.arms import Arm, Arms, fit_arms
-from analysis.tables import published as paper
+from analysis.tables import published
 from analysis.tables.runs import RUN_COLUMNS, clean, run_table
 from analysis.uncertainty.bootstrap import Resampling
 
@@ -112,7 +112,7 @@ def test_runs_left_out_enter_the_second_fit_of_their_own_arm_only(
 
 
 def test_the_published_points_do_not_settle_which_kind_is_steeper() -> None:
-    used, excluded = clean(paper.scaling())
+    used, excluded = clean(published.scaling())
     arms = fit_arms(used, excluded)
     slopes = {}
     for arm in arms.arms:
