@@ -7,7 +7,7 @@ import typer
 
 from analysis.commands import options as opt
 from analysis.laws.power import ComputeLaw
-from analysis.scaling.arm import document, sentences
+from analysis.report.arm_document import document, sentences
 from analysis.scaling.envelope import Envelope, envelope
 from analysis.tables.files import read_frame
 from analysis.tables.table import Columns, table_of

@@ -7,7 +7,8 @@ import typer
 
 from analysis.commands import options as opt
 from analysis.fitting.fit import FitError
-from analysis.scaling.arm import document, fit_arm
+from analysis.report.arm_document import document
+from analysis.scaling.arm import fit_arm
 from analysis.scaling.forecast import flops_factor
 from analysis.scaling.isoflop import IsoFlop, Minimum, isoflop
 from analysis.uncertainty.bootstrap import Estimate

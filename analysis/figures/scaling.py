@@ -84,7 +84,7 @@ def _draw_published(
 def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
     axes.set(xscale="log", yscale="log")
     # From the runs and the fitted lines alone: an interval may be ten times as tall as they are.
-    fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.found]
+    fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.fitted]
     log_loss = np.log(np.concatenate([runs["val_loss"], *fitted]))
     margin = max(0.1 * float(np.ptp(log_loss)), 0.01)
     axes.set_ylim(math.exp(log_loss.min() - margin), math.exp(log_loss.max() + margin))
@@ -95,7 +95,7 @@ def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
 
 def _key(arms: Arms) -> str | None:
     """What the lines and the shading mean, of those that are drawn."""
-    if not any(arm.found for arm in arms.arms):
+    if not any(arm.fitted for arm in arms.arms):
         return None
     shaded = any(arm.interval for arm in arms.arms)
     law = "$L = E + a\\,C^{-b}$" if arms.E is None else "$L = a\\,C^{-b}$"
@@ -108,7 +108,7 @@ def _draw(axes: Axes, index: int, arm: Arm) -> Line2D:
     look = style.points(index)
     flops = arm.table.values["flops"]
     axes.plot(flops, arm.table.loss, linestyle="none", zorder=3, **look)
-    if arm.found is None:
+    if arm.fitted is None:
         return Line2D([], [], linestyle="none", **look)
     # The curve reaches as far as the runs: the figure does not extrapolate.
     grid = np.geomspace(flops.min(), flops.max(), 100)

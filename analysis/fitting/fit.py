@@ -20,7 +20,7 @@ from scipy.special import erf
 from analysis.fitting.derivatives import Points
 from analysis.fitting.least_absolute import refine_absolute
 from analysis.fitting.newton import GRADIENT_TOL, MAX_STEPS, Refined, refine
-from analysis.fitting.starting_points import grid_seeds
+from analysis.fitting.starting_points import points_on_grid
 from analysis.laws.law import ZERO_COEFFICIENT, Array, Law
 
 Loss = Literal["huber", "l1", "l2"]
@@ -87,6 +87,11 @@ class LawFit:
         return self.law.log_loss(self.theta[None], self.points.x)[0] - self.points.log_loss
 
     @property
+    def spread(self) -> Array:
+        """[n] residuals, widened for the parameters that were fitted to them."""
+        return self.residuals * math.sqrt(self.n / max(self.n - int(self.free.sum()), 1))
+
+    @property
     def scale(self) -> float:
         """The spread tau of the likelihood exp(-loss(r) / tau); see `log_likelihood`."""
         return _scale(self.objective, self.n, self.delta)
@@ -122,7 +127,7 @@ def fit_law(
     delta: float | None = None,
     E: float | None = None,
     starts: int | None = None,
-    seeds: Array | None = None,
+    starting_points: Array | None = None,
 ) -> LawFit:
     """Fit `law` to runs.
 
@@ -135,7 +140,7 @@ def fit_law(
             deviations of the residuals (from their median absolute deviation).
         E: the irreducible loss where it is held, 0 included; free when absent.
         starts: grid cells refined; the law's own number when absent.
-        seeds: [s, p] starting points in the centred parametrization, instead of the grid's.
+        starting_points: [s, p] in the centred parametrization, instead of the grid's.
 
     Raises:
         FitError: a value outside the law's domain, or too few distinct runs for its parameters.
@@ -155,12 +160,12 @@ def fit_law(
     _refuse_too_few(law, points, int(free.sum()))
     fixed = {law.parameters.index(name): value for name, value in held.items()}
     some = _some(points)
-    if seeds is None:
-        seeds = grid_seeds(law, some, starts or law.starts, fixed)
+    if starting_points is None:
+        starting_points = points_on_grid(law, some, starts or law.starts, fixed)
     if loss == "huber" and delta is None:
-        seeds, delta = _with_delta(law, seeds, some, free)
+        starting_points, delta = _with_delta(law, starting_points, some, free)
     width = {"huber": delta or 0.0, "l1": 0.0, "l2": math.inf}[loss]
-    refined = _race(law, seeds, some, width, free)
+    refined = _race(law, starting_points, some, width, free)
     if some.n < points.n:
         order = np.argsort(refined.objective)[:2]
         refined = minimize(law, refined.theta[order], points, width, free=free)

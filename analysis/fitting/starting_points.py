@@ -17,7 +17,7 @@ from analysis.laws.law import Array, Law
 TINY = 1e-4
 
 
-def grid_seeds(
+def points_on_grid(
     law: Law, points: Points, count: int, fixed: dict[int, float] | None = None
 ) -> Array:
     """[count, p] starting points, the grid's valleys and then its other low cells.

@@ -28,12 +28,12 @@ def headline(arm: Arm, arms: Arms) -> str:
     if arm.profile is not None:
         return f"{arm.name}: {_minima(arm.profile)}; {arm.why_not}."
     name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_count(arm.n_sizes, 'size')}"
-    if arm.found is None:
+    if arm.fitted is None:
         return f"{name}: no slope; the runs determine nothing of it: {sizes}."
-    b = arm.found.fit.params["b"]
-    if arms.E is None and "b" in arm.found.certificate.unidentified:
+    b = arm.fitted.fit.params["b"]
+    if arms.E is None and "b" in arm.fitted.certificate.unidentified:
         return f"{name}: beside a free E, b is not identified by {sizes}."
-    above = f" above E = {sig(arm.found.fit.params['E'])}" if arms.E is None else ""
+    above = f" above E = {sig(arm.fitted.fit.params['E'])}" if arms.E is None else ""
     slope = f"{name}: loss{above} {'falls' if b >= 0 else 'rises'} as C^{sig(-b)}"
     if arm.is_exact:
         return f"{slope}; the runs lie on the line to rounding: an interval would say nothing."

@@ -19,6 +19,7 @@ from analysis.figures import style
 from analysis.figures.curves import curves_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
+from analysis.report.arm_document import document
 from analysis.report.findings import headline, headlines
 from analysis.report.sections import (
     NOTHING,
@@ -31,7 +32,6 @@ from analysis.report.sections import (
     used_section,
     write_tables,
 )
-from analysis.scaling.arm import document
 from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.curves import CURVES
 from analysis.tables.published import read_off
@@ -172,7 +172,7 @@ def _document(
 
 def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
     rows = used[used["arm"] == arm.name]
-    found: dict[str, Any] = {} if arm.found is None else document(arm.found)
+    found: dict[str, Any] = {} if arm.fitted is None else document(arm.fitted)
     # Rows by number are the fit's own; the report names runs.
     suspects = [used["point_id"].iloc[row - 1] for row in found.pop("suspected_outliers", ())]
     for name in ("excluded", "excluded_counts", "derived"):
@@ -180,7 +180,7 @@ def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
     return {
         "arm": arm.name,
         "headline": headline(arm, arms),
-        "b": arm.found.fit.params["b"] if arm.found else None,
+        "b": arm.fitted.fit.params["b"] if arm.fitted else None,
         "b_interval": arm.interval,
         "n_runs": arm.table.n,
         "n_sizes": arm.n_sizes,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.report.arm_document import document
 from analysis.report.findings import limits, multiplicity, sig
-from analysis.scaling.arm import document
 from analysis.scaling.arms import Arm, Arms
-from analysis.scaling.shared_fit import holm
 from analysis.tables.frames import sizes
 from analysis.tables.published import read_off
 from analysis.tables.runs import RUN_COLUMNS
+from analysis.uncertainty.holm import holm
 
 NOTHING = "–"  # what a table shows where a value is absent
 LATEX = {
@@ -104,7 +104,7 @@ def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
 
 
 def _fit_row(arm: Arm) -> tuple[str, ...]:
-    found = arm.found
+    found = arm.fitted
     runs = (str(arm.table.n), str(arm.n_sizes), str(arm.dof))
     if found is None:
         return (arm.name, *[NOTHING] * 5, *runs, NOTHING, NOTHING)

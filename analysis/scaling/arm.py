@@ -1,25 +1,30 @@
-"""One arm from its table to its fit with everything that is said about it."""
+"""One arm, fitted once; what else is said of it is computed when first asked for, and kept.
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+Comparison, forecast, report and commands all read a `FittedArm`, so that no fit and no bootstrap is
+done twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.fitting.certificate import Certificate, certify
 from analysis.fitting.fit import MAD_TO_SD, FitError, LawFit, Loss, fit_law
-from analysis.fitting.model_selection import HeldOut, leave_largest_out
 from analysis.laws.law import Law
 from analysis.tables.table import Table, drop_highest
-from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap
+from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap, identify_draws
 from analysis.uncertainty.seed_noise import SeedNoise, seed_noise
 
 SUSPECT = 5.0  # robust standard deviations of a residual from which a run is named
-LISTED = 1000  # excluded rows named in a document; all are counted
+HELD_OUT = 0.2  # fraction of the runs, the largest, that the hold-out keeps from the fit
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an arm is fitted."""
+    """How an arm is fitted and resampled."""
 
     law: Law
     loss: Loss = "huber"
@@ -32,56 +37,126 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class ArmFit:
-    """A fitted arm; `with_left_out` is the fit with the runs that rules left out."""
+class HoldOut:
+    """How a fit to the smaller runs misses the largest: log fitted loss minus log loss."""
+
+    n_fitted: int
+    n_held_out: int
+    rms: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class FittedArm:
+    """The rows of an arm that a law was fitted to, and the fit."""
 
     table: Table
+    settings: Settings
     fit: LawFit
-    draws: Draws | None
-    certificate: Certificate
-    suspects: tuple[int, ...]  # rows of `table` far from the law
-    held_out: HeldOut | None
-    with_left_out: LawFit | None
-    noise: SeedNoise | None
+    _drawn: dict[object, Draws] = field(default_factory=dict, repr=False)
+    _refitted: dict[int, LawFit] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def draws(self) -> Draws | None:
+        """The resampled fits, drawn by training run; None where the settings ask for none."""
+        resampling = self.settings.resampling
+        return None if resampling is None else self.draw(resampling, self.table.group)
+
+    def draw(
+        self, resampling: Resampling, labels: Sequence[object] | ArrayLike | None = None
+    ) -> Draws:
+        """Resample the fit, drawing rows of equal label together, and single rows without labels."""
+        identity = identify_draws(self.fit, resampling, labels)
+        if identity not in self._drawn:
+            self._drawn[identity] = bootstrap(self.fit, resampling, labels)
+        return self._drawn[identity]
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Whether the fit is the minimum, and which parameters the runs determine."""
+        return certify(self.fit)
+
+    @cached_property
+    def suspects(self) -> tuple[int, ...]:
+        """Rows of the file whose residuals are beyond `SUSPECT` robust standard deviations."""
+        return tuple(int(row) for row in self.table.row[_far(self.fit, SUSPECT)])
+
+    @cached_property
+    def noise(self) -> SeedNoise | None:
+        """The spread of runs of one size; None where none repeat."""
+        return seed_noise(self.fit)
+
+    @cached_property
+    def with_left_out(self) -> LawFit | None:
+        """The fit with the usable runs that rules left out; None where there is none."""
+        everything = self.table.with_left_out()
+        try:
+            return None if everything is None else fit_table(everything, self.settings)
+        except FitError:
+            return None
+
+    @cached_property
+    def by_size(self) -> NDArray[np.intp]:
+        """[n] indices from the smallest run to the largest, by FLOPs or else by params x tokens."""
+        values = self.table.values
+        if "flops" in values:
+            return np.argsort(values["flops"], kind="stable")
+        product = np.sum([np.log(values["params"]), np.log(values["tokens"])], axis=0)
+        return np.argsort(product, kind="stable")
+
+    def refit_smallest(self, count: int) -> LawFit:
+        """Fit the same law by the same estimator to the `count` smallest runs.
+
+        Raises:
+            FitError: they do not carry the law.
+        """
+        if count not in self._refitted:
+            fit, rows = self.fit, self.by_size[:count]
+            self._refitted[count] = fit_law(
+                fit.law,
+                {name: self.table.values[name][rows] for name in fit.law.variables},
+                self.table.loss[rows],
+                loss=fit.loss,
+                delta=fit.delta if fit.loss == "huber" else None,
+                E=fit.params["E"] if "E" in fit.held else None,
+            )
+        return self._refitted[count]
+
+    @cached_property
+    def hold_out(self) -> tuple[HoldOut | None, str]:
+        """How a fit to the other runs misses the largest; None, and why, if they have no fit."""
+        count = self.table.n - max(1, round(HELD_OUT * self.table.n))
+        try:
+            refit = self.refit_smallest(count)
+        except FitError as error:
+            return None, str(error)
+        largest = self.by_size[count:]
+        values = {name: self.table.values[name][largest] for name in self.fit.law.variables}
+        errors = np.log(refit.predict(values)) - np.log(self.table.loss[largest])
+        rms, bias = float(np.sqrt((errors**2).mean())), float(errors.mean())
+        return HoldOut(count, largest.size, rms, bias), ""
 
 
-def fit_arm(table: Table, settings: Settings) -> ArmFit:
-    """Fit the rows of one arm. Raises FitError where they do not carry the law."""
+def fit_arm(table: Table, settings: Settings) -> FittedArm:
+    """Fit the rows of one arm.
+
+    Raises:
+        FitError: the rows do not carry the law, or a setting means nothing.
+    """
     outliers = settings.outliers
     if outliers is not None and not outliers > 0:
         raise FitError(f"outliers beyond {outliers:g} robust s.d.: give a positive number")
     table = drop_highest(table, settings.drop_highest)
     fit = fit_table(table, settings)
-    far = _far(fit, outliers or SUSPECT)
-    if outliers and far.any():
+    if outliers and (far := _far(fit, outliers)).any():
         rule = f"outlier: more than {outliers:g} robust s.d. from the first fit"
         table = table.exclude(far, rule)
         fit = fit_table(table, settings)
-        far = _far(fit, SUSPECT)
-    everything = table.with_left_out()
-    try:
-        with_left_out = None if everything is None else fit_table(everything, settings)
-    except FitError:
-        with_left_out = None
-    try:
-        held_out = leave_largest_out(fit, table.values, table.loss)
-    except FitError:
-        held_out = None
-    resampling = settings.resampling
-    return ArmFit(
-        table=table,
-        fit=fit,
-        draws=None if resampling is None else bootstrap(fit, resampling, table.group),
-        certificate=certify(fit),
-        suspects=tuple(int(row) for row in table.row[far]),
-        held_out=held_out,
-        with_left_out=with_left_out,
-        noise=seed_noise(fit),
-    )
+    return FittedArm(table, settings, fit)
 
 
 def fit_table(table: Table, settings: Settings) -> LawFit:
-    """The fit alone of all rows of `table`."""
+    """Fit all rows of `table`. Raises FitError where they do not carry the law."""
     return fit_law(
         settings.law,
         table.values,
@@ -93,121 +168,7 @@ def fit_table(table: Table, settings: Settings) -> LawFit:
     )
 
 
-def _far(fit: LawFit, deviations: float) -> np.ndarray:
+def _far(fit: LawFit, deviations: float) -> NDArray[np.bool_]:
     size = np.abs(fit.residuals)
     spread = MAD_TO_SD * float(np.median(size))
     return size > max(deviations * spread, 1e-12)
-
-
-def document(arm: ArmFit) -> dict[str, Any]:
-    """Everything about the arm as JSON values; null for what the runs do not determine."""
-    fit, certificate = arm.fit, arm.certificate
-    estimates = fit.params
-    lost = set(certificate.unidentified)
-    found: dict[str, Any] = {
-        "law": fit.law.name,
-        "formula": fit.law.formula,
-        "loss": fit.loss,
-        "delta": fit.delta if fit.loss == "huber" else None,
-        "held": {name: estimates[name] for name in fit.held},
-        "params": {name: None if name in lost else value for name, value in estimates.items()},
-        "objective": fit.objective,
-        "intervals": {},
-        "certificate": asdict(certificate) | {"estimates": estimates},
-        "n_used": fit.n,
-        "excluded": [asdict(row) for row in arm.table.excluded[:LISTED]],
-        "excluded_counts": counts(arm.table),
-        "suspected_outliers": list(arm.suspects[:LISTED]),
-        "derived": list(arm.table.derived),
-        "flop_convention": arm.table.convention,
-        "residual_rms": float(np.sqrt(np.mean(fit.residuals**2))),
-        "aicc": fit.aicc,
-        "leave_largest_out": asdict(arm.held_out) if arm.held_out else None,
-        "seed_noise": asdict(arm.noise) if arm.noise else None,
-        "with_excluded": None,
-    }
-    if arm.draws is not None:
-        found["intervals"] = {
-            name: None if name in lost else list(bounds)
-            for name, bounds in arm.draws.intervals.items()
-        }
-        found["bootstrap"] = draws_document(arm.draws)
-    if arm.with_left_out is not None:
-        other = arm.with_left_out
-        found["with_excluded"] = {
-            "n": other.n,
-            "params": other.params,
-            "objective": other.objective,
-        }
-    return found
-
-
-def draws_document(draws: Draws) -> dict[str, Any]:
-    """How intervals were drawn, and how many resamples failed or went to a bound."""
-    return {
-        "resamples": len(draws.theta),
-        "level": draws.level,
-        "method": draws.method,
-        "clusters": draws.n_clusters,
-        "failed": float(draws.failed.mean()),
-        "bounded": float(draws.bounded.mean()),
-    }
-
-
-def counts(table: Table) -> dict[str, int]:
-    """How many rows each rule left out."""
-    found: dict[str, int] = {}
-    for row in table.excluded:
-        found[row.reason] = found.get(row.reason, 0) + 1
-    return found
-
-
-def sentences(name: str, arm: ArmFit) -> list[str]:
-    """The fit in words, for a terminal."""
-    fit, certificate = arm.fit, arm.certificate
-    lines = [f"{name}: {fit.law.formula}, {fit.n} runs"]
-    intervals = arm.draws.intervals if arm.draws else {}
-    for parameter, value in fit.params.items():
-        if parameter in certificate.unidentified:
-            lines.append(f"  {parameter:6} not identified by these runs")
-            continue
-        text = f"  {parameter:6} {value:.6g}"
-        if parameter in fit.held:
-            text += "  (held)"
-        elif parameter in intervals:
-            low, high = intervals[parameter]
-            text += f"  [{low:.5g}, {high:.5g}]"
-        lines.append(text)
-    estimator = f"huber, delta {fit.delta:.4g}" if fit.loss == "huber" else fit.loss
-    lines.append(f"  objective {fit.objective:.12g} ({estimator} on log loss)")
-    rest = "converged" if certificate.converged else "NOT converged"
-    lines.append(
-        f"  {rest}: gradient {certificate.gradient_norm:.1e} of at most "
-        f"{certificate.gradient_tolerance:.0e}; {certificate.starts_agreeing} of "
-        f"{certificate.starts} starts agree; condition number {certificate.condition_number:.1e}"
-    )
-    if certificate.bounds_hit:
-        lines.append(f"  at a bound: {', '.join(certificate.bounds_hit)}")
-    lines += [f"  note: {note}" for note in certificate.notes]
-    if arm.draws is not None:
-        draws = draws_document(arm.draws)
-        lines.append(
-            f"  {draws['level']:.0%} intervals: {draws['resamples']} resamples of "
-            f"{draws['clusters']} clusters ({draws['method']}), {draws['failed']:.2%} failed, "
-            f"{draws['bounded']:.2%} at a bound"
-        )
-    if arm.held_out is not None:
-        lines.append(
-            f"  fitted without the {arm.held_out.n_held_out} largest runs it misses them by "
-            f"{arm.held_out.rms:.2%} (bias {arm.held_out.bias:+.2%})"
-        )
-    if arm.table.excluded:
-        listed = "; ".join(f"{count} {reason}" for reason, count in counts(arm.table).items())
-        lines.append(f"  left out: {listed}")
-    if arm.with_left_out is not None:
-        shown = ", ".join(f"{n} {v:.5g}" for n, v in arm.with_left_out.params.items())
-        lines.append(f"  with them ({arm.with_left_out.n} runs): {shown}")
-    if arm.suspects:
-        rows = ", ".join(map(str, arm.suspects[:8])) + (" ..." if len(arm.suspects) > 8 else "")
-        lines.append(f"  far from the law (over {SUSPECT:g} robust s.d.): rows {rows}")
-    return lines

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.fitting.fit import FitError, Loss
 from analysis.laws.law import Array
 from analysis.laws.power import Chinchilla, ComputeLaw
-from analysis.scaling.arm import ArmFit, Settings, fit_arm
-from analysis.scaling.compare import Comparison, compare, default_E
+from analysis.scaling.arm import FittedArm, Settings, fit_arm
+from analysis.scaling.compare import Comparison, compare
+from analysis.scaling.contender import Labels
 from analysis.scaling.forecast import flops_factor
 from analysis.scaling.isoflop import IsoFlop, is_design, isoflop
-from analysis.scaling.shared_fit import Options
 from analysis.tables.frames import numbers, sizes, where
 from analysis.tables.table import Columns, Table, table_of
 from analysis.uncertainty.bootstrap import Resampling
 
 NO_LINE = "an isoFLOP design has no line of loss against FLOPs"
+FREE_E_FROM = 8  # distinct sizes of every arm from which E is left free by default
 EXACT = 1e-24  # mean square of residuals that are rounding
 
 
@@ -35,24 +35,24 @@ class Arm:
 
     name: str
     table: Table
-    found: ArmFit | None
+    fitted: FittedArm | None
     why_not: str = ""
     profile: IsoFlop | None = None  # of an isoFLOP design, which has no line
 
     @property
     def n_sizes(self) -> int:
         """Number of distinct training FLOPs."""
-        return len(np.unique(np.log(self.table.values["flops"]).round(6)))
+        return self.table.n_sizes
 
     @property
     def dof(self) -> int:
         """Residual degrees of freedom."""
-        return self.found.fit.n - self.found.fit.n_free if self.found else 0
+        return self.fitted.fit.n - self.fitted.fit.n_free if self.fitted else 0
 
     @property
     def is_exact(self) -> bool:
         """Whether the runs lie on the law to rounding, as training runs never do."""
-        return self.found is not None and self.dof > 0 and self.found.fit.scale < EXACT
+        return self.fitted is not None and self.dof > 0 and self.fitted.fit.scale < EXACT
 
     @property
     def is_uncertain(self) -> bool:
@@ -62,20 +62,20 @@ class Arm:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Percentile interval of b; None where residuals say nothing of it."""
-        if self.found is None or self.found.draws is None or not self.is_uncertain:
+        if self.fitted is None or self.fitted.draws is None or not self.is_uncertain:
             return None
-        return self.found.draws.intervals["b"]
+        return self.fitted.draws.intervals["b"]
 
     def predict(self, flops: Array) -> Array:
         """The law's loss at `flops`; the arm must have a fit."""
-        assert self.found is not None
-        return self.found.fit.predict({"flops": flops})
+        assert self.fitted is not None
+        return self.fitted.fit.predict({"flops": flops})
 
     def band(self, flops: Array) -> tuple[Array, Array] | None:
         """Pointwise percentile band of the law; None where residuals say nothing of it."""
-        if self.found is None or self.found.draws is None or not self.is_uncertain:
+        if self.fitted is None or self.fitted.draws is None or not self.is_uncertain:
             return None
-        draws = self.found.draws
+        draws = self.fitted.draws
         x = np.log(flops)[None] - draws.fit.centre[:, None]
         tail = 50 * (1 - draws.level)
         low, high = np.exp(np.percentile(draws.log_loss(x), [tail, 100 - tail], axis=0))
@@ -120,17 +120,21 @@ def fit_arms(
     loss: Loss = "huber" if E is None else "l2"
     settings = Settings(ComputeLaw(), loss, E=E, resampling=resampling)
     arms = tuple(_arm(name, table, settings) for name, table in tables.items())
-    options = Options(loss, None, E, resampling)
-    comparable = {arm.name: arm.table for arm in arms if arm.is_uncertain}
+    comparable = {arm.name: arm.fitted for arm in arms if arm.fitted and arm.is_uncertain}
     if len(comparable) < 2:
         why = "fewer than two arms have a line with a residual degree of freedom"
         return Arms(E, loss, resampling, arms, (), why)
     try:
-        cells = _cells(used, comparable)
-        _, found = compare(comparable, next(iter(comparable)), options, cells=cells)
+        cells = _cells(used, list(comparable))
+        _, found = compare(comparable, next(iter(comparable)), cells=cells)
     except FitError as error:
         return Arms(E, loss, resampling, arms, (), str(error))
     return Arms(E, loss, resampling, arms, tuple(found))
+
+
+def default_E(arms: dict[str, Table]) -> float | None:
+    """Choose what E is held at: None (free) where every arm has enough sizes to bend, else 0."""
+    return None if min(table.n_sizes for table in arms.values()) >= FREE_E_FROM else 0.0
 
 
 def _arm(name: str, table: Table, settings: Settings) -> Arm:
@@ -166,9 +170,9 @@ def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
     return table.arms()
 
 
-def _cells(used: pd.DataFrame, tables: dict[str, Table]) -> dict[str, NDArray[np.object_]] | None:
+def _cells(used: pd.DataFrame, arms: list[str]) -> dict[str, Labels] | None:
     """The sizes that pair the arms' runs, where every arm has each of its own once."""
-    rows = {name: sizes(where(used, used["arm"] == name)) for name in tables}
+    rows = {name: sizes(where(used, used["arm"] == name)) for name in arms}
     if any(len(set(one)) < len(one) or "" in one for one in rows.values()):
         return None
     return {name: np.array(one, dtype=object) for name, one in rows.items()}

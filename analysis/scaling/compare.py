@@ -10,24 +10,15 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.fitting.fit import FitError, LawFit, fit_law
+from analysis.fitting.derivatives import Points
+from analysis.fitting.fit import FitError, LawFit
 from analysis.laws.law import Array
-from analysis.laws.power import ComputeLaw
-from analysis.scaling.shared_fit import (
-    ArmLaw,
-    Options,
-    Permutation,
-    SharedFit,
-    clusters_of,
-    fit_shared,
-    sign_flips,
-)
-from analysis.tables.table import Table
+from analysis.scaling.arm import FittedArm
+from analysis.scaling.contender import Contender, Labels, drawn_together, pair_cells
+from analysis.scaling.shared_fit import Permutation, SharedFit, fit_shared, sign_flips
 from analysis.uncertainty.bootstrap import Draws, Estimate, bootstrap, choose_method, paired_errors
 
-FREE_E_FROM = 8  # distinct sizes of an arm from which E is left free by default
 GRID = 25
 
 
@@ -68,30 +59,24 @@ class Comparison:
     verdict: str
 
 
-def default_E(arms: dict[str, Table]) -> float | None:
-    """None (free) where every arm has enough sizes to bend, else 0."""
-    fewest = min(len(np.unique(np.log(t.values["flops"]).round(6))) for t in arms.values())
-    return None if fewest >= FREE_E_FROM else 0.0
-
-
 def compare(
-    arms: dict[str, Table],
+    arms: dict[str, FittedArm],
     reference: str,
-    options: Options,
     at: tuple[float, ...] = (),
-    cells: dict[str, NDArray[np.object_]] | None = None,
-) -> tuple[dict[str, ArmLaw], list[Comparison]]:
-    """Fit every arm and compare each with `reference`.
+    cells: dict[str, Labels] | None = None,
+    extrapolate: bool = False,
+) -> tuple[dict[str, Contender], list[Comparison]]:
+    """Compare every arm with `reference`.
 
     Args:
-        arms: tables with `flops`.
+        arms: fits of L(C) under the same settings, with resampling.
         reference: the arm that the others are compared with.
-        options: fits and resamples.
         at: FLOPs at which slopes and gains are stated; the middle of the joint range when empty.
         cells: label of each row of each arm, equal where rows of two arms form a pair.
+        extrapolate: whether to go beyond losses that both reached.
 
     Raises:
-        FitError: an arm cannot be fitted, or the reference is not among the arms.
+        FitError: the reference is not among the arms, or there is nothing to compare.
     """
     if reference not in arms:
         raise FitError(f"no arm {reference!r} to refer to; one of {', '.join(arms)}")
@@ -99,17 +84,12 @@ def compare(
         raise FitError(f"slopes at {wrong[0]:g} FLOPs: give a positive number")
     if len(arms) < 2:
         raise FitError("one arm only: there is nothing to compare it with")
-    fitted = {
-        name: _fit_arm(name, table, options, cells, i)
-        for i, (name, table) in enumerate(arms.items())
+    contenders = {
+        name: _contender(name, arm, cells, i) for i, (name, arm) in enumerate(arms.items())
     }
-    first = fitted[reference]
-    found = [
-        _compare(first, other, options, at, cells)
-        for name, other in fitted.items()
-        if name != reference
-    ]
-    return fitted, found
+    first = contenders.pop(reference)
+    found = [_compare(first, other, at, extrapolate) for other in contenders.values()]
+    return {name: first if name == reference else contenders[name] for name in arms}, found
 
 
 def local_slope(theta: Array, log_C: float, centre: float) -> Array:
@@ -126,44 +106,27 @@ def log_flops_at(theta: Array, log_loss: Array, centre: float) -> Array:
     return np.where(left > 0, found, np.inf)
 
 
-def _fit_arm(
-    name: str,
-    table: Table,
-    options: Options,
-    cells: dict[str, NDArray[np.object_]] | None,
-    number: int,
-) -> ArmLaw:
-    try:
-        fit = fit_law(
-            ComputeLaw(),
-            table.values,
-            table.loss,
-            loss=options.loss,
-            delta=options.delta,
-            E=options.E,
-        )
-    except FitError as error:
-        raise FitError(f"arm {name!r}: {error}") from error
-    labels = clusters_of(table, cells, name)
+def _contender(
+    name: str, arm: FittedArm, cells: dict[str, Labels] | None, number: int
+) -> Contender:
+    own = None if cells is None else cells[name]
+    labels = drawn_together(arm.table, own)
+    resampling = arm.settings.resampling
+    assert resampling is not None
     # Drawn errors of two arms are independent; drawn cells are the same cells in both.
-    resampling = options.resampling
-    if choose_method(len(set(labels)), fit.n_free) == "errors" or cells is None:
+    if choose_method(len(set(labels)), arm.fit.n_free) == "errors" or cells is None:
         resampling = replace(resampling, seed=resampling.seed + 7919 * number)
-    return ArmLaw(name, table, fit, bootstrap(fit, resampling, labels))
+    return Contender(name, arm, arm.draw(resampling, labels), own)
 
 
 def _compare(
-    reference: ArmLaw,
-    arm: ArmLaw,
-    options: Options,
-    at: tuple[float, ...],
-    cells: dict[str, NDArray[np.object_]] | None,
+    reference: Contender, arm: Contender, at: tuple[float, ...], extrapolate: bool
 ) -> Comparison:
     low = max(reference.table.loss.min(), arm.table.loss.min())
     high = min(reference.table.loss.max(), arm.table.loss.max())
     joint = (float(low), float(high)) if low < high else None
-    paired = cells is not None and set(cells[reference.name]) == set(cells[arm.name])
-    draws = _paired_draws(reference, arm, options, cells) if cells and paired else None
+    cells = pair_cells(reference, arm)
+    draws = _paired_draws(reference, arm, cells) if cells else None
     first, second = draws or (reference.draws, arm.draws)
     ok = ~(first.failed | second.failed)
     thetas = first.theta[ok], second.theta[ok]
@@ -173,7 +136,7 @@ def _compare(
     gains, slopes, refused = [], [], []
     for C in sorted({*map(float, grid), *stated}):
         beyond = inside is None or not inside[0] * (1 - 1e-9) <= C <= inside[1] * (1 + 1e-9)
-        if beyond and not options.extrapolate:
+        if beyond and not extrapolate:
             span = f"{inside[0]:.3g} to {inside[1]:.3g}" if inside else "nowhere"
             refused.append(
                 f"C = {C:.3g}: outside the losses that both arms reached (C from {span}); "
@@ -183,8 +146,8 @@ def _compare(
         gains.append(GainAt(C, _gain(reference.fit, arm.fit, thetas, C, arm.draws), beyond))
         if C in stated:
             slopes.append(_slopes(reference.fit, arm.fit, thetas, C, arm.draws, beyond))
-    shared, null = fit_shared(reference, arm, options, cells if paired else None)
-    permutation = sign_flips(null, reference, arm, cells, options) if paired and cells else None
+    shared, null = fit_shared(reference, arm, cells)
+    permutation = sign_flips(null, cells, reference.resampling.seed) if cells else None
     free = None
     if "E" not in arm.fit.held:
         free = arm.draws.estimate(
@@ -193,7 +156,7 @@ def _compare(
     return Comparison(
         reference=reference.name,
         arm=arm.name,
-        paired=paired,
+        paired=cells is not None,
         loss_range=joint,
         gains=tuple(gains),
         slopes=tuple(slopes),
@@ -206,34 +169,30 @@ def _compare(
 
 
 def _paired_draws(
-    reference: ArmLaw, arm: ArmLaw, options: Options, cells: dict[str, NDArray[np.object_]]
+    reference: Contender, arm: Contender, cells: tuple[Labels, Labels]
 ) -> tuple[Draws, Draws] | None:
-    """Draws of both with errors in pairs, where errors are drawn and a cell is one run of each."""
-    n = reference.table.n
+    """Draw errors in pairs, if both draw errors and a cell is one run of each; None otherwise."""
     if reference.draws.method != "errors" or arm.draws.method != "errors":
         return None
-    if not n == arm.table.n == len(set(cells[arm.name])):
+    if not reference.table.n == arm.table.n == len(set(cells[1])):
         return None
-    orders = [np.argsort(cells[one.name].astype(str)) for one in (reference, arm)]
-    parts = [
-        replace(
-            one.fit.points, x=one.fit.points.x[:, order], log_loss=one.fit.points.log_loss[order]
-        )
-        for one, order in zip((reference, arm), orders, strict=True)
-    ]
-    fits = [
-        replace(one.fit, points=part) for one, part in zip((reference, arm), parts, strict=True)
-    ]
-    rng = np.random.default_rng(options.resampling.seed)
-    errors = paired_errors(fits[0], fits[1], options.resampling.resamples, rng)
-    first, second = (
-        bootstrap(fit, options.resampling, errors=drawn)
-        for fit, drawn in zip(fits, errors, strict=True)
+    first, second = _ordered(reference.fit, cells[0]), _ordered(arm.fit, cells[1])
+    resampling = reference.resampling
+    rng = np.random.default_rng(resampling.seed)
+    of_first, of_second = paired_errors(first, second, resampling.resamples, rng)
+    return (
+        bootstrap(first, resampling, errors=of_first),
+        bootstrap(second, resampling, errors=of_second),
     )
-    return first, second
 
 
-def _inside(arm: ArmLaw, joint: tuple[float, float] | None) -> tuple[float, float] | None:
+def _ordered(fit: LawFit, cells: Labels) -> LawFit:
+    """Put the rows of a fit in the order of their cells' names."""
+    order = np.argsort(cells.astype(str))
+    return replace(fit, points=Points(fit.points.x[:, order], fit.points.log_loss[order]))
+
+
+def _inside(arm: Contender, joint: tuple[float, float] | None) -> tuple[float, float] | None:
     """The arm's own FLOPs at which its law is within the joint range of losses."""
     if joint is None:
         return None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fitting.fit import FitError, LawFit
-from analysis.scaling.arm import ArmFit, Settings, fit_arm, fit_table
+from analysis.scaling.arm import FittedArm, Settings, fit_arm, fit_table
 from analysis.tables.table import Table
 
 PER_DECADE = 10  # points of the envelope in a decade of FLOPs, lest one run's steps crowd it
@@ -27,7 +27,7 @@ class Envelope:
     envelope promises a higher loss than a run of that length reaches.
     """
 
-    arm: ArmFit
+    arm: FittedArm
     n_runs: int  # with a point on the envelope
     n_ends: int
     bias: float

@@ -1,4 +1,4 @@
-"""Prediction at a target, the compute-optimal split, and how past predictions would have fared."""
+"""The loss forecast at a target, and the compute-optimal split of a budget of FLOPs."""
 
 import math
 from collections.abc import Mapping
@@ -7,19 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.fitting.fit import FitError, LawFit, fit_law, logs_of
-from analysis.fitting.model_selection import size_order
+from analysis.fitting.fit import FitError, LawFit, logs_of
 from analysis.laws.coupled import Coupled
 from analysis.laws.law import Array
 from analysis.laws.power import Chinchilla
-from analysis.uncertainty.bootstrap import Draws, Estimate, Resampling, bootstrap
-
-ROLLOUT_RESAMPLES = 400
-CUTS = (0.5, 0.6, 0.7, 0.8, 0.9)  # share of the runs, the smallest, that a rollout is fitted to
+from analysis.scaling.arm import FittedArm
+from analysis.uncertainty.bootstrap import Draws, Estimate
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Forecast:
     """The law's loss at a target, and where one new run's loss would fall."""
 
     target: dict[str, float]
@@ -39,36 +36,32 @@ class Allocation:
     tokens_per_param: Estimate
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """Fits to the smaller runs only, each held against the larger ones it had not seen."""
+def forecast(arm: FittedArm, targets: list[dict[str, float]], seed: int = 0) -> list[Forecast]:
+    """Forecast the loss at each target.
 
-    n_fitted: int
-    n_foretold: int
-    rms: float
-    bias: float
-    coverage: float  # share of the larger runs inside their intervals
-    level: float
+    Args:
+        arm: an arm with draws.
+        targets: values of the law's variables.
+        seed: of the errors of one new run.
 
-
-def predict(
-    fit: LawFit, draws: Draws, targets: list[dict[str, float]], seed: int = 0
-) -> list[Prediction]:
-    """Loss at each target, given by the law's variables. Raises FitError for a missing one."""
+    Raises:
+        FitError: a target lacks a variable.
+    """
+    fit, draws = arm.fit, _draws(arm)
     found = []
     rng = np.random.default_rng(seed)
     for target in targets:
         x = logs_of(fit.law, target) - fit.centre[:, None]
         value = float(np.exp(fit.law.log_loss(fit.theta[None], x))[0, 0])
         drawn = draws.log_loss(x)[:, 0]
-        noise = rng.choice(_spread(fit), drawn.size)
+        noise = rng.choice(fit.spread, drawn.size)
         far = tuple(
             f"{name} {_times(x[v, 0], row)}"
             for v, (name, row) in enumerate(zip(fit.law.variables, fit.points.x, strict=True))
             if not row.min() - 1e-9 <= x[v, 0] <= row.max() + 1e-9
         )
         found.append(
-            Prediction(
+            Forecast(
                 dict(target),
                 draws.estimate(value, np.exp(drawn)),
                 draws.estimate(value, np.exp(drawn - noise)),
@@ -88,14 +81,13 @@ def flops_factor(columns: Mapping[str, ArrayLike]) -> float:
     return float(np.median(factor)) if factor.size else 6.0
 
 
-def allocate(
-    fit: LawFit, draws: Draws, flops: list[float], factor: float = 6.0
-) -> list[Allocation]:
-    """Compute-optimal N*(C) and D*(C) under C = factor N D.
+def allocate(arm: FittedArm, flops: list[float], factor: float = 6.0) -> list[Allocation]:
+    """Split each budget C into the N* and D* of lowest loss, under C = factor N D.
 
     Raises:
         FitError: a law without both parameters and tokens, or one that has no optimum.
     """
+    fit, draws = arm.fit, _draws(arm)
     if not isinstance(fit.law, Chinchilla | Coupled):
         raise FitError(
             f"law {fit.law.name} has no split of compute; use chinchilla, kaplan or gamma"
@@ -124,61 +116,16 @@ def allocate(
     return found
 
 
+def _draws(arm: FittedArm) -> Draws:
+    if arm.draws is None:
+        raise FitError("a forecast needs intervals; resample the arm")
+    return arm.draws
+
+
 def _of_logs(draws: Draws, log_value: Array, drawn: Array) -> Estimate:
     """The estimate of a quantity from its logs; infinite where runs leave it open altogether."""
     with np.errstate(over="ignore"):
         return draws.estimate(float(np.exp(log_value[0])), np.exp(drawn))
-
-
-def rollout(
-    fit: LawFit, columns: Mapping[str, ArrayLike], losses: ArrayLike, resampling: Resampling
-) -> list[Rollout]:
-    """Refit to the smallest runs, for each of `CUTS`, and foretell the others."""
-    order = size_order(columns)
-    values = np.asarray(losses, dtype=float)
-    found = []
-    for cut in CUTS:
-        fitted, held = np.split(order, [round(cut * order.size)])
-        part = {name: np.asarray(columns[name])[fitted] for name in fit.law.variables}
-        try:
-            refit = fit_law(
-                fit.law,
-                part,
-                values[fitted],
-                loss=fit.loss,
-                delta=fit.delta if fit.loss == "huber" else None,
-                E=fit.params["E"] if "E" in fit.held else None,
-            )
-        except FitError:
-            continue
-        if not held.size:
-            continue
-        draws = bootstrap(refit, Resampling(ROLLOUT_RESAMPLES, resampling.level, resampling.seed))
-        targets = {name: np.asarray(columns[name])[held] for name in fit.law.variables}
-        x = logs_of(fit.law, targets) - refit.centre[:, None]
-        rng = np.random.default_rng(resampling.seed)
-        drawn = draws.log_loss(x)
-        drawn = drawn - rng.choice(_spread(refit), drawn.shape)
-        tail = 50 * (1 - resampling.level)
-        low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-        truth = np.log(values[held])
-        errors = refit.law.log_loss(refit.theta[None], x)[0] - truth
-        found.append(
-            Rollout(
-                n_fitted=fitted.size,
-                n_foretold=held.size,
-                rms=float(np.sqrt((errors**2).mean())),
-                bias=float(errors.mean()),
-                coverage=float(((low <= truth) & (truth <= high)).mean()),
-                level=resampling.level,
-            )
-        )
-    return found
-
-
-def _spread(fit: LawFit) -> Array:
-    """Residuals, widened for the parameters that were fitted to them."""
-    return fit.residuals * math.sqrt(fit.n / max(fit.n - int(fit.free.sum()), 1))
 
 
 def _times(x: float, row: Array) -> str:

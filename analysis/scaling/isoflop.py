@@ -16,7 +16,7 @@ from scipy.interpolate import Akima1DInterpolator
 
 from analysis.fitting.fit import FitError, LawFit
 from analysis.laws.law import Array
-from analysis.scaling.arm import ArmFit
+from analysis.scaling.arm import FittedArm
 from analysis.scaling.forecast import Allocation, allocate
 from analysis.tables.table import Table
 from analysis.uncertainty.bootstrap import Estimate, Resampling
@@ -79,7 +79,9 @@ def is_design(table: Table) -> bool:
     return 2 * inside > table.n
 
 
-def isoflop(table: Table, factor: float, fitted: ArmFit | None, resampling: Resampling) -> IsoFlop:
+def isoflop(
+    table: Table, factor: float, fitted: FittedArm | None, resampling: Resampling
+) -> IsoFlop:
     """Minima of every budget of one arm, with the parametric law's own beside them.
 
     Args:
@@ -118,18 +120,18 @@ def isoflop(table: Table, factor: float, fitted: ArmFit | None, resampling: Resa
 
 
 def _allocations(
-    fitted: ArmFit | None, flops: list[float], factor: float
+    fitted: FittedArm | None, flops: list[float], factor: float
 ) -> list[Allocation] | None:
     """The law's own optimum at each budget; None without a law, or where it has no optimum."""
     if fitted is None or fitted.draws is None:
         return None
     try:
-        return allocate(fitted.fit, fitted.draws, flops, factor)
+        return allocate(fitted, flops, factor)
     except FitError:
         return None
 
 
-def _parametric_exponent(fitted: ArmFit | None) -> Estimate | None:
+def _parametric_exponent(fitted: FittedArm | None) -> Estimate | None:
     """beta / (alpha + beta) of the law."""
     if fitted is None or fitted.draws is None:
         return None

@@ -7,6 +7,7 @@ outlier from the first fit where that is asked for.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,6 +72,16 @@ class Table:
     def n(self) -> int:
         """Number of rows."""
         return self.loss.size
+
+    @property
+    def n_sizes(self) -> int:
+        """Number of distinct training FLOPs, to six digits of their logarithm."""
+        return len(np.unique(np.log(self.values["flops"]).round(6)))
+
+    @property
+    def excluded_counts(self) -> dict[str, int]:
+        """How many rows each rule left out."""
+        return dict(Counter(row.reason for row in self.excluded))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Table":
         """Some of the rows."""

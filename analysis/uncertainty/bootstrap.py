@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.fitting.derivatives import Points, jacobian
 from analysis.fitting.fit import NEGLIGIBLE, LawFit, minimize
 from analysis.fitting.newton import Refined
-from analysis.fitting.starting_points import grid_seeds
+from analysis.fitting.starting_points import points_on_grid
 from analysis.laws.law import Array, is_scaling
 
 Method = Literal["pairs", "errors", "sandwich"]
@@ -107,22 +107,19 @@ def bootstrap(
         clusters: [n] label of the training run each row belongs to; one each when absent.
         errors: [r, n] errors to add to the fitted law instead of drawing; see `paired_errors`.
     """
-    labels = np.arange(fit.n) if clusters is None else np.asarray(clusters)
-    names, member = np.unique(labels, return_inverse=True)
-    method = resampling.method or choose_method(len(names), fit.n_free)
-    if resampling.method is None and fit.n * resampling.resamples > MOST_WORK:
-        method = "sandwich"
+    member, n_clusters = _members(fit, clusters)
+    method = _method(fit, resampling, n_clusters)
     rng = np.random.default_rng(resampling.seed)
     if errors is not None:
         method, parts = "errors", [_refit_with(fit, errors)]
     elif method == "sandwich":
-        theta = _normal_limit(fit, member, len(names), resampling.resamples, rng)
+        theta = _normal_limit(fit, member, n_clusters, resampling.resamples, rng)
         converged = np.ones(len(theta), bool)
         parts = [Refined(theta, np.zeros(len(theta)), np.zeros(len(theta)), converged, 0)]
     else:
         size = max(1, int(CHUNK // fit.n))
         counts = [min(size, resampling.resamples - i) for i in range(0, resampling.resamples, size)]
-        parts = [_refit(fit, method, member, len(names), count, rng) for count in counts]
+        parts = [_refit(fit, method, member, n_clusters, count, rng) for count in counts]
     theta = np.concatenate([part.theta for part in parts])
     return Draws(
         fit=fit,
@@ -130,9 +127,36 @@ def bootstrap(
         failed=~np.concatenate([part.converged for part in parts]),
         bounded=_bounded(fit, theta),
         method=method,
-        n_clusters=len(names),
+        n_clusters=n_clusters,
         level=resampling.level,
     )
+
+
+def identify_draws(
+    fit: LawFit, resampling: Resampling, clusters: Sequence[object] | ArrayLike | None = None
+) -> tuple[Resampling, bytes]:
+    """Identify a bootstrap of `fit`: calls of equal identity give the same draws, bit for bit."""
+    member, n_clusters = _members(fit, clusters)
+    if n_clusters == fit.n and _method(fit, resampling, n_clusters) == "errors":
+        member = np.arange(fit.n)  # each row has its own error, whatever its label
+    return resampling, member.tobytes()
+
+
+def _members(
+    fit: LawFit, clusters: Sequence[object] | ArrayLike | None
+) -> tuple[NDArray[np.intp], int]:
+    """Number the clusters: [n] of each row, and how many there are."""
+    labels = np.arange(fit.n) if clusters is None else np.asarray(clusters)
+    names, member = np.unique(labels, return_inverse=True)
+    return member, len(names)
+
+
+def _method(fit: LawFit, resampling: Resampling, n_clusters: int) -> Method:
+    if resampling.method is not None:
+        return resampling.method
+    if fit.n * resampling.resamples > MOST_WORK:
+        return "sandwich"
+    return choose_method(n_clusters, fit.n_free)
 
 
 def choose_method(n_clusters: int, n_free: int) -> Method:
@@ -277,7 +301,7 @@ def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
 
 def _try_again(fit: LawFit, points: Points, weights: Array | None, done: Refined) -> None:
     """Give resamples that did not converge from the estimate the grid's best cells."""
-    seeds = grid_seeds(fit.law, fit.points, 3)
+    seeds = points_on_grid(fit.law, fit.points, 3)
     free = _free(fit)
     seeds[:, ~free] = fit.theta[~free]
     for seed in seeds:

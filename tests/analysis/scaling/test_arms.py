@@ -41,8 +41,8 @@ def test_few_sizes_have_the_line_and_the_interval_of_student(
     C, L = line(n)
     arm = one_arm(row, C, L, MANY)
     slope, intercept = np.polyfit(np.log(C), np.log(L), 1)
-    assert arm.found is not None and arm.interval is not None
-    assert arm.found.fit.params["b"] == pytest.approx(-slope, rel=1e-9)
+    assert arm.fitted is not None and arm.interval is not None
+    assert arm.fitted.fit.params["b"] == pytest.approx(-slope, rel=1e-9)
     x = np.log(C) - np.log(C).mean()
     residuals = np.log(L) - slope * np.log(C) - intercept
     se = np.sqrt(residuals @ residuals / (n - 2))
@@ -76,13 +76,13 @@ def test_a_size_is_a_preset_and_its_width(row: Row) -> None:
 def test_no_degree_of_freedom_no_interval(row: Row, flops: list[float]) -> None:
     arm = one_arm(row, flops, [2.5, 2.4, 2.45][: len(flops)])
     assert arm.interval is None and arm.band(np.array([1e12])) is None
-    assert (arm.found is None) == (len(set(flops)) == 1)
+    assert (arm.fitted is None) == (len(set(flops)) == 1)
 
 
 def test_exact_runs_have_no_interval(row: Row) -> None:
     arm = one_arm(row, [1e11, 4e11, 16e11], [4.0, 2.0, 1.0])
-    assert arm.is_exact and arm.interval is None and arm.found is not None
-    assert arm.found.fit.params["b"] == pytest.approx(0.5, abs=1e-9)
+    assert arm.is_exact and arm.interval is None and arm.fitted is not None
+    assert arm.fitted.fit.params["b"] == pytest.approx(0.5, abs=1e-9)
 
 
 def test_many_sizes_leave_E_free(row: Row) -> None:
@@ -90,8 +90,8 @@ def test_many_sizes_leave_E_free(row: Row) -> None:
     L = 1.7 + 30 * C**-0.06 * np.exp(np.random.default_rng(0).normal(0, 1e-4, 12))
     arms = fit_arms(runs_at(row, C, L), NONE)
     assert arms.E is None and arms.loss == "huber"
-    assert arms.arms[0].found is not None
-    assert arms.arms[0].found.fit.params["E"] == pytest.approx(1.7, abs=0.05)
+    assert arms.arms[0].fitted is not None
+    assert arms.arms[0].fitted.fit.params["E"] == pytest.approx(1.7, abs=0.05)
 
 
 def with_and_without(row: Row, ladder: Callable[..., pd.DataFrame]) -> Arms:
@@ -104,11 +104,11 @@ def test_runs_left_out_enter_the_second_fit_of_their_own_arm_only(
     row: Row, ladder: Callable[..., pd.DataFrame]
 ) -> None:
     dense, lowrank = with_and_without(row, ladder).arms
-    assert dense.found is not None and lowrank.found is not None
-    assert dense.found.fit.n == 3 and dense.found.with_left_out is not None
-    assert dense.found.with_left_out.n == 4
-    assert dense.found.with_left_out.params["b"] < dense.found.fit.params["b"]
-    assert lowrank.found.with_left_out is None
+    assert dense.fitted is not None and lowrank.fitted is not None
+    assert dense.fitted.fit.n == 3 and dense.fitted.with_left_out is not None
+    assert dense.fitted.with_left_out.n == 4
+    assert dense.fitted.with_left_out.params["b"] < dense.fitted.fit.params["b"]
+    assert lowrank.fitted.with_left_out is None
 
 
 def test_the_published_points_do_not_settle_which_kind_is_steeper() -> None:
@@ -116,11 +116,11 @@ def test_the_published_points_do_not_settle_which_kind_is_steeper() -> None:
     arms = fit_arms(used, excluded)
     slopes = {}
     for arm in arms.arms:
-        if arm.found is None:
+        if arm.fitted is None:
             continue
         C, L = arm.table.values["flops"], arm.table.loss
         slopes[arm.name] = -np.polyfit(np.log(C), np.log(L), 1)[0]
-        assert arm.found.fit.params["b"] == pytest.approx(slopes[arm.name], rel=1e-9)
+        assert arm.fitted.fit.params["b"] == pytest.approx(slopes[arm.name], rel=1e-9)
     assert slopes["dense"] < slopes["lowrank 63%"] < slopes["lowrank 32%"]
     for found in arms.comparisons:
         assert found.paired and found.reference == "dense"
