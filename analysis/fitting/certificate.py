@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fitting.derivatives import Problems, derivatives
-from analysis.fitting.fit import LawFit, minimize
+from analysis.fitting.derivatives import derivatives, pose
+from analysis.fitting.fit import LawFit
+from analysis.fitting.minimize import minimize
 from analysis.fitting.newton import GRADIENT_TOL
 from analysis.laws.law import PRINTED, Array, is_scaling
 
@@ -86,9 +87,9 @@ def certify(fit: LawFit) -> Certificate:
         converged=fit.converged,
         gradient_norm=fit.gradient,
         gradient_tolerance=GRADIENT_TOL if fit.delta else 1e-6,
-        starts=fit.seeding.starts,
-        starts_agreeing=fit.seeding.agreeing,
-        largest_disagreement=fit.seeding.worst_parameter,
+        starts=fit.starts.tried,
+        starts_agreeing=fit.starts.agreeing,
+        largest_disagreement=fit.starts.worst_parameter,
         bounds_hit=(*fit.at_bound, *steep),
         condition_number=condition,
         profile=shown,
@@ -103,8 +104,7 @@ def _curvature(fit: LawFit) -> tuple[Array, float]:
     """[p, p] curvature over the free parameters, and its condition number at unit diagonal."""
     delta = fit.delta or max(float(np.median(np.abs(fit.residuals))), 1e-12)
     free = fit.free
-    problem = Problems.made(fit.law, fit.points, delta, free=free)
-    state = derivatives(problem, fit.theta[None])
+    state = derivatives(pose(fit.law, fit.points, delta, free=free), fit.theta[None])
     assert state.M is not None
     matrix = state.M[0]
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
@@ -131,7 +131,7 @@ def _profile(fit: LawFit, a: int, curvature: Array) -> tuple[float, float]:
         theta = np.repeat(fit.theta[None], moves.size, axis=0)
         theta[:, a] += moves
         theta[:, rest] += np.clip(moves[:, None] * pull, -3, 3)
-        done = minimize(fit.law, theta, fit.points, fit.delta, free=others, max_steps=60)
+        done = minimize(fit.pose(others), theta, max_steps=60)
         found.append(_crossing(moves, done.objective - fit.objective, threshold))
     return float(fit.theta[a] + found[0]), float(fit.theta[a] + found[1])
 

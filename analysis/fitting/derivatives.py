@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.law import Array, Basis, Law
+from analysis.fitting.features import Features, pure_features
+from analysis.laws.law import Array, Law
 
 CACHED = 16_384  # residuals worked on at a time: a dozen arrays of them fit a core's cache
 
-Entries = list[tuple[int, int]]  # (row, column) of the Hessian
-GRADIENT = -1  # the row before its first
+Slopes = list[list[tuple[int, Array]]]  # of each term, as in `Basis`
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Points:
         return self.x.shape[1]
 
     def of(self, rows: slice | NDArray[np.intp]) -> "Points":
-        """The points of some of the problems."""
+        """Take the points of some of the problems."""
         return self if self.log_loss.ndim == 1 else Points(self.x, self.log_loss[rows])
 
 
 @dataclass
 class State:
-    """Value, gradient, Hessian and majorizer at theta, for each problem; over free parameters."""
+    """Value, gradient, Hessian and majorizer at theta, for each problem, by its free parameters."""
 
     theta: Array  # [r, p]
     objective: Array  # [r]
@@ -58,7 +58,7 @@ class State:
 
     @classmethod
     def joined(cls, parts: list["State"]) -> "State":
-        """The problems of all parts, of which all or none have a majorizer."""
+        """Join the problems of all parts, of which all or none have a majorizer."""
         majorizers = [part.M for part in parts if part.M is not None]
         return cls(
             theta=np.concatenate([part.theta for part in parts]),
@@ -68,62 +68,6 @@ class State:
             M=np.concatenate(majorizers) if majorizers else None,
             scale=np.concatenate([part.scale for part in parts]),
         )
-
-
-@dataclass(frozen=True)
-class Design:
-    """The features of a pure law's terms: the same for all problems.
-
-    `single[j]` [n, q + q q] holds the derivatives of term j's logarithm and their products,
-    `pairs[j, m]` [n, q_j q_m] the products of two terms' derivatives. Sums over runs of these, side
-    by side, times `to_both` are the gradient beside the Hessian, [p + p p]; those of the pairs
-    alone times `to_majorizer` are the majorizer.
-    """
-
-    single: list[Array]
-    pairs: dict[tuple[int, int], Array]
-    to_both: Array
-    to_majorizer: Array
-
-
-def design(law: Law, points: Points) -> Design | None:
-    """Features of `law` at `points`; None for a curved law."""
-    if law.is_curved:
-        return None
-    k = law.n_coefficients
-    slopes = law.basis(np.zeros((1, len(law.exponents))), points.x)[1]
-    places = [[j, *(k + a for a, _ in own)] for j, own in enumerate(slopes)]
-    features = [np.stack([np.ones(points.n), *(z for _, z in own)], axis=1) for own in slopes]
-
-    def products(j: int, m: int) -> Array:
-        return (features[j][:, :, None] * features[m][:, None, :]).reshape(points.n, -1)
-
-    count, p = len(features), len(law.parameters)
-    every = [(j, m) for j in range(count) for m in range(j, count)]
-    alone: list[Entries] = []
-    for own in places:
-        alone += [[(GRADIENT, a)] for a in own] + [[(a, b)] for a in own for b in own]
-    paired = [
-        [(a, b), (b, a)] if j != m else [(a, b)]
-        for j, m in every
-        for a in places[j]
-        for b in places[m]
-    ]
-    return Design(
-        [np.concatenate([features[j], products(j, j)], axis=1) for j in range(count)],
-        {(j, m): products(j, m) for j, m in every},
-        _places([*alone, *paired], p),
-        _places(paired, p)[:, p:],
-    )
-
-
-def _places(sums: list[Entries], p: int) -> Array:
-    """[sums, p + p p] of ones where a sum is added to the gradient or the Hessian beside it."""
-    found = np.zeros((len(sums), p + p * p))
-    for i, entries in enumerate(sums):
-        for row, column in entries:
-            found[i, p + row * p + column] = 1.0
-    return found
 
 
 @dataclass(frozen=True)
@@ -138,31 +82,40 @@ class Problems:
     delta: float
     weights: Array | None
     free: NDArray[np.bool_]  # [p]
-    features: Design | None
-
-    @classmethod
-    def made(
-        cls,
-        law: Law,
-        points: Points,
-        delta: float,
-        weights: Array | None = None,
-        free: NDArray[np.bool_] | None = None,
-    ) -> "Problems":
-        """With the features of the law, and all parameters free where `free` is absent."""
-        free = np.ones(len(law.parameters), bool) if free is None else free
-        return cls(law, points, delta, weights, free, design(law, points))
+    features: Features | None  # None for a curved law
 
     def of(self, rows: slice | NDArray[np.intp]) -> "Problems":
-        """Some of the problems."""
+        """Take some of the problems."""
         weights = self.weights
         if weights is not None and weights.ndim == 2:
             weights = weights[rows]
         return replace(self, points=self.points.of(rows), weights=weights)
 
 
+def pose(
+    law: Law,
+    points: Points,
+    delta: float,
+    *,
+    weights: Array | None = None,
+    free: NDArray[np.bool_] | None = None,
+) -> Problems:
+    """Pose the problems of fitting `law` to `points`.
+
+    Args:
+        law: the law.
+        points: n points.
+        delta: where Huber's loss turns from square to linear; 0 for absolute deviations, infinite
+            for least squares.
+        weights: [r, n] multiplicities, or [n] for all problems; one each when absent.
+        free: [p] which parameters move; all when absent.
+    """
+    free = np.ones(len(law.parameters), bool) if free is None else free
+    return Problems(law, points, delta, weights, free, pure_features(law, points.x))
+
+
 def derivatives(problems: Problems, theta: Array, with_majorizer: bool = True) -> State:
-    """The objectives and their derivatives at theta [r, p]."""
+    """Evaluate the objectives and their derivatives at theta [r, p]."""
     count = max(1, CACHED // max(problems.points.n, 1))
     if count >= len(theta):
         return _derivatives(problems, theta, with_majorizer)
@@ -173,9 +126,9 @@ def derivatives(problems: Problems, theta: Array, with_majorizer: bool = True) -
 
 
 def at_one_place(problems: Problems, theta: Array) -> State:
-    """`derivatives` of all problems at the same theta [p]; their weights are [r, n].
+    """Evaluate all problems at the same theta [p]; their weights are [r, n].
 
-    All sums are linear in the weights: each run's own share of them is found once.
+    All sums are linear in the weights: each run's own part of them is found once.
     """
     weights, n = problems.weights, problems.points.n
     assert weights is not None
@@ -193,114 +146,99 @@ def at_one_place(problems: Problems, theta: Array) -> State:
     )
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """What each run brings to the sums of each problem; arrays are [r, n]."""
+
+    shares: list[Array]  # of each term in the fitted loss
+    slopes: Slopes
+    force: Array  # the derivative of its loss by its residual
+    curvature: Array  # what J J' is multiplied by in the Hessian
+    majorant: Array | None  # and in the majorizer
+
+
 def _derivatives(problems: Problems, theta: Array, with_majorizer: bool) -> State:
-    """`derivatives` of problems whose arrays fit the cache; in place where it can be."""
+    """Evaluate problems whose arrays fit the cache."""
     law, points, delta = problems.law, problems.points, problems.delta
-    weights, free = problems.weights, problems.free
-    k = law.n_coefficients
+    weights = 1.0 if problems.weights is None else problems.weights
     with np.errstate(all="ignore"):
-        basis = law.basis(theta[:, k:], points.x)
-        total = np.zeros((len(theta), points.n))
-        shares = []
-        for j, log in enumerate(basis[0]):
-            term = theta[:, j, None] + log
-            total += np.exp(term, out=term)
-            shares.append(term)
-        inverse = 1 / total
-        shares = [share * inverse for share in shares]
-        r = np.log(total, out=total)
-        r -= points.log_loss
-        psi = np.clip(r, -delta, delta)
-        weighted = psi if weights is None else psi * weights
-        objective = _dot(weighted, r) - 0.5 * _dot(weighted, psi)
-        scale = np.abs(weighted).sum(axis=1)
-        size = np.abs(r, out=r)
-        curved = (size < delta).astype(float)
-        if weights is not None:
-            curved *= weights
-        curved -= weighted
-        flat = _weight_of_squares(size, delta, weights) if with_majorizer else None
-        sums = _pure if problems.features is not None else _curved
-        g, H, M = sums(problems, theta, shares, basis, weighted, curved, flat)
+        logs, slopes = law.basis(theta[:, law.n_coefficients :], points.x)
+        terms = [np.exp(theta[:, j, None] + log) for j, log in enumerate(logs)]
+        fitted = sum(terms, np.zeros((len(theta), points.n)))
+        inverse = 1 / fitted
+        residuals = np.log(fitted) - points.log_loss
+        influence = np.clip(residuals, -delta, delta)
+        force = influence * weights
+        size = np.abs(residuals)
+        runs = _Runs(
+            shares=[term * inverse for term in terms],
+            slopes=slopes,
+            force=force,
+            curvature=(size < delta) * weights - force,
+            majorant=np.minimum(delta / size, 1.0) * weights if with_majorizer else None,
+        )
+        objective = _dot(force, residuals) - 0.5 * _dot(force, influence)
+        if problems.features is not None:
+            g, H, M = _pure_sums(problems.features, runs)
+        else:
+            g, H, M = _curved_sums(problems, theta, runs)
+    free = problems.free
     if not free.all():
         g, H = g[:, free], H[:, free][:, :, free]
         M = None if M is None else M[:, free][:, :, free]
     objective = np.where(np.isfinite(objective), objective, np.inf)
-    return State(theta, objective, g, H, M, scale)
-
-
-def _weight_of_squares(size: Array, delta: float, weights: Array | None) -> Array:
-    """psi(r) / r times the weights, |r| being `size`, which is overwritten."""
-    flat = np.minimum(np.divide(delta, size, out=size), 1.0, out=size)
-    return flat if weights is None else np.multiply(flat, weights, out=flat)
+    return State(theta, objective, g, H, M, np.abs(force).sum(axis=1))
 
 
 def _dot(a: Array, b: Array) -> Array:
     return np.einsum("rn,rn->r", a, b)
 
 
-def _pure(
-    problems: Problems,
-    theta: Array,
-    shares: list[Array],
-    basis: Basis,
-    weighted: Array,
-    curved: Array,
-    flat: Array | None,
-) -> tuple[Array, Array, Array | None]:
-    """Gradient, Hessian and majorizer by products of shares with constant features."""
-    features = problems.features
-    assert features is not None
-    r, p = theta.shape
-    scratch = np.empty(weighted.shape)
+def _pure_sums(features: Features, runs: _Runs) -> tuple[Array, Array, Array | None]:
+    """Sum gradient, Hessian and majorizer by products of shares with constant features."""
+    r, p = len(runs.force), features.n_parameters
     alone = [
-        np.multiply(weighted, share, out=scratch) @ own
-        for share, own in zip(shares, features.single, strict=True)
+        (runs.force * share) @ own for share, own in zip(runs.shares, features.single, strict=True)
     ]
-    both = [*alone, *_paired(curved, shares, features, scratch)]
-    found = np.concatenate(both, axis=1) @ features.to_both
-    M = None
-    if flat is not None:
-        sums = np.concatenate(_paired(flat, shares, features, scratch), axis=1)
-        M = (sums @ features.to_majorizer).reshape(r, p, p)
-    return found[:, :p], found[:, p:].reshape(r, p, p), M
+    pairs = _pair_sums(features, runs.shares, runs.curvature)
+    both = np.concatenate([*alone, *pairs], axis=1) @ features.to_both
+    g, H = both[:, :p], both[:, p:].reshape(r, p, p)
+    if runs.majorant is None:
+        return g, H, None
+    pairs = _pair_sums(features, runs.shares, runs.majorant)
+    return g, H, (np.concatenate(pairs, axis=1) @ features.to_majorizer).reshape(r, p, p)
 
 
-def _paired(weight: Array, shares: list[Array], features: Design, scratch: Array) -> list[Array]:
-    """[r, q_j q_m] sums of weight s_j s_m z_j z_m' for each pair of terms."""
-    leaning = [weight * share for share in shares]
-    return [
-        np.multiply(leaning[j], shares[m], out=scratch) @ products
-        for (j, m), products in features.pairs.items()
-    ]
+def _pair_sums(features: Features, shares: list[Array], weight: Array) -> list[Array]:
+    """Sum weight s_j s_m z_j z_m' over runs, [r, q_j q_m] for each pair of terms."""
+    weighted = [weight * share for share in shares]
+    return [(weighted[j] * shares[m]) @ products for (j, m), products in features.pairs.items()]
 
 
-def _curved(
-    problems: Problems,
-    theta: Array,
-    shares: list[Array],
-    basis: Basis,
-    weighted: Array,
-    curved: Array,
-    flat: Array | None,
+def _curved_sums(
+    problems: Problems, theta: Array, runs: _Runs
 ) -> tuple[Array, Array, Array | None]:
-    """Gradient, Hessian and majorizer by the Jacobian of every problem."""
+    """Sum gradient, Hessian and majorizer by the Jacobian of every problem."""
     law, points = problems.law, problems.points
     k = law.n_coefficients
     J = np.zeros((*theta.shape, points.n))
-    for j, (share, slopes) in enumerate(zip(shares, basis[1], strict=True)):
+    for j, (share, slopes) in enumerate(zip(runs.shares, runs.slopes, strict=True)):
         J[:, j] = share
         for a, slope in slopes:
             J[:, k + a] += share * slope
-    g = (J @ weighted[:, :, None])[:, :, 0]
-    M = None if flat is None else (J * flat[:, None, :]) @ J.swapaxes(1, 2)
-    H = (J * curved[:, None, :]) @ J.swapaxes(1, 2)
-    _add_curvature(law, theta, points, weighted, shares, basis, H)
+    g = (J @ runs.force[:, :, None])[:, :, 0]
+    H = (J * runs.curvature[:, None, :]) @ J.swapaxes(1, 2)
+    loads = [runs.force * share for share in runs.shares]
+    _add_curvature(k, loads, runs.slopes, H)
+    _add_bend(law, theta[:, k:], points, loads, H[:, k:, k:])
+    M = None
+    if runs.majorant is not None:
+        M = (J * runs.majorant[:, None, :]) @ J.swapaxes(1, 2)
     return g, H, M
 
 
 def jacobian(law: Law, theta: Array, points: Points) -> tuple[Array, Array]:
-    """Residuals [n] and their derivatives [n, p] at theta [p]."""
+    """Evaluate the residuals [n] and their derivatives [n, p] at theta [p]."""
     k = law.n_coefficients
     basis, slopes = law.basis(theta[None, k:], points.x)
     terms = [
@@ -315,31 +253,27 @@ def jacobian(law: Law, theta: Array, points: Points) -> tuple[Array, Array]:
     return np.log(total) - points.log_loss, J
 
 
-def _add_curvature(
-    law: Law,
-    theta: Array,
-    points: Points,
-    weighted: Array,
-    shares: list[Array],
-    basis: Basis,
-    H: Array,
-) -> None:
-    """Add sum_i psi_i sum_j s_ij (z z' + d2 log g_j), z the derivatives of term j's logarithm."""
-    k = law.n_coefficients
-    loads = [weighted * share for share in shares]
-    for j, (load, slopes) in enumerate(zip(loads, basis[1], strict=True)):
+def _add_curvature(k: int, loads: list[Array], slopes: Slopes, H: Array) -> None:
+    """Add sum_i load_ij z z' of each term j to H, z the derivatives of the term's logarithm.
+
+    Args:
+        k: the number of coefficients, after which H has the exponents.
+        loads: [r, n] force times share, of each term.
+        slopes: of each term.
+        H: [r, p, p] Hessian, changed in place.
+    """
+    for j, (load, own) in enumerate(zip(loads, slopes, strict=True)):
         H[:, j, j] += load.sum(axis=1)
-        for place, (a, slope) in enumerate(slopes):
+        for place, (a, slope) in enumerate(own):
             lean = load * slope
             edge = lean.sum(axis=1)
             H[:, j, k + a] += edge
             H[:, k + a, j] += edge
-            for b, other in slopes[place:]:
+            for b, other in own[place:]:
                 value = (lean * other).sum(axis=1)
                 H[:, k + a, k + b] += value
                 if b != a:
                     H[:, k + b, k + a] += value
-    _add_bend(law, theta[:, k:], points, loads, H[:, k:, k:])
 
 
 def _add_bend(law: Law, phi: Array, points: Points, loads: list[Array], H: Array) -> None:

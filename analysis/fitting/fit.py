@@ -1,4 +1,4 @@
-"""The fit of a law to runs: seeds on a grid, refinement to a gradient norm, and what came of it.
+"""The fit of a law to runs: starting points on a grid, refinement to a gradient norm, the result.
 
     LawFit = fit_law(law, columns, loss, ...)
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
-from analysis.fitting.derivatives import Points
-from analysis.fitting.least_absolute import refine_absolute
-from analysis.fitting.newton import GRADIENT_TOL, MAX_STEPS, Refined, refine
+from analysis.fitting.derivatives import Points, Problems, pose
+from analysis.fitting.minimize import minimize
+from analysis.fitting.newton import MAX_STEPS, Refined
 from analysis.fitting.starting_points import points_on_grid
 from analysis.laws.law import ZERO_COEFFICIENT, Array, Law
 
@@ -38,10 +38,10 @@ class FitError(ValueError):
 
 
 @dataclass(frozen=True)
-class Seeding:
+class Starts:
     """What became of the starting points."""
 
-    starts: int
+    tried: int
     agreeing: int  # that ended within SAME_MINIMUM of the best objective
     unfinished: int  # left behind while clearly worse, or at the last step
     worst_parameter: float  # largest difference of a parameter among those that agree
@@ -63,7 +63,7 @@ class LawFit:
     objective: float
     gradient: float
     converged: bool
-    seeding: Seeding
+    starts: Starts
 
     @property
     def n(self) -> int:
@@ -111,6 +111,10 @@ class LawFit:
         if self.n <= k + 1:
             return math.inf
         return 2 * k - 2 * self.log_likelihood + 2 * k * (k + 1) / (self.n - k - 1)
+
+    def pose(self, free: NDArray[np.bool_]) -> Problems:
+        """Pose the problem that was solved, with other parameters free [p]."""
+        return pose(self.law, self.points, self.delta, free=free)
 
     def predict(self, columns: Mapping[str, ArrayLike]) -> Array:
         """Fitted loss at values of the law's variables, such as {"params": ..., "tokens": ...}."""
@@ -162,13 +166,14 @@ def fit_law(
     some = _some(points)
     if starting_points is None:
         starting_points = points_on_grid(law, some, starts or law.starts, fixed)
+    problems = pose(law, some, math.inf, free=free)
     if loss == "huber" and delta is None:
-        starting_points, delta = _with_delta(law, starting_points, some, free)
+        starting_points, delta = _with_delta(problems, starting_points)
     width = {"huber": delta or 0.0, "l1": 0.0, "l2": math.inf}[loss]
-    refined = _race(law, starting_points, some, width, free)
+    refined = _race(replace(problems, delta=width), starting_points)
     if some.n < points.n:
         order = np.argsort(refined.objective)[:2]
-        refined = minimize(law, refined.theta[order], points, width, free=free)
+        refined = minimize(pose(law, points, width, free=free), refined.theta[order])
     best = int(refined.objective.argmin())
     fit = LawFit(
         law=law,
@@ -183,7 +188,7 @@ def fit_law(
         objective=float(refined.objective[best]),
         gradient=float(refined.gradient[best]),
         converged=bool(refined.converged[best]),
-        seeding=_seeding(refined, best),
+        starts=_compare_starts(refined, best),
     )
     return _settle_bounds(fit)
 
@@ -204,32 +209,6 @@ def logs_of(law: Law, columns: Mapping[str, ArrayLike]) -> Array:
     if len({row.shape for row in rows}) > 1:
         raise FitError(f"{', '.join(law.variables)} differ in length")
     return np.array(rows)
-
-
-def minimize(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    *,
-    weights: Array | None = None,
-    free: NDArray[np.bool_] | None = None,
-    max_steps: int = MAX_STEPS,
-    tol: float = GRADIENT_TOL,
-) -> Refined:
-    """`refine` for any delta: zero stands for absolute deviations, infinity for squares."""
-    if delta == 0:
-        return refine_absolute(law, theta, points, weights=weights, free=free)
-    return refine(
-        law,
-        theta,
-        points,
-        delta,
-        weights=weights,
-        free=free,
-        max_steps=max_steps,
-        tol=tol,
-    )
 
 
 def _some(points: Points) -> Points:
@@ -266,34 +245,34 @@ def _refuse_too_few(law: Law, points: Points, n_free: int) -> None:
             raise FitError(f"all runs have the same {name}; a law in it needs two values")
 
 
-def _with_delta(
-    law: Law, seeds: Array, points: Points, free: NDArray[np.bool_]
-) -> tuple[Array, float]:
-    """Seeds moved to the least-squares and then a robust fit, and delta from its residuals."""
-    delta = math.inf
+def _with_delta(problems: Problems, theta: Array) -> tuple[Array, float]:
+    """Move starting points to the least-squares and then a robust fit; take delta from the latter.
+
+    `problems` are of least squares.
+    """
+    law, points, delta = problems.law, problems.points, problems.delta
     for _ in range(3):
-        refined = _race(law, seeds, points, delta, free)
-        order = np.argsort(refined.objective)
-        seeds = refined.theta[order]
-        residuals = law.log_loss(seeds[:1], points.x)[0] - points.log_loss
-        delta = robust_delta(residuals, int(free.sum()))
-    return seeds, delta
+        refined = _race(replace(problems, delta=delta), theta)
+        theta = refined.theta[np.argsort(refined.objective)]
+        residuals = law.log_loss(theta[:1], points.x)[0] - points.log_loss
+        delta = robust_delta(residuals, int(problems.free.sum()))
+    return theta, delta
 
 
 def robust_delta(residuals: Array, n_free: int) -> float:
-    """1.345 standard deviations, by the median absolute deviation of residuals of a fit."""
+    """Compute 1.345 standard deviations from the median absolute residual of a fit."""
     n = residuals.size
     spread = MAD_TO_SD * float(np.median(np.abs(residuals)))
     return max(HUBER_EFFICIENCY * spread * math.sqrt(n / max(n - n_free, 1)), 1e-6)
 
 
-def _race(law: Law, seeds: Array, points: Points, delta: float, free: NDArray[np.bool_]) -> Refined:
-    """Refine all seeds for a few steps, then to the end those that may still win.
+def _race(problems: Problems, theta: Array) -> Refined:
+    """Refine all starting points for a few steps, then to the end those that may still win.
 
     Three that have come to rest at one lowest value settle it, unless another is lower already.
     """
-    few = 4 * FIRST_STEPS if law.is_curved else FIRST_STEPS
-    done = minimize(law, seeds, points, delta, free=free, max_steps=few)
+    few = 4 * FIRST_STEPS if problems.law.is_curved else FIRST_STEPS
+    done = minimize(problems, theta, max_steps=few)
     for steps in (few, MAX_STEPS):
         best = done.objective.min()
         agreed = done.converged & (done.objective <= best * (1 + SAME_MINIMUM))
@@ -304,18 +283,16 @@ def _race(law: Law, seeds: Array, points: Points, delta: float, free: NDArray[np
             behind &= done.objective <= 1.5 * best
         if not behind.any():
             break
-        more = minimize(law, done.theta[behind], points, delta, free=free, max_steps=steps)
-        for name in ("theta", "objective", "gradient", "converged"):
-            getattr(done, name)[behind] = getattr(more, name)
+        done.put(behind, minimize(problems, done.theta[behind], max_steps=steps))
     return done
 
 
-def _seeding(refined: Refined, best: int) -> Seeding:
+def _compare_starts(refined: Refined, best: int) -> Starts:
     floor = refined.objective[best]
     same = refined.objective <= floor * (1 + SAME_MINIMUM) + 1e-300
     spread = np.abs(refined.theta[same] - refined.theta[best]).max()
-    return Seeding(
-        starts=len(refined.theta),
+    return Starts(
+        tried=len(refined.theta),
         agreeing=int(same.sum()),
         unfinished=int((~refined.converged & ~same).sum()),
         worst_parameter=float(spread),
@@ -340,7 +317,7 @@ def _settle_bounds(fit: LawFit) -> LawFit:
         theta[j], free[j] = ZERO_COEFFICIENT, False
         for a, _ in fit.law.basis(theta[None, k:], fit.points.x)[1][j]:
             free[k + a] = False
-    done = minimize(fit.law, theta[None], fit.points, fit.delta, free=free)
+    done = minimize(fit.pose(free), theta[None])
     if done.objective[0] > fit.objective * (1 + 1e-9):
         return replace(fit, at_bound=tuple(at_zero))
     return replace(

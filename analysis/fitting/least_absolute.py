@@ -6,10 +6,12 @@ Newton's method puts the law through them; the dual variables say whether no oth
 better nearby: each of those runs must hold the law with a force of at most one.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fitting.derivatives import Points, jacobian
+from analysis.fitting.derivatives import Points, Problems, jacobian
 from analysis.fitting.newton import Refined, refine
 from analysis.laws.law import Array, Law
 
@@ -18,34 +20,19 @@ STAGES = 7
 ROUNDING = 1e-12  # of the log of a loss
 
 
-def refine_absolute(
-    law: Law,
-    theta: Array,
-    points: Points,
-    *,
-    weights: Array | None = None,
-    free: NDArray[np.bool_] | None = None,
-) -> Refined:
-    """Minimize sum_i w_i |log L(x_i) - log_loss_i| from each row of theta.
+def refine_absolute(problems: Problems, theta: Array) -> Refined:
+    """Minimize sum_i w_i |log L(x_i) - log_loss_i| of each problem from its row of theta [r, p].
 
     `gradient` of the result is how far the largest dual variable exceeds one, which is zero at a
     minimum; `converged` says that it does not by more than rounding.
     """
-    free = np.ones(theta.shape[1], bool) if free is None else free
+    law, points, weights = problems.law, problems.points, problems.weights
     residuals = law.log_loss(theta, points.x) - points.log_loss
     delta = max(float(np.median(np.abs(residuals).min(axis=0))), 1e-5)
     steps = 0
     for stage in range(STAGES):
-        done = refine(
-            law,
-            theta,
-            points,
-            delta,
-            weights=weights,
-            free=free,
-            tol=10.0 ** (stage - 10),
-            max_steps=60,
-        )
+        smoothed = replace(problems, delta=delta)
+        done = refine(smoothed, theta, tol=10.0 ** (stage - 10), max_steps=60)
         theta, steps = done.theta, steps + done.steps
         delta /= PATH
     theta = theta.copy()
@@ -53,7 +40,7 @@ def refine_absolute(
     excess = np.full(len(theta), np.inf)
     for row in range(len(theta)):
         own = weights[row] if weights is not None and weights.ndim == 2 else weights
-        vertex, over = _vertex(law, theta[row], points, own, free)
+        vertex, over = _vertex(law, theta[row], points, own, problems.free)
         value = _sum_of_absolutes(law, vertex[None], points, own)[0]
         if value <= objective[row] * (1 + 1e-9):
             theta[row], objective[row], excess[row] = vertex, value, over
@@ -64,7 +51,7 @@ def refine_absolute(
 def _vertex(
     law: Law, theta: Array, points: Points, weights: Array | None, free: NDArray[np.bool_]
 ) -> tuple[Array, float]:
-    """The law through the runs nearest to it, and the excess of its largest dual variable."""
+    """Put the law through the runs nearest to it; give the excess of its largest dual variable."""
     w = np.ones(points.n) if weights is None else weights
     q = int(free.sum())
     r = (law.log_loss(theta[None], points.x) - points.log_loss)[0]

@@ -1,4 +1,4 @@
-"""Refinement: many starts or many resamples of one law's fit, all at once, to a gradient norm.
+"""Newton's method with damping: many problems of one law, refined at once to a gradient norm.
 
 The objective is a sum of Huber losses of log-residuals, of which least squares (delta infinite)
 and least absolute deviations (delta to zero) are the ends. Each step solves (H + damping M) d = -g
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fitting.derivatives import Points, Problems, State, at_one_place, derivatives
-from analysis.laws.law import Array, Law
+from analysis.fitting.derivatives import Problems, State, at_one_place, derivatives
+from analysis.laws.law import Array
 
 BLOCK = 1_048_576  # residuals of the problems that step together
 FEW = 32  # problems of which LAPACK solves each faster than numpy solves all
 MAX_STEPS = 300
+FIRST_DAMPING = 1e-2
 RENEWED = 4  # steps between renewals of the majorizer, which only sets the scale of damping
 LONGEST_STEP = 3.0  # in the log of a coefficient or in an exponent
 # The gradient is at rest at this share of sum |psi|, the largest it could be for unit derivatives.
@@ -36,38 +37,33 @@ class Refined:
     converged: NDArray[np.bool_]  # [r]
     steps: int
 
+    def put(
+        self,
+        rows: NDArray[np.intp] | NDArray[np.bool_],
+        other: "Refined",
+        chosen: NDArray[np.bool_] | slice = slice(None),
+    ) -> None:
+        """Take over the chosen problems of `other`, which are `rows` here; in place."""
+        for name in ("theta", "objective", "gradient", "converged"):
+            getattr(self, name)[rows] = getattr(other, name)[chosen]
+
 
 def refine(
-    law: Law,
-    theta: Array,
-    points: Points,
-    delta: float,
-    *,
-    weights: Array | None = None,
-    free: NDArray[np.bool_] | None = None,
-    tol: float = GRADIENT_TOL,
-    max_steps: int = MAX_STEPS,
-    damping: float = 1e-2,
+    problems: Problems, theta: Array, *, tol: float = GRADIENT_TOL, max_steps: int = MAX_STEPS
 ) -> Refined:
-    """Minimize sum_i w_i huber(log L(x_i) - log_loss_i) from each row of theta.
+    """Minimize the objective of each problem from its row of theta.
 
     Args:
-        law: the law.
-        theta: [r, p] starting points; row i is fitted with row i of `weights`.
-        points: n points.
-        delta: where the loss turns from square to linear; infinite for least squares.
-        weights: [r, n] multiplicities, or [n] for all; one each when absent.
-        free: [p] which parameters move; all when absent.
+        problems: r problems, of a delta that is not zero.
+        theta: [r, p] starting points.
         tol: the gradient's norm at which a problem is done; see `GRADIENT_TOL`.
         max_steps: after which a problem is left as not converged.
-        damping: of the first step; less for starts near their minimum.
     """
-    problems = Problems.made(law, points, delta, weights, free)
-    block = max(1, BLOCK // max(points.n, 1))
+    block = max(1, BLOCK // max(problems.points.n, 1))
     parts = []
     for start in range(0, len(theta), block):
         rows = slice(start, start + block)
-        parts.append(_refine_block(problems.of(rows), theta[rows], damping, tol, max_steps))
+        parts.append(_refine_block(problems.of(rows), theta[rows], tol, max_steps))
     return Refined(
         theta=np.concatenate([part.theta for part in parts]),
         objective=np.concatenate([part.objective for part in parts]),
@@ -77,11 +73,9 @@ def refine(
     )
 
 
-def _refine_block(
-    problems: Problems, theta: Array, first_damping: float, tol: float, max_steps: int
-) -> Refined:
+def _refine_block(problems: Problems, theta: Array, tol: float, max_steps: int) -> Refined:
     state = _first_state(problems, theta)
-    damping = np.full(len(theta), first_damping)
+    damping = np.full(len(theta), FIRST_DAMPING)
     assert state.M is not None
     converged = _at_rest(state, tol)
     stalled = np.zeros(len(theta), bool)
@@ -117,7 +111,7 @@ def _refine_block(
 
 
 def _first_state(problems: Problems, theta: Array) -> State:
-    """Where the problems start: resamples all start from one estimate, which costs little."""
+    """Evaluate the starting points; resamples all start from one estimate, which costs little."""
     weights, points = problems.weights, problems.points
     alike = points.log_loss.ndim == 1 and points.n < len(theta) and (theta == theta[0]).all()
     if weights is not None and weights.ndim == 2 and alike:

@@ -65,7 +65,7 @@ class FittedArm:
     def draw(
         self, resampling: Resampling, labels: Sequence[object] | ArrayLike | None = None
     ) -> Draws:
-        """Resample the fit, drawing rows of equal label together, and single rows without labels."""
+        """Resample the fit; rows of equal label are drawn together, or single rows without."""
         identity = identify_draws(self.fit, resampling, labels)
         if identity not in self._drawn:
             self._drawn[identity] = bootstrap(self.fit, resampling, labels)

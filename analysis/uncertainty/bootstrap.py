@@ -19,8 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.fitting.derivatives import Points, jacobian
-from analysis.fitting.fit import NEGLIGIBLE, LawFit, minimize
+from analysis.fitting.derivatives import Points, Problems, jacobian, pose
+from analysis.fitting.fit import NEGLIGIBLE, LawFit
+from analysis.fitting.minimize import minimize
 from analysis.fitting.newton import Refined
 from analysis.fitting.starting_points import points_on_grid
 from analysis.laws.law import Array, is_scaling
@@ -220,12 +221,10 @@ def _refit_with(fit: LawFit, errors: Array) -> Refined:
 
 
 def _from_estimate(fit: LawFit, points: Points, weights: Array | None, count: int) -> Refined:
-    free = _free(fit)
+    problems = pose(fit.law, points, fit.delta, weights=weights, free=_free(fit))
     start = np.repeat(_inside(fit)[None], count, axis=0)
-    done = minimize(
-        fit.law, start, points, fit.delta, weights=weights, free=free, max_steps=100, tol=AT_REST
-    )
-    _try_again(fit, points, weights, done)
+    done = minimize(problems, start, max_steps=100, tol=AT_REST)
+    _try_again(fit, problems, done)
     return done
 
 
@@ -299,18 +298,14 @@ def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
     return found
 
 
-def _try_again(fit: LawFit, points: Points, weights: Array | None, done: Refined) -> None:
+def _try_again(fit: LawFit, problems: Problems, done: Refined) -> None:
     """Give resamples that did not converge from the estimate the grid's best cells."""
-    seeds = points_on_grid(fit.law, fit.points, 3)
-    free = _free(fit)
-    seeds[:, ~free] = fit.theta[~free]
-    for seed in seeds:
+    starting_points = points_on_grid(fit.law, fit.points, 3)
+    starting_points[:, ~problems.free] = fit.theta[~problems.free]
+    for theta in starting_points:
         rows = np.flatnonzero(~done.converged)
         if not rows.size:
             return
-        start = np.repeat(seed[None], rows.size, axis=0)
-        own = None if weights is None else weights[rows]
-        more = minimize(fit.law, start, points.of(rows), fit.delta, weights=own, free=free)
+        more = minimize(problems.of(rows), np.repeat(theta[None], rows.size, axis=0))
         better = more.objective <= done.objective[rows]
-        for name in ("theta", "objective", "gradient", "converged"):
-            getattr(done, name)[rows[better]] = getattr(more, name)[better]
+        done.put(rows[better], more, better)

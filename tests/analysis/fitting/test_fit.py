@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import huber, logsumexp
 
 from analysis.fitting.certificate import certify
-from analysis.fitting.derivatives import Points, Problems, derivatives
+from analysis.fitting.derivatives import Points, derivatives, pose
 from analysis.fitting.fit import FitError, LawFit, fit_law
 from analysis.laws.law import Law
 from analysis.laws.registry import LAWS
@@ -42,7 +42,7 @@ def test_derivatives_are_those_of_the_objective(law: Law, delta: float) -> None:
     free = np.ones(theta.size, bool)
 
     def at(t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        s = derivatives(Problems.made(law, points, delta, weights, free), t[None])
+        s = derivatives(pose(law, points, delta, weights=weights, free=free), t[None])
         return float(s.objective[0]), s.g[0], s.H[0]
 
     value, g, H = at(theta)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.fitting.derivatives import Problems, at_one_place, derivatives
+from analysis.fitting.derivatives import at_one_place, derivatives, pose
 from analysis.fitting.fit import fit_law
 from analysis.laws.law import Law
 from analysis.laws.registry import LAWS
@@ -61,7 +61,7 @@ def test_resamples_at_one_place_are_found_at_once(law: Law) -> None:
     columns, exact = surface(8, 8)
     fit = fit_law(law, columns, noisy(exact, 0), delta=1e-2)
     weights = np.random.default_rng(0).multinomial(64, np.full(64, 1 / 64), 700).astype(float)
-    problems = Problems.made(fit.law, fit.points, fit.delta, weights)
+    problems = pose(fit.law, fit.points, fit.delta, weights=weights)
     theta = np.repeat(fit.theta[None] + 0.01, 700, axis=0)
     at_once = at_one_place(problems, theta[0])
     each = derivatives(problems, theta)
