@@ -33,6 +33,15 @@ FOREIGN = {
     "study": set(),
     "cluster": set(),
 }
+# The folders of a room, from the one that imports none of the others to the one that may import
+# all. Files beside the folders, such as `__main__.py`, may import every folder.
+FOLDER_ORDER = {
+    "analysis": [
+        "laws", "tables", "fitting", "uncertainty", "scaling", "figures", "report", "commands",
+        "bench",
+    ],
+}  # fmt: skip
+MOST_LINES = 400  # of a file of product code
 # What every command of `analysis` that fits a table takes.
 TABLE_OPTIONS = {"runs", "--params-col", "--tokens-col", "--flops-col", "--loss-col"}
 TABLE_OPTIONS |= {"--status-col", "--convention-col", "--convention", "--loss", "--delta", "--json"}
@@ -100,6 +109,53 @@ def imported_by(room: str) -> set[str]:
     return names
 
 
+def modules_imported_by(path: Path) -> set[str]:
+    """Dotted names of what a file imports, anywhere in it: `a.b.c` of `from a.b import c`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("room", sorted(FOLDER_ORDER))
+def test_no_import_runs_up_inside_a_room(room: str) -> None:
+    order = FOLDER_ORDER[room]
+    print(f"{room}: {' <- '.join(order)}")
+    folders = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+    assert folders == set(order)
+    upward = []
+    for folder in order:
+        above = order[order.index(folder) + 1 :]
+        for path in sorted((ROOT / room / folder).rglob("*.py")):
+            for name in sorted(modules_imported_by(path)):
+                package, _, rest = name.partition(".")
+                if package == room and rest.split(".")[0] in above:
+                    upward.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not upward
+
+
+@pytest.mark.parametrize("room", sorted(FOLDER_ORDER))
+def test_folders_do_not_import_the_files_beside_them(room: str) -> None:
+    """A room's entry, and the names that it offers outside, are for its users."""
+    for folder in FOLDER_ORDER[room]:
+        for path in (ROOT / room / folder).rglob("*.py"):
+            for name in modules_imported_by(path):
+                package, _, rest = name.partition(".")
+                assert package != room or rest.split(".")[0] in FOLDER_ORDER[room], (path, name)
+
+
+def test_no_file_of_product_code_is_long() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+    }
+    assert not {path: lines for path, lines in lengths.items() if lines > MOST_LINES}
+
+
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_imports_go_one_way(room: str) -> None:
     imported = imported_by(room)
@@ -108,7 +164,8 @@ def test_imports_go_one_way(room: str) -> None:
 
 
 def test_analysis_works_with_torch_and_ray_blocked() -> None:
-    modules = sorted(f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("[a-z]*.py"))
+    files = sorted((ROOT / "analysis").rglob("[a-z]*.py"))
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     code = f"import sys; sys.modules.update(torch=None, ray=None); import {', '.join(modules)}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
@@ -119,9 +176,10 @@ def test_rooms_resolve_inside_the_repository(room: str) -> None:
     assert spec is not None and spec.origin == str(ROOT / room / "__init__.py")
 
 
-def test_package_files_are_empty_but_for_the_version() -> None:
-    filled = [p.parent.name for p in ROOT.glob("[a-z]*/**/__init__.py") if p.read_text().strip()]
-    assert filled == ["kernels"]
+def test_package_files_are_empty_but_for_the_version_and_the_notebook_names() -> None:
+    found = ROOT.glob("[a-z]*/**/__init__.py")
+    filled = {str(p.parent.relative_to(ROOT)) for p in found if p.read_text().strip()}
+    assert filled == {"kernels", "analysis"}
 
 
 @pytest.mark.parametrize("room", sorted(COMMANDS))

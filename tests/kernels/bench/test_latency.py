@@ -12,7 +12,7 @@ from kernels.machine import cpu_name
 
 
 def test_latency_writes_what_the_figure_reads(tmp_path: Path) -> None:
-    from analysis.latency import load_latencies
+    from analysis.tables.latency import load_latencies
 
     out = tmp_path / "new" / "latency.csv"
     sizes = ("--width", "32", "--width", "64", "--tokens", "64")
