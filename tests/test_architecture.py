@@ -16,6 +16,7 @@ import analysis.__main__
 import kernels.__main__
 import study.__main__
 import workloads.__main__
+from tests.tree import printed, tree
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {"kernels", "workloads", "study", "analysis", "cluster"}
@@ -33,9 +34,17 @@ FOREIGN = {
     "study": set(),
     "cluster": set(),
 }
-# The folders of a room, from the one that imports none of the others to the one that may import
-# all. Files beside the folders, such as `__main__.py`, may import every folder.
-FOLDER_ORDER = {
+# The folders and shared files of a room, from the one that imports none of the others to the one
+# that may import all. `__main__.py` may import all of them, and none of them imports it.
+STAGES = {
+    "workloads": [
+        "errors", "files", "schema", "optim", "data", "config", "cost", "recipes", "run_dir", "nn",
+        "inference", "training", "interop", "bench",
+    ],
+    "study": [
+        "spec", "plan", "ledger", "search", "progress", "transfer", "display", "running", "submit",
+        "commands",
+    ],
     "analysis": [
         "laws", "tables", "fitting", "uncertainty", "scaling", "figures", "report", "commands",
         "bench",
@@ -120,31 +129,32 @@ def modules_imported_by(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("room", sorted(FOLDER_ORDER))
+@pytest.mark.parametrize("room", sorted(STAGES))
 def test_no_import_runs_up_inside_a_room(room: str) -> None:
-    order = FOLDER_ORDER[room]
-    print(f"{room}: {' <- '.join(order)}")
-    folders = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
-    assert folders == set(order)
+    stages = STAGES[room]
+    print(f"{room}: {' <- '.join(stages)}")
+    packages = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+    files = {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__", "__main__"}
+    assert packages | files == set(stages)
     upward = []
-    for folder in order:
-        above = order[order.index(folder) + 1 :]
-        for path in sorted((ROOT / room / folder).rglob("*.py")):
-            for name in sorted(modules_imported_by(path)):
+    for stage in stages:
+        allowed = stages[: stages.index(stage) + 1]
+        for path in [ROOT / room / f"{stage}.py", *sorted((ROOT / room / stage).rglob("*.py"))]:
+            for name in sorted(modules_imported_by(path)) if path.exists() else []:
                 package, _, rest = name.partition(".")
-                if package == room and rest.split(".")[0] in above:
+                if package == room and rest.split(".")[0] not in allowed:
                     upward.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not upward
 
 
-@pytest.mark.parametrize("room", sorted(FOLDER_ORDER))
-def test_folders_do_not_import_the_files_beside_them(room: str) -> None:
-    """A room's entry, and the names that it offers outside, are for its users."""
-    for folder in FOLDER_ORDER[room]:
-        for path in (ROOT / room / folder).rglob("*.py"):
-            for name in modules_imported_by(path):
-                package, _, rest = name.partition(".")
-                assert package != room or rest.split(".")[0] in FOLDER_ORDER[room], (path, name)
+def test_kernels_do_not_import_their_benchmarks() -> None:
+    product = [p for p in (ROOT / "kernels").rglob("*.py") if p.parent.name != "bench"]
+    importing = [p for p in product if any("kernels.bench" in m for m in modules_imported_by(p))]
+    assert [path.name for path in importing] == ["__main__.py"]
+
+
+def test_the_documents_print_the_tree_as_it_is() -> None:
+    assert printed() == tree(STAGES), "write it anew: python -m tests.tree"
 
 
 def test_no_file_of_product_code_is_long() -> None:
