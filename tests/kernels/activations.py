@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-ACTIVATIONS = ["gelu", "gelu_tanh", "swiglu"]
+ACTIVATIONS = ["swiglu", "gelu", "gelu_tanh"]
 
 
 def formula(

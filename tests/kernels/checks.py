@@ -1,7 +1,8 @@
-"""Inputs of an operation, its results in float64, and layouts of memory to try it on."""
+"""Inputs of an operation, its results in float64, memory layouts, and the factors of a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,21 @@ from torch import Tensor
 Operation = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 Dense = Callable[[Tensor, Tensor], Tensor]
 NAMES = ("x", "v", "u", "bias")
+
+
+def one_at_a_time(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the cases that vary one factor at a time, and one joint case.
+
+    The base case has the first value of each factor, the joint case the last value of each.
+    """
+    base = tuple(values[0] for values in factors)
+    varied = [
+        (*base[:place], value, *base[place + 1 :])
+        for place, values in enumerate(factors)
+        for value in values[1:]
+    ]
+    joint = tuple(values[-1] for values in factors)
+    return list(dict.fromkeys([base, *varied, joint]))
 
 
 @dataclass(frozen=True)
