@@ -24,7 +24,7 @@ over_activations = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 
 def draw(shape: tuple[int, ...], activation: str, with_bias: bool = True) -> list[Tensor | None]:
-    """z, the bias or none, and the direction of the gradient."""
+    """Draw z, the bias or none, and the gradient by the result."""
     width = shape[-1] // 2 if activation == "swiglu" else shape[-1]
     bias = torch.randn(shape[-1]) if with_bias else None
     return [torch.randn(shape), bias, torch.randn(*shape[:-1], width)]
@@ -38,7 +38,7 @@ def errors_of(
     device: torch.device,
     bias_dtype: torch.dtype | None = None,
 ) -> list[float]:
-    """Norm-relative errors of the result and the gradients."""
+    """Return norm-relative errors of the result and of the gradients."""
     z, bias, direction = drawn
     assert z is not None and direction is not None
     z_ours = z.to(device, dtype).requires_grad_()
@@ -109,7 +109,7 @@ def test_any_layout(
 
 
 class _Relaid(torch.autograd.Function):
-    """The same numbers in another layout."""
+    """Identity function that changes the memory layout."""
 
     @staticmethod
     def forward(ctx: object, z: Tensor, layout: Callable[[Tensor], Tensor]) -> Tensor:

@@ -31,7 +31,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def poisoned() -> Iterator[None]:
-    """All memory that is not written is NaN."""
+    """Fill all memory that is allocated and not written with NaN."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -165,7 +165,7 @@ def test_another_reduction_is_an_error() -> None:
 
 
 def products(problem: Problem) -> int:
-    """Products of one pass, in units of those of the logits."""
+    """Count the FLOPs of one pass, in units of the FLOPs of the logits."""
     with FlopCounterMode(display=False) as counter:
         linear_cross_entropy(problem.features, problem.weight, problem.targets)
     flops = 2 * problem.targets.numel() * problem.weight.numel()
@@ -243,7 +243,7 @@ def test_compiles_without_a_break(autocast: bool, device: torch.device) -> None:
 
 
 def test_the_custom_operator_compiles() -> None:
-    """As it would on CUDA."""
+    """On CUDA the operation is compiled as a custom operator."""
     problem = Problem.draw((13,), 5, 41)
 
     def loss(x: Tensor, w: Tensor, targets: Tensor, reduction: str, ignore_index: int) -> Tensor:

@@ -62,7 +62,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def by_dense_matrices(
     factorization: type[Factorization], x: Tensor, first: Factors, second: Factors, activation: str
 ) -> Tensor:
-    """Both projections as dense matrices."""
+    """Compute the FFN with both projections as dense matrices."""
 
     def linear(x: Tensor, weights: Factors) -> Tensor:
         y = x @ DENSE[factorization](weights.v, weights.u).T
@@ -80,7 +80,7 @@ def by_dense_matrices(
 
 
 def leaves(x: Tensor, *factors: Factors, dtype: torch.dtype) -> list[Tensor]:
-    """Fresh leaves of x and all weights; without the biases where there are none."""
+    """Copy x and all weights that there are as leaves that need gradients."""
     tensors = [t for t in itertools.chain([x], *factors) if t is not None]
     return [t.detach().to(dtype, copy=True).requires_grad_() for t in tensors]
 
@@ -92,7 +92,7 @@ def differentiated(
     activation: str,
     direction: Tensor,
 ) -> dict[str, Tensor]:
-    """y and all gradients, in float64."""
+    """Return y and all gradients, by name, in float64."""
     x, *rest = tensors
     half = len(rest) // 2
     pairs = [Factors(*part, *[None] * (3 - half)) for part in (rest[:half], rest[half:])]
@@ -205,7 +205,7 @@ def test_keeps_half_of_what_the_composition_keeps() -> None:
 
 
 def kept(function: Callable[[], Tensor]) -> int:
-    """Bytes saved for the backward pass, each storage once."""
+    """Count the bytes saved for the backward pass, each storage once."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

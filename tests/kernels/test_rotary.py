@@ -15,7 +15,7 @@ LIMITS = {torch.float64: 1e-14, torch.float32: 2e-6}
 
 
 def angles(time: int, size: int) -> Tensor:
-    """(2, time, size): cosines and sines of any angles, each twice."""
+    """Draw (2, time, size) cosines and sines of random angles, each twice."""
     angle = torch.randn(time, size // 2, dtype=torch.float64).repeat(1, 2)
     return torch.stack([angle.cos(), angle.sin()])
 

@@ -48,7 +48,7 @@ def factorization(case: Case) -> type[Factorization]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The tensors of one call, and the gradient of its result."""
+    """Tensors of one call, and the gradient by its result."""
 
     case: Case
     share: float
@@ -70,7 +70,7 @@ def ours(
     dtype: torch.dtype = torch.float64,
     layout: Callable[[Tensor], Tensor] = contiguous,
 ) -> dict[str, Tensor]:
-    """y and all gradients, in float64; those of x through its layout."""
+    """Return y and all gradients, in float64, with x in the given layout."""
     leaf = {n: t.to(dtype, copy=True).requires_grad_() for n, t in drawn.tensors.items()}
     weights = Factors(leaf["v"], leaf["u"], leaf.get("bias"))
     share = torch.tensor(drawn.share, dtype=dtype)
@@ -84,7 +84,7 @@ def ours(
 
 
 def wanted(drawn: Drawn) -> dict[str, Tensor]:
-    """The same in float64, by way of the materialized matrix, filled in entry by entry."""
+    """Return what `ours` does, computed in float64 with the dense matrix of guide and factors."""
     leaf = {n: t.double().requires_grad_() for n, t in drawn.tensors.items()}
     dense = drawn.case.kind.dense(leaf["v"], leaf["u"])
     y = leaf["x"] @ (drawn.share * leaf["guide"] + (1 - drawn.share) * dense).T
@@ -156,7 +156,7 @@ def test_bfloat16_autocast_is_as_good_as_the_reference(case: Case) -> None:
 
 @over(*LARGE)
 def test_autocast_rounds_the_sum_once(case: Case) -> None:
-    """The two are added in float32: what the guide has beyond bfloat16 is not lost."""
+    """Guide and factors are added in float32, so the guide is not rounded to bfloat16."""
     parts = draw(case, ()).tensors
     weights = Factors(parts["v"], 1e-6 * parts["u"], None)
     share = torch.tensor(1 - 2**-10)
@@ -168,7 +168,7 @@ def test_autocast_rounds_the_sum_once(case: Case) -> None:
 
 @over(dense_case(8, 12, 4, 2), shuffle_case(12, 8, 2))
 def test_many_tokens_take_one_dense_product(case: Case) -> None:
-    """And the weights meet in products whose size the tokens do not change."""
+    """The FLOPs of merging do not depend on the number of tokens."""
 
     def count(tokens: int, function: Function = self_guided.self_guided) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -212,7 +212,7 @@ def test_inside_a_checkpoint_and_compiled_without_a_break(case: Case) -> None:
 
 
 def test_a_merge_takes_the_gradients_of_several_passes_at_once() -> None:
-    """Linear in its gradient: what passes leave with one merge may be added up before it."""
+    """Merging is linear, so the gradients of several passes may be summed before its backward."""
     case = shuffle_case(9, 15, 3)
     drawn = draw(case, MANY)
     leaf = {n: t.double().requires_grad_() for n, t in drawn.tensors.items()}

@@ -79,7 +79,7 @@ CONFIGURATIONS = [*of_cross_entropy(), *of_bias_activation()]
 
 
 def compiled(configuration: Configuration, capability: int, aligned: bool) -> Any:
-    """The kernel, where all addresses, widths and strides are multiples of 16, or none are."""
+    """Compile the kernel; `aligned` addresses, widths and strides are multiples of 16."""
     names = configuration.kernel.arg_names
     types = dict(zip(names, configuration.types, strict=False))
     types |= dict.fromkeys(configuration.constants, "constexpr")

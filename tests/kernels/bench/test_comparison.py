@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def passed(function: Callable[[Tensor], Tensor], x: Tensor, layer: FFN) -> dict[str, Tensor]:
-    """y and the gradients of x and of all weights."""
+    """Return y and the gradients by x and by all weights."""
     weights = [t for group in (*layer.matrices, *layer.factors) for t in group if t is not None]
     for tensor in weights:
         tensor.grad = None

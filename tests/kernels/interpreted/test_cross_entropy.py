@@ -13,16 +13,16 @@ from tests.kernels.losses import IGNORED, Problem, errors_of
 
 
 def formula(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses and their gradients in float64; zeros where the target is ignored."""
+    """Return losses and their gradients in float64, zero where the target is ignored."""
     exact = logits.double()
-    shares = exact.softmax(1)
+    probabilities = exact.softmax(1)
     counts = targets != IGNORED
     rows = torch.arange(len(targets))[counts]
     losses = torch.zeros(len(targets), dtype=torch.float64)
     losses[counts] = -exact.log_softmax(1)[rows, targets[counts]]
-    shares[rows, targets[counts]] -= 1
-    shares[~counts] = 0
-    return losses, shares
+    probabilities[rows, targets[counts]] -= 1
+    probabilities[~counts] = 0
+    return losses, probabilities
 
 
 # One row in a block and in several, with and without a ragged end.
