@@ -1,4 +1,4 @@
-"""Each operation against the dense matrix that its definition multiplies out to."""
+"""Each operation against the dense matrix that its factors multiply out to, in float64."""
 
 from collections.abc import Callable
 

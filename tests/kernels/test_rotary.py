@@ -23,8 +23,8 @@ def angles(time: int, size: int) -> Tensor:
 def by_complex_numbers(x: Tensor, rotation: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     phase = torch.complex(rotation[0, ..., :half], rotation[1, ..., :half])
-    turned = torch.complex(x[..., :half], x[..., half:]) * phase
-    return torch.cat([turned.real, turned.imag], dim=-1)
+    rotated = torch.complex(x[..., :half], x[..., half:]) * phase
+    return torch.cat([rotated.real, rotated.imag], dim=-1)
 
 
 @pytest.mark.parametrize(

@@ -219,10 +219,10 @@ def test_a_merge_takes_the_gradients_of_several_passes_at_once() -> None:
     share = torch.tensor(drawn.share, dtype=torch.float64)
     weights = Factors(leaf["v"], leaf["u"], leaf["bias"])
     merged = self_guided.merge(BlockShuffle, leaf["guide"], share, weights)
-    held = merged.detach().requires_grad_()
+    leaf_merge = merged.detach().requires_grad_()
     for x, direction in zip(leaf["x"], drawn.direction.double(), strict=True):
-        F.linear(x, held, leaf["bias"]).backward(direction)
-    merged.backward(held.grad)
+        F.linear(x, leaf_merge, leaf["bias"]).backward(direction)
+    merged.backward(leaf_merge.grad)
     found = {name: tensor.grad for name, tensor in leaf.items()}
     expected = wanted(drawn)
     for name, gradient in found.items():

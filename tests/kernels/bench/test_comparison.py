@@ -44,11 +44,11 @@ def test_the_fast_path_and_the_plain_formulation_agree(kind: Kind, guided: bool)
 
 @pytest.mark.parametrize(("kind", "width"), one_at_a_time(STRUCTURED, [512, 64, 768]))
 def test_layers_count_their_weights(kind: Kind, width: int) -> None:
-    for share in (0.625, 0.3125):
-        layer = Layer(kind, width, share)
+    for fraction in (0.625, 0.3125):
+        layer = Layer(kind, width, fraction)
         built = FFN(layer, CPU)
         assert layer.weights == sum(f.v.numel() + f.u.numel() for f in built.factors)
-        assert layer.fraction == pytest.approx(share, rel=0.08)
+        assert layer.fraction == pytest.approx(fraction, rel=0.08)
 
 
 def test_the_ranks_are_those_of_the_recipes() -> None:
