@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from analysis.report.report import write_report
     from analysis.report.sections import comparison_section, fit_section
     from analysis.scaling.arms import fit_arms
-    from analysis.tables.runs import RunTableError, clean, load_csv, load_mlflow
+    from analysis.tables.errors import RunTableError
+    from analysis.tables.runs import clean, load_csv, load_mlflow
     from analysis.uncertainty.bootstrap import Resampling, bootstrap
 
 __all__ = [
@@ -53,7 +54,8 @@ _HOMES = {
     "analysis.report.report": ("write_report",),
     "analysis.report.sections": ("comparison_section", "fit_section"),
     "analysis.scaling.arms": ("fit_arms",),
-    "analysis.tables.runs": ("RunTableError", "clean", "load_csv", "load_mlflow"),
+    "analysis.tables.errors": ("RunTableError",),
+    "analysis.tables.runs": ("clean", "load_csv", "load_mlflow"),
     "analysis.uncertainty.bootstrap": ("Resampling", "bootstrap"),
 }
 

@@ -28,6 +28,7 @@ from scipy.special import huber, logsumexp
 from analysis.fitting.fit import LawFit, fit_law
 from analysis.laws.law import Array
 from analysis.laws.registry import LAWS
+from analysis.tables.writing import write_text
 from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap
 
 DELTA = 1e-3
@@ -224,7 +225,7 @@ def main(
         f"{notebook / resampled:,.0f} x slower"
     )
     if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(out, json.dumps(result, indent=1) + "\n")
 
 
 def _commit() -> str:

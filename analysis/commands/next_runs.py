@@ -13,9 +13,10 @@ from analysis.fitting.fit import FitError
 from analysis.scaling.arm import fit_arm
 from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
 from analysis.scaling.forecast import flops_factor
+from analysis.tables.errors import RunTableError
 from analysis.tables.files import read_frame
-from analysis.tables.runs import RunTableError
 from analysis.tables.table import Table
+from analysis.tables.writing import write_text
 
 
 @opt.with_groups
@@ -84,7 +85,7 @@ def next_runs_command(
         opt.write_json(json, document)
         if out is not None:
             try:
-                out.write_text(fragment, encoding="utf-8")
+                write_text(out, fragment)
             except OSError as error:
                 raise RunTableError(
                     f"{out}: cannot be written ({error}); choose another"

@@ -21,9 +21,9 @@ from analysis.fitting.fit import FitError, Loss
 from analysis.laws.law import Law
 from analysis.laws.registry import LAWS
 from analysis.scaling.arm import Settings
-from analysis.tables.runs import RunTableError, nearest
+from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.table import Columns, Table, read_table
-from analysis.tables.writing import finite
+from analysis.tables.writing import finite, write_text
 from analysis.uncertainty.bootstrap import Resampling
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
@@ -219,8 +219,7 @@ def write_json(out: Path | None, document: dict[str, Any]) -> None:
         return
     text = json.dumps(finite(document), indent=1, allow_nan=False, ensure_ascii=False)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+        write_text(out, text + "\n")
     except OSError as error:
         raise RunTableError(f"{out}: cannot be written ({error}); choose another --json") from error
 

@@ -10,7 +10,7 @@ from analysis.commands import options as opt
 from analysis.figures import style
 from analysis.figures.registry import PLOTS, Plot
 from analysis.tables import published
-from analysis.tables.runs import RunTableError, nearest
+from analysis.tables.errors import RunTableError, nearest
 
 
 def plot_command(

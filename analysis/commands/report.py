@@ -9,7 +9,8 @@ import typer
 from analysis.commands import options as opt
 from analysis.report.report import write_report
 from analysis.tables.curves import curves_beside
-from analysis.tables.runs import RunTableError, load_csv, load_mlflow
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import load_csv, load_mlflow
 
 
 def report_command(

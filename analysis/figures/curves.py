@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, numbers, sizes, where
-from analysis.tables.runs import RunTableError
 
 ROLES = ("dense", "structured", "self-guided")
 SMOOTHED = 12  # parts of a curve that the running mean spans one of

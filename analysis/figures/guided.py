@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.figures.scaling import PUBLISHED
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import numbers, sizes, where
-from analysis.tables.runs import RunTableError
 
 ROLES = ("dense", "more tokens", "self-guided")
 EQUAL_FLOPS = 0.05  # relative difference within which training FLOPs count as the dense model's

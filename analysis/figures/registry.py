@@ -12,9 +12,10 @@ from analysis.figures import curves, guided, latency, scaling, schematic, spectr
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.curves import CURVES, load_curves
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
-from analysis.tables.runs import RunTableError, clean, load_csv
+from analysis.tables.runs import clean, load_csv
 from analysis.tables.spectra import trained_projection
 
 RUNS = "a run table RUNS.csv"

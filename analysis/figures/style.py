@@ -5,6 +5,7 @@ grayscale printing and colour blindness. The colours are those of Okabe and Ito 
 Design, 2008) without yellow, which is too pale on white. The same figure gives the same bytes.
 """
 
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+from analysis.tables.writing import write_bytes
 
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -32,11 +35,13 @@ _FONTS: dict[Any, Any] = {"svg.hashsalt": "structured-scaling", "pdf.fonttype": 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` as `stem`.svg, .pdf and .png (200 dpi), replacing files of these names."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     with matplotlib.rc_context(_FONTS):
         for path in written:
-            figure.savefig(path, dpi=200, metadata=_UNDATED[path.suffix])
+            data = io.BytesIO()
+            form = path.suffix.removeprefix(".")
+            figure.savefig(data, format=form, dpi=200, metadata=_UNDATED[path.suffix])
+            write_bytes(path, data.getvalue())
     return written
 
 

@@ -36,7 +36,7 @@ from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.curves import CURVES
 from analysis.tables.published import read_off
 from analysis.tables.runs import clean, run_table
-from analysis.tables.writing import finite
+from analysis.tables.writing import finite, write_bytes, write_text
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
@@ -88,9 +88,8 @@ def write_report(
     arms = fit_arms(used, excluded)
     sentences = headlines(arms, excluded)
 
-    out_dir.mkdir(parents=True, exist_ok=True)
-    csv = runs.to_csv(index=False, float_format=_shortest, lineterminator="\n").encode()
-    (out_dir / "runs.csv").write_bytes(csv)
+    csv = _csv(runs)
+    write_bytes(out_dir / "runs.csv", csv)
     provenance = _provenance(used, csv)
     text = json.dumps(
         finite(_document(title, arms, used, excluded, provenance)),
@@ -98,7 +97,7 @@ def write_report(
         allow_nan=False,
         ensure_ascii=False,
     )
-    _write_text(out_dir / "fits.json", text + "\n")
+    write_text(out_dir / "fits.json", text + "\n")
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
     figures = _more_figures(arms, curves, out_dir)
@@ -117,7 +116,7 @@ def write_report(
         "svg": _inline_svg(out_dir / "scaling.svg"),
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
-        _write_text(out_dir / name, templates.get_template(name).render(context))
+        write_text(out_dir / name, templates.get_template(name).render(context))
     cautions = tuple(read_off(used))
     return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
 
@@ -137,7 +136,7 @@ def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> lis
             )
         )
     if curves is not None:
-        curves.to_csv(out_dir / CURVES, index=False, float_format=_shortest, lineterminator="\n")
+        write_bytes(out_dir / CURVES, _csv(curves))
         style.save(curves_figure(curves), out_dir / "curves")
         found.append(
             MoreFigure(
@@ -252,13 +251,13 @@ def _inline_svg(path: Path) -> str:
     return text[text.index("<svg") :]  # HTML takes neither the XML declaration nor the doctype
 
 
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format=_shortest, lineterminator="\n").encode()
+
+
 def _shortest(value: float) -> str:
     """The shortest text that reads back as the same float; whole numbers without a point."""
     return repr(float(value)).removesuffix(".0")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 _HTML = jinja2.Environment(

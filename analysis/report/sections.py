@@ -17,6 +17,7 @@ from analysis.scaling.arms import Arm, Arms
 from analysis.tables.frames import sizes
 from analysis.tables.published import read_off
 from analysis.tables.runs import RUN_COLUMNS
+from analysis.tables.writing import write_text
 from analysis.uncertainty.holm import holm
 
 NOTHING = "–"  # what a table shows where a value is absent
@@ -68,14 +69,13 @@ class Section:
 
 def write_tables(sections: list[Section], folder: Path) -> None:
     """Write each section that has a table as NAME.csv, NAME.tex and NAME.md."""
-    folder.mkdir(parents=True, exist_ok=True)
     for section in filter(lambda one: one.headers, sections):
         for suffix, text in (
             (".csv", section.csv()),
             (".tex", section.latex()),
             (".md", section.markdown()),
         ):
-            (folder / f"{section.name}{suffix}").write_text(text, encoding="utf-8", newline="\n")
+            write_text(folder / f"{section.name}{suffix}", text)
 
 
 def fit_section(arms: Arms) -> Section:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 
 REMEDY = (
     "give the --out of `python -m kernels bench latency`, or of `python -m workloads bench train` "

@@ -6,15 +6,16 @@ the runs a fit may use and those it may not, each of the latter with its reason:
 silently.
 """
 
-import difflib
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+
+from analysis.tables.errors import RunTableError, first_line, nearest
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,6 @@ EXCLUDED_STATUS = {
 PAGE = 1000  # runs asked of MLflow at a time
 
 
-class RunTableError(ValueError):
-    """The table cannot be read; the message names the place, the column and the remedy."""
-
-
 def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
     """Read the points of `study` from the MLflow experiment of that name.
 
@@ -103,20 +100,10 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
                 f"{tracking_uri}: no study {study!r}{nearest(study, names)}; "
                 "check the name and the tracking URI"
             )
-        rows, token = [], None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id],
-                order_by=["attributes.start_time ASC"],
-                max_results=PAGE,
-                page_token=token,
-            )
-            rows += [_mlflow_row(run) for run in page if "point_id" in run.data.tags]
-            token = page.token
-            if not token:
-                break
+        found = _all_runs(client, experiment.experiment_id)
+        rows = [_mlflow_row(run) for run in found if "point_id" in run.data.tags]
     except MlflowException as error:
-        raise RunTableError(f"{tracking_uri}: {_first_line(error)}") from error
+        raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
     return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
 
 
@@ -134,7 +121,7 @@ def load_csv(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise RunTableError(
-            f"{path}: cannot be read as CSV ({_first_line(error)}); "
+            f"{path}: cannot be read as CSV ({first_line(error)}); "
             "give a comma-separated UTF-8 file with a header line"
         ) from error
     return run_table(frame, str(path))
@@ -233,6 +220,22 @@ def _why_excluded(row: dict[Any, Any]) -> str:
     return ""
 
 
+def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
+    """Search an experiment page by page: all its runs, the earliest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            order_by=["attributes.start_time ASC"],
+            max_results=PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def _mlflow_row(run: Any) -> dict[str, Any]:
     homes = {
         "run": {"run_id": run.info.run_id},
@@ -268,13 +271,3 @@ def _refuse_absent_sqlite(tracking_uri: str) -> None:
     path = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
     if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
         raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Words that name the candidate most like `name`, or nothing."""
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f" (nearest: {found[0]!r})" if found else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

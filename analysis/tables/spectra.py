@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.laws.law import Array
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 
 KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")  # whose initialization is known
 DENSE_SD = 0.02

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.files import read_frame
-from analysis.tables.runs import EXCLUDED_STATUS, RunTableError, nearest, size_names
+from analysis.tables.runs import EXCLUDED_STATUS, size_names
 
 Array = NDArray[np.float64]
 

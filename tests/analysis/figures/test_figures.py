@@ -14,7 +14,8 @@ from analysis.figures import guided, scaling, schematic, style
 from analysis.figures.style import COLOURS, LINES, MARKERS
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
-from analysis.tables.runs import RunTableError, clean, run_table
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import clean, run_table
 
 Row = Callable[..., dict[str, Any]]
 

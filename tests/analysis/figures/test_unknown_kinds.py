@@ -20,9 +20,10 @@ from analysis.figures.latency import latency_figure, published_figure
 from analysis.figures.scaling import kinds_figure, scaling_figure
 from analysis.figures.spectra import trained_figure
 from analysis.scaling.arms import fit_arms
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import where
 from analysis.tables.latency import Latencies, Timing, load_latencies
-from analysis.tables.runs import RunTableError, clean, run_table
+from analysis.tables.runs import clean, run_table
 from analysis.tables.spectra import Shape
 from analysis.uncertainty.bootstrap import Resampling
 from tests.analysis.figures.test_curves import falling

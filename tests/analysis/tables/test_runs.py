@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.tables.runs import RUN_COLUMNS, RunTableError, clean, load_csv, load_mlflow, run_table
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import RUN_COLUMNS, clean, load_csv, load_mlflow, run_table
 
 Row = Callable[..., dict[str, Any]]
 
