@@ -1,8 +1,8 @@
 """Fit scaling laws to finished runs and draw them: the names that notebooks and scripts use.
 
-    from analysis import clean, fit_arms, load_csv, scaling_figure
+    from analysis import split_usable, fit_arms, load_csv, scaling_figure
 
-    used, excluded = clean(load_csv(Path("runs.csv")))
+    used, excluded = split_usable(load_csv(Path("runs.csv")))
     arms = fit_arms(used, excluded)
     scaling_figure(used, arms)
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from analysis.report.sections import comparison_section, fit_section
     from analysis.scaling.arms import fit_arms
     from analysis.tables.errors import RunTableError
-    from analysis.tables.runs import clean, load_csv, load_mlflow
+    from analysis.tables.runs import load_csv, load_mlflow, split_usable
     from analysis.uncertainty.bootstrap import Resampling, bootstrap
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "Resampling",
     "RunTableError",
     "bootstrap",
-    "clean",
     "comparison_section",
     "fit_arms",
     "fit_law",
@@ -42,6 +41,7 @@ __all__ = [
     "load_csv",
     "load_mlflow",
     "scaling_figure",
+    "split_usable",
     "write_report",
 ]
 
@@ -55,7 +55,7 @@ _HOMES = {
     "analysis.report.sections": ("comparison_section", "fit_section"),
     "analysis.scaling.arms": ("fit_arms",),
     "analysis.tables.errors": ("RunTableError",),
-    "analysis.tables.runs": ("clean", "load_csv", "load_mlflow"),
+    "analysis.tables.runs": ("split_usable", "load_csv", "load_mlflow"),
     "analysis.uncertainty.bootstrap": ("Resampling", "bootstrap"),
 }
 

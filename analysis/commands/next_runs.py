@@ -56,7 +56,7 @@ def next_runs_command(
       python -m analysis next-runs runs.csv --arm dense --law compute --e 0 \\
         --at flops=1e21 --budget 1e20 --out points.yaml
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         chosen = opt.law_named(law)
         target = opt.one_target(at, chosen)
         if not 0 < budget < float("inf"):
@@ -69,7 +69,7 @@ def next_runs_command(
                 raise FitError(f"--arm {arm!r}: no such arm in {runs}; one of {', '.join(arms)}")
             read = arms[arm]
         settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=None)
-        with opt.at(runs):
+        with opt.naming(runs):
             fitted = fit_arm(read, settings)
             sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
             factor = flops_factor(read.values)
@@ -109,7 +109,7 @@ def _named_sizes(presets: list[str], table: Table) -> list[Size]:
 
 
 def _table_sizes(table: Table) -> list[Size]:
-    """The models of the table's own rows, by its preset and FFN columns."""
+    """List the models of the table's own rows, by its preset and FFN columns."""
     frame = read_frame(Path(table.source)).rename(columns=str).iloc[table.row - 1]
     if "preset" not in frame.columns:
         raise FitError("no column 'preset' says which models can run; name some with --preset")

@@ -24,7 +24,7 @@ CURVES = "curves.csv"  # beside a run table
 
 
 def curves_beside(runs: Path) -> pd.DataFrame | None:
-    """The training curves beside the run table `runs`, or None where there are none.
+    """Load the training curves beside the run table `runs`, or None where there are none.
 
     Raises:
         RunTableError: there are, and `load_curves` refuses them.

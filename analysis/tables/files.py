@@ -33,7 +33,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def _json_lines(text: str) -> pd.DataFrame:
-    """An object a line; ValueError names the line that is none."""
+    """Read an object a line; raise a ValueError that names a line that is none."""
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():

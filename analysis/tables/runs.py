@@ -1,9 +1,9 @@
 """The run table: one row a run, the only thing that fits and figures read.
 
 A table comes from MLflow (`load_mlflow`), from a CSV (`load_csv`) or from any data frame
-(`run_table`); all three end in the same columns, types and row order. `clean` then splits it into
-the runs a fit may use and those it may not, each of the latter with its reason: no run is dropped
-silently.
+(`run_table`); all three end in the same columns, types and row order. `split_usable` then separates
+the runs that a fit may use from those it may not, each of the latter with its reason: no run is
+dropped silently.
 """
 
 import math
@@ -44,7 +44,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
     "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's"),
     "guide_ratio": Column(
-        "param", "number", "share of the steps that are self-guided; empty if none"
+        "param", "number", "fraction of the steps that are self-guided; empty if none"
     ),
     "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
     "params": Column("param", "number", "parameters of the model"),
@@ -165,7 +165,7 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def clean(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a run table into the runs that may enter a fit and those that may not.
 
     Of several usable runs of one point the first row enters.
@@ -197,7 +197,7 @@ def clean(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
-    """What names the size of each run: its preset, and its width multiplier where that is not 1."""
+    """Name the size of each run: its preset, and its width multiplier where that is not 1."""
     found = []
     for preset, width in zip(presets, widths, strict=True):
         name = _text(preset)
@@ -267,7 +267,7 @@ def _number(value: Any, name: str, source: str, row: int) -> float:
 
 
 def _refuse_absent_sqlite(tracking_uri: str) -> None:
-    """MLflow answers a mistyped SQLite path by creating an empty store there."""
+    """Refuse a SQLite path without a file, where MLflow would create an empty store."""
     path = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
     if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
         raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")
