@@ -55,12 +55,13 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (index, ffn), guide, rate, seed in itertools.product(
+    for preset, width, (index, ffn), guide, rate, batch_size, seed in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
         grid.guide,
         grid.learning_rate or [None],
+        grid.batch_size or [None],
         grid.seed,
     ):
         variant = Variant(
@@ -70,6 +71,7 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             ffn=ffn,
             guide=guide,
             learning_rate=rate,
+            batch_size=batch_size,
             seed=seed,
         )
         if ffn.kind == "dense" and guide != grid.guide[0]:

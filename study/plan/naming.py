@@ -40,8 +40,11 @@ def flops_part(variant: Variant, train_flops: int) -> str:
     return text.replace("e+", "e")
 
 
-def rate_part(variant: Variant) -> str:
-    return f"lr{variant.learning_rate:g}" if variant.learning_rate else ""
+def recipe_parts(variant: Variant) -> list[str]:
+    """Return what is given in place of the preset's recipe: `lr0.001`, `bs64`."""
+    rate = [f"lr{variant.learning_rate:g}"] if variant.learning_rate else []
+    # `b` followed by a number is the number of an FFN's blocks.
+    return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
 
 
 def describe(variant: Variant) -> str:
@@ -51,7 +54,7 @@ def describe(variant: Variant) -> str:
         *shape_parts(variant),
         variant.arm_name(),
         f"at {exact:g} FLOPs" if exact else "",
-        rate_part(variant),
+        *recipe_parts(variant),
         f"seed{variant.seed}",
     ]
     return " ".join(part for part in parts if part)

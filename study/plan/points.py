@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from study.plan.naming import flops_part, guide_parts, rate_part, shape_parts
+from study.plan.naming import flops_part, guide_parts, recipe_parts, shape_parts
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
@@ -48,7 +48,7 @@ class Point:
             "" if ffn.keep_first_dense else "alllayers",
             *guide_parts(self.config.model.guide),
             flops_part(self.variant, self.train_flops),
-            rate_part(self.variant),
+            *recipe_parts(self.variant),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -78,6 +78,8 @@ class Point:
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
             "steps": self.config.total_steps,
+            "batch_size": self.config.batch_size,
+            "tokens_per_step": self.config.tokens_per_step,
             "train_flops": self.train_flops,
             "flop_convention": FLOP_CONVENTION,
             "learning_rate": self.config.optimizer.learning_rate,

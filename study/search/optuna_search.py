@@ -135,12 +135,15 @@ class _OpenSearch:
 
 
 def _name(study: Study, item: Open) -> str:
-    """A search's name: the same only while its samples can be compared with earlier ones."""
+    """Return a search's name: the same only while its samples can be compared with earlier ones.
+
+    It hashes what differs from the defaults, so that a key which is added later renames no search.
+    """
     parts = {"budget", "data", "optimizer", "eval_tokens", "hardware", "search"}
-    spec = study.spec.value.model_dump(mode="json", include=parts)
+    spec = study.spec.value.model_dump(mode="json", include=parts, exclude_defaults=True)
     del spec["search"]["trials"]
     variant = item.item.variant
-    told = {"variant": variant.model_dump(mode="json"), "spec": spec}
+    told = {"variant": variant.model_dump(mode="json", exclude_defaults=True), "spec": spec}
     return f"{variant.preset} {variant.arm_name()} {fingerprint(told)}"
 
 

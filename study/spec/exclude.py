@@ -12,6 +12,9 @@ from workloads.recipes.variant import KindName, Variant
 from workloads.schema.base import Config
 from workloads.schema.strict_yaml import Loaded, Location
 
+# What a variant that does not give it has from its preset.
+PRESETS_GIVE = {"learning_rate", "batch_size"}
+
 
 class _Match(Config):
     @model_validator(mode="after")
@@ -60,6 +63,8 @@ class Exclude(_Match):
     """Some of the guide's fields; `null` matches training without one."""
     learning_rate: PositiveFloat | None = None
     """The peak learning rate, the preset's where none is given."""
+    batch_size: PositiveInt | None = None
+    """Sequences of one optimizer step, the preset's where none are given."""
     seed: NonNegativeInt | None = None
     """The seed."""
 
@@ -90,12 +95,12 @@ class Exclude(_Match):
 
 
 def _value(variant: Variant, path: tuple[str, ...]) -> Any:
-    """The variant's value at the place of an exclude row's."""
-    if path == ("learning_rate",) and variant.learning_rate is None:
-        return PRESETS[variant.preset].learning_rate
+    """Return the variant's value for the key at `path` of an exclude row."""
     value: Any = variant
     for name in path:
         value = getattr(value, name, None)
+    if value is None and path[-1] in PRESETS_GIVE:
+        return getattr(PRESETS[variant.preset], path[-1])
     return value
 
 

@@ -39,6 +39,8 @@ class Grid(Config):
     """Self-guided training; `null` is training without a guide."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Peak learning rates; left out, the search's, or the preset's."""
+    batch_size: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     """Of initialization, data order and dropout."""
 

@@ -43,7 +43,7 @@ class Recipe(Variant):
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(model, budget.resolve(model, PRESETS[self.preset].batch_size))
+        return self._run(model, budget.resolve(model, self._batch_size))
 
     @property
     def asked_flops(self) -> float | None:
@@ -69,11 +69,21 @@ class Recipe(Variant):
 
     def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
         """The run whose whole steps come nearest to `train_flops`."""
-        below = flops.affordable_steps(model, PRESETS[self.preset].batch_size, train_flops)
+        below = flops.affordable_steps(model, self._batch_size, train_flops)
         if below * (model.guide.ratio if model.guide else 1) < 1:
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
         return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.batch_size or PRESETS[self.preset].batch_size
+
+    @property
+    def _micro_batch_size(self) -> int:
+        """The largest divisor of the batch that does not exceed the preset's micro-batch."""
+        most = min(PRESETS[self.preset].micro_batch_size, self._batch_size)
+        return next(size for size in range(most, 0, -1) if self._batch_size % size == 0)
 
     def _model(self, guide_ratio: float | None) -> ModelConfig:
         dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
@@ -85,7 +95,7 @@ class Recipe(Variant):
         preset = PRESETS[self.preset]
         if steps == 0:
             raise ValueError(
-                f"the budget pays for less than one step of {preset.batch_size} x "
+                f"the budget pays for less than one step of {self._batch_size} x "
                 f"{model.block_size} tokens; raise it"
             )
         rate = self.learning_rate or preset.learning_rate
@@ -93,11 +103,11 @@ class Recipe(Variant):
             model=model,
             data=self.data,
             optimizer=OptimizerConfig(**self.optimizer.model_dump(), learning_rate=rate),
-            batch_size=preset.batch_size,
+            batch_size=self._batch_size,
             steps=steps,
             seed=self.seed,
             eval_tokens=self.eval_tokens or preset.eval_tokens,
-            runtime=self.runtime or RuntimeConfig(micro_batch_size=preset.micro_batch_size),
+            runtime=self.runtime or RuntimeConfig(micro_batch_size=self._micro_batch_size),
         )
 
 
