@@ -1,6 +1,6 @@
 """How fast this machine's CPU trains: measured once by training, kept in the user's cache folder.
 
-`python -m study.planning.calibration` trains each of the CPU presets on one thread for a second and
+`python -m study.plan.cpu_speed` trains each of the CPU presets on one thread for a second and
 prints FLOPs (`paper` convention) per second of processor time. A second of a processor that others
 use too is still a second: the speed is that of a quiet machine. One thread, because threads that
 wait for each other on a busy machine use up processor time as well. `plan` runs it in a process of
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pydantic import TypeAdapter
 
 from kernels.machine import cpu_name
 from workloads.cost import flops
-from workloads.files import measured_here
+from workloads.files import measured_here, write_atomically
 from workloads.recipes.presets import PRESETS
 
 # From small to large; a larger model trains at the speed of the last.
@@ -129,12 +128,8 @@ def _load() -> dict[str, Rates]:
 
 def _store(rates: dict[str, Rates]) -> None:
     """Keep the rates, if the folder can be written; else the next plan measures again."""
-    path = measured_here(FILE)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(rates, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(measured_here(FILE), json.dumps(rates, indent=1))
 
 
 if __name__ == "__main__":

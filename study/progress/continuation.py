@@ -19,6 +19,7 @@ from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from workloads.config.fingerprint import fingerprint, trajectory
 from workloads.config.run import RunConfig
+from workloads.files import write_atomically
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
@@ -109,9 +110,7 @@ def _hand_over(donor_dir: Path, run_dir: Path, step: int) -> None:
         for row in rows
         if row["step"] <= step
     ]
-    temporary = run_dir / f"{METRICS_FILE}.tmp"
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(run_dir / METRICS_FILE)
+    write_atomically(run_dir / METRICS_FILE, "".join(lines))
     (run_dir / DONOR_FILE).write_text(f"{donor_dir.name} step {step}", encoding="utf-8")
     link_or_copy(
         checkpoint_file(donor_dir / CHECKPOINT_FOLDER, step), checkpoint_file(folder, step)

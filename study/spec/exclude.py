@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -10,6 +9,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import KindName, Variant
 from workloads.schema.base import Config
+from workloads.schema.nearest import nearest
 from workloads.schema.strict_yaml import Loaded, Location
 
 # What a variant that does not give it has from its preset.
@@ -79,7 +79,9 @@ class Exclude(_Match):
             found = [_value(variant, path) for variant in variants]
             variants = [v for v, value in zip(variants, found, strict=True) if value == wanted]
             if not variants:
-                message = f"excludes nothing: {_nearest(wanted, found)}; change or remove the row"
+                message = (
+                    f"excludes nothing: {_nearest_value(wanted, found)}; change or remove the row"
+                )
                 raise spec.error((*location, *path), message)
 
     def _wanted(self) -> dict[tuple[str, ...], Any]:
@@ -104,13 +106,13 @@ def _value(variant: Variant, path: tuple[str, ...]) -> Any:
     return value
 
 
-def _nearest(wanted: Any, found: list[Any]) -> str:
+def _nearest_value(wanted: Any, found: list[Any]) -> str:
     """The value among `found` that is nearest to the one wanted, and the others."""
     known: list[Any] = list(dict.fromkeys(v for v in found if isinstance(v, str | int | float)))
     if not known or wanted is None:
         return "no combination has this and the values before it"
     if isinstance(wanted, str):
-        nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
+        close = nearest(wanted, known)
     else:
-        nearest = min(known, key=lambda value: abs(value - wanted))
-    return f"the nearest value is {nearest} (of {', '.join(map(str, known))})"
+        close = min(known, key=lambda value: abs(value - wanted))
+    return f"the nearest value is {close} (of {', '.join(map(str, known))})"
