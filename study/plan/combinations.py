@@ -1,4 +1,4 @@
-"""spec -> combinations: the product of the grid, then rows, less what is excluded."""
+"""spec -> combinations: the product of the grid, then the rows, less what is excluded."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from workloads.schema.strict_yaml import Loaded, Location
 
 @dataclass(frozen=True)
 class Combination:
-    """A variant, and the part of the study file to blame for it.
+    """A variant, and the place in the study file that an error about it names.
 
-    One that stems from a product, of the grid or with `isoflop`, may turn out to be no run and be
-    dropped with the reason; a row that stands for one run is an error then.
+    A combination that the grid or `isoflop` has made is `droppable`: where it turns out to be no
+    run, it is dropped with the reason. A row that stands for one run is an error then.
     """
 
     location: Location
     variant: Variant
-    product: bool
+    droppable: bool
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Dropped:
 
 
 def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropped]]:
-    """What is to be planned, in the order of the file, and what is dropped before that.
+    """Return the combinations to plan, in the order of the file, and those that are dropped
+    before that.
 
     Raises InputError when a row of `exclude` matches nothing.
     """
@@ -78,22 +79,22 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             yield Dropped(describe(variant), "a dense FFN has nothing to guide: it stands once")
         elif ffn.kind == "dense":
             unguided = variant.model_copy(update={"guide": None})
-            yield Combination(("grid", "ffn", index), unguided, product=True)
+            yield Combination(("grid", "ffn", index), unguided, droppable=True)
         else:
-            yield Combination(("grid", "ffn", index), variant, product=True)
+            yield Combination(("grid", "ffn", index), variant, droppable=True)
 
 
 def _rows(spec: StudySpec) -> Iterator[Combination]:
     for index, row in enumerate(spec.points):
-        yield Combination(("points", index), row, product=False)
+        yield Combination(("points", index), row, droppable=False)
 
 
 def _at_each_budget(item: Combination, spec: StudySpec) -> Iterator[Combination]:
-    """The combination once, or once for each of the budgets that `isoflop` lists."""
+    """Yield the combination once, or once for each of the budgets that `isoflop` lists."""
     budget = item.variant.budget or spec.budget
     if budget is None or budget.isoflop is None:
         yield item
         return
     for flops in budget.isoflop:
         one = {"budget": budget.model_copy(update={"isoflop": (flops,)})}
-        yield Combination(item.location, item.variant.model_copy(update=one), product=True)
+        yield Combination(item.location, item.variant.model_copy(update=one), droppable=True)

@@ -19,13 +19,14 @@ FLOP_CONVENTION: flops.FlopConvention = "paper"
 class Point:
     """One planned run: `variant` is how the study file names it, `config` is the run in full.
 
-    `asked_flops` are what `isoflop` or a dense twin asks the run to spend, to within 1%.
+    `target_flops` are the training FLOPs that `isoflop` or a dense twin has the run spend, to
+    within 1%.
     """
 
     variant: Variant
     config: RunConfig
     data_fingerprint: str
-    asked_flops: float | None = None
+    target_flops: float | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Point:
         return flops.train_flops(self.config, FLOP_CONVENTION)
 
     def summary(self) -> dict[str, Any]:
-        """The planned quantities under the names they have from here to the plot."""
+        """Return the planned quantities by the names that they keep up to the plot."""
         model = self.config.model
         return {
             "preset": self.variant.preset,

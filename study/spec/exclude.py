@@ -1,4 +1,4 @@
-"""`exclude`: partial matches on the fields of a study's combinations, which drop them."""
+"""`exclude`: rows that drop the combinations which have all of a row's values."""
 
 from __future__ import annotations
 
@@ -69,12 +69,13 @@ class Exclude(_Match):
     """The seed."""
 
     def matches(self, variant: Variant) -> bool:
+        """Return whether the variant has all of the row's values."""
         return all(_value(variant, path) == wanted for path, wanted in self._wanted().items())
 
     def check_matches_one(
         self, spec: Loaded[Any], location: Location, variants: list[Variant]
     ) -> None:
-        """Raises InputError, naming the nearest value, when no variant has all of the row's."""
+        """Raise InputError, naming the nearest value, when no variant has all of the row's."""
         for path, wanted in self._wanted().items():
             found = [_value(variant, path) for variant in variants]
             variants = [v for v, value in zip(variants, found, strict=True) if value == wanted]
@@ -85,7 +86,7 @@ class Exclude(_Match):
                 raise spec.error((*location, *path), message)
 
     def _wanted(self) -> dict[tuple[str, ...], Any]:
-        """The row's values by their place in it."""
+        """Return the row's values by their place in it."""
         wanted: dict[tuple[str, ...], Any] = {}
         for name, value in self.model_dump(exclude_unset=True).items():
             nested = value if isinstance(value, dict) else None
@@ -107,7 +108,8 @@ def _value(variant: Variant, path: tuple[str, ...]) -> Any:
 
 
 def _nearest_value(wanted: Any, found: list[Any]) -> str:
-    """The value among `found` that is nearest to the one wanted, and the others."""
+    """Return words for the value among `found` that is nearest to the one wanted, and the
+    others."""
     known: list[Any] = list(dict.fromkeys(v for v in found if isinstance(v, str | int | float)))
     if not known or wanted is None:
         return "no combination has this and the values before it"

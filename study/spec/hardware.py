@@ -62,7 +62,8 @@ def _known_accelerator(name: str) -> str:
 
 
 def _of_every_kind(given: Any) -> Any:
-    """One number stands for all kinds; kinds left out of a mapping have the default."""
+    """Return a number for every kind: one for all of them, or the default where a mapping leaves
+    a kind out."""
     if isinstance(given, int | float) and not isinstance(given, bool):
         return dict.fromkeys(PARAMETRIZATIONS, given)
     if not isinstance(given, dict):
@@ -95,4 +96,4 @@ class HardwareSpec(Config):
     price_per_gpu_hour: NonNegativeFloat | None = None
     """What a GPU costs an hour; left out, no cost is planned."""
     currency: str = "USD"
-    """Of the price."""
+    """Currency of the price."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -87,15 +87,19 @@ def test_plan_is_fast_and_needs_no_torch_and_no_ray(tmp_path: Path) -> None:
         "from study.__main__ import main; main()"
     )
     command = [sys.executable, "-c", blocked, "plan", str(SPECS / "paper.yaml")]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
-        )
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-    assert min(seconds) < 2.0
+    before = _processor_seconds_of_children()
+    done = subprocess.run(
+        [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # Not wall time, which others on the machine lengthen.
+    assert _processor_seconds_of_children() - before < 2.0
+
+
+def _processor_seconds_of_children() -> float:
+    """Return the processor time of the child processes that have ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_adding_a_size_keeps_the_other_points(tmp_path: Path) -> None:
