@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from workloads.config.ffn_kinds import FFNKindName
 from workloads.recipes.presets import PRESETS, PresetName
-from workloads.recipes.variant import KindName, Variant
+from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
 from workloads.schema.nearest import nearest
 from workloads.schema.strict_yaml import Loaded, Location
@@ -29,7 +30,7 @@ class _Match(Config):
 class FFNMatch(_Match):
     """Fields of an FFN as the study file gives them: a rank chosen by `fraction` is not given."""
 
-    kind: KindName | None = None
+    kind: FFNKindName | None = None
     """The kind."""
     rank: PositiveInt | None = None
     """The rank, where the file gives it."""

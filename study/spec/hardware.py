@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.ffn_kinds import FFN_KINDS, FFNKindName
 from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
 from workloads.schema.base import Config
 from workloads.schema.nearest import nearest
@@ -25,7 +25,7 @@ PAPER_MFU_SOURCE = "from the published times of arXiv 2406.16450"
 
 
 # A kind without a published time gets the lowest of them.
-DEFAULT_MFU = dict.fromkeys(PARAMETRIZATIONS, min(PAPER_MFU.values())) | PAPER_MFU
+DEFAULT_MFU = dict.fromkeys(FFN_KINDS, min(PAPER_MFU.values())) | PAPER_MFU
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _of_every_kind(given: Any) -> Any:
     """Return a number for every kind: one for all of them, or the default where a mapping leaves
     a kind out."""
     if isinstance(given, int | float) and not isinstance(given, bool):
-        return dict.fromkeys(PARAMETRIZATIONS, given)
+        return dict.fromkeys(FFN_KINDS, given)
     if not isinstance(given, dict):
         raise ValueError("this is a number, or a number for each FFN kind; write 0.4, say")
     return DEFAULT_MFU | given
@@ -78,7 +78,7 @@ AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
 
 
 UtilizationByKind = Annotated[
-    dict[FFNKind, Utilization],
+    dict[FFNKindName, Utilization],
     BeforeValidator(_of_every_kind, json_schema_input_type=Utilization | dict[str, Utilization]),
 ]
 

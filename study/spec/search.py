@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.schema.base import Config
 
@@ -183,7 +183,7 @@ class GridFFN(FFNChoice):
     def open_sizes(self) -> set[str]:
         """The sizes that the kind needs and that are not given; `rank` and `fraction` stand for
         each other."""
-        takes = PARAMETRIZATIONS[self.kind].sizes
+        takes = FFN_KINDS[self.kind].sizes
         sized = self.rank is not None or self.fraction is not None
         rank = {"rank", "fraction"} if "rank" in takes and not sized else set[str]()
         return rank | ({"nblocks"} if "nblocks" in takes and self.nblocks is None else set())

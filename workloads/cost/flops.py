@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.run import RunConfig
 
@@ -35,7 +34,7 @@ class ParamCount:
 
 def projection_weights(n: int, m: int, ffn: FFNConfig) -> int:
     """Weights of one FFN projection with `n` inputs and `m` outputs."""
-    return PARAMETRIZATIONS[ffn.kind].weights(n, m, ffn.rank or 0, ffn.nblocks or 1)
+    return ffn.row.weights(n, m, ffn.sizes)
 
 
 def ffn_weights(model: ModelConfig, ffn: FFNConfig) -> int:
@@ -156,8 +155,8 @@ def _draws_per_2_steps(model: ModelConfig) -> int:
 
 def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
     """Of one dense matrix from each projection's factors."""
-    merge = PARAMETRIZATIONS[ffn.kind].merge
-    return sum(merge(n, m, ffn.rank or 0, ffn.nblocks or 1) for n, m in model.ffn_shapes)
+    merge = ffn.row.merge
+    return sum(merge(n, m, ffn.sizes) for n, m in model.ffn_shapes) if merge else 0
 
 
 def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:

@@ -161,10 +161,8 @@ def _attention_kept(model: ModelConfig) -> int:
 def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
     """The inputs of both projections and of the activation, and both bottlenecks.
 
-    A bottleneck has the rank, or where there is none the narrower side. A guided projection is
-    one matrix, and has none.
+    A guided projection is one matrix, and has no bottleneck.
     """
-    (n1, m1), (n2, m2) = model.ffn_shapes
-    factored = ffn.kind != "dense" and not guided
-    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if factored else []
-    return BF16 * (n1 + m1 + n2 + sum(inner))
+    (n1, m1), (n2, _) = model.ffn_shapes
+    inner = 0 if guided else sum(ffn.row.inner(n, m, ffn.sizes) for n, m in model.ffn_shapes)
+    return BF16 * (n1 + m1 + n2 + inner)
