@@ -75,13 +75,14 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             batch_size=batch_size,
             seed=seed,
         )
-        if ffn.kind == "dense" and guide != grid.guide[0]:
-            yield Dropped(describe(variant), "a dense FFN has nothing to guide: it stands once")
-        elif ffn.kind == "dense":
+        if ffn.row.mergeable:
+            yield Combination(("grid", "ffn", index), variant, droppable=True)
+        elif guide == grid.guide[0]:
             unguided = variant.model_copy(update={"guide": None})
             yield Combination(("grid", "ffn", index), unguided, droppable=True)
         else:
-            yield Combination(("grid", "ffn", index), variant, droppable=True)
+            reason = f"a {ffn.kind} FFN has nothing to guide: it stands once"
+            yield Dropped(describe(variant), reason)
 
 
 def _rows(spec: StudySpec) -> Iterator[Combination]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from study.plan.naming import flops_part, guide_parts, recipe_parts, shape_parts
+from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
@@ -44,8 +45,7 @@ class Point:
         parts = [
             *shape_parts(self.variant),
             ffn.kind,
-            f"r{ffn.rank}" if ffn.rank else "",
-            f"b{ffn.nblocks}" if ffn.nblocks else "",
+            *ffn.size_labels,
             "" if ffn.keep_first_dense else "alllayers",
             *guide_parts(self.config.model.guide),
             flops_part(self.variant, self.train_flops),
@@ -70,8 +70,7 @@ class Point:
             "width": self.variant.width,
             "arm": self.variant.arm_name(),
             "ffn_kind": model.ffn.kind,
-            "ffn_rank": model.ffn.rank,
-            "ffn_nblocks": model.ffn.nblocks,
+            **{f"ffn_{name}": model.ffn.sizes.get(name) for name in SIZES},
             "ffn_fraction": flops.ffn_fraction(model),
             "guide_ratio": model.guide.ratio if model.guide else None,
             "guide_mode": model.guide.mode if model.guide else None,

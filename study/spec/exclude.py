@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from workloads.config.ffn_kinds import FFNKindName
+from workloads.config.ffn_kinds import FFNKindName, with_sizes
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
@@ -26,16 +26,18 @@ class _Match(Config):
             )
         return self
 
+    def given(self) -> dict[str, Any]:
+        """Return the values that are written, `null` included, by key."""
+        fields = type(self).model_fields
+        return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
 
+
+@with_sizes(PositiveInt)
 class FFNMatch(_Match):
-    """Fields of an FFN as the study file gives them: a rank chosen by `fraction` is not given."""
+    """Fields of an FFN as the study file gives them: a size chosen by `fraction` is not given."""
 
     kind: FFNKindName | None = None
     """The kind."""
-    rank: PositiveInt | None = None
-    """The rank, where the file gives it."""
-    nblocks: PositiveInt | None = None
-    """The number of blocks."""
     fraction: PositiveFloat | None = None
     """The fraction, where the file gives it."""
 
@@ -89,12 +91,11 @@ class Exclude(_Match):
     def _wanted(self) -> dict[tuple[str, ...], Any]:
         """Return the row's values by their place in it."""
         wanted: dict[tuple[str, ...], Any] = {}
-        for name, value in self.model_dump(exclude_unset=True).items():
-            nested = value if isinstance(value, dict) else None
-            if nested is None:
-                wanted[name,] = value
+        for name, value in self.given().items():
+            if isinstance(value, _Match):
+                wanted |= {(name, key): inner for key, inner in value.given().items()}
             else:
-                wanted |= {(name, key): inner for key, inner in nested.items()}
+                wanted[name,] = value
         return wanted
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from workloads.config.ffn_kinds import FFN_KINDS
+from workloads.config.ffn_kinds import FFN_KINDS, SIZES, with_sizes
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.schema.base import Config
 
@@ -113,17 +113,20 @@ def _metrics(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+# Sizes that a fraction of the dense FFN's weights may choose.
+FRACTION_SIZES = {kind.fraction_size for kind in FFN_KINDS.values() if kind.fraction_size}
+# What a search may sample, in the order of its columns.
+DIMENSIONS = ("learning_rate", "fraction", *SIZES)
+
+
+@with_sizes(IntRange)
 class Search(Config):
     """Optuna samples what the grid leaves open, separately for each of its combinations."""
 
     learning_rate: FloatRange | None = None
     """Peak learning rate, where the grid lists none."""
     fraction: FloatRange | None = None
-    """Share of the dense FFN's weights, of FFNs that are given without a size."""
-    rank: IntRange | None = None
-    """Rank of FFNs that are given without a size."""
-    nblocks: IntRange | None = None
-    """Blocks of FFNs that are given without."""
+    """Fraction of the dense FFN's weights, of FFNs that are given without a size."""
     trials: PositiveInt
     """Samples for each combination; a sample drawn twice is trained once."""
     metric: Annotated[
@@ -136,13 +139,21 @@ class Search(Config):
 
     @model_validator(mode="after")
     def _is_a_search(self) -> Self:
-        if not any((self.learning_rate, self.fraction, self.rank, self.nblocks)):
-            raise ValueError("searches nothing; give learning_rate, fraction, rank or nblocks")
-        if self.fraction and self.rank:
-            raise ValueError("rank and fraction both give the size; remove one")
+        if not self.dimensions:
+            ways = f"{', '.join(DIMENSIONS[:-1])} or {DIMENSIONS[-1]}"
+            raise ValueError(f"searches nothing; give {ways}")
+        for name in self.dimensions:
+            if self.fraction and name in FRACTION_SIZES:
+                raise ValueError(f"{name} and fraction both give the size; remove one")
         if self.metric not in (("val_loss",), ("val_loss", "train_flops")):
             raise ValueError("metric is val_loss or [val_loss, train_flops]; change it")
         return self
+
+    @property
+    def dimensions(self) -> dict[str, FloatRange | IntRange]:
+        """What the search samples, by name."""
+        found = ((name, getattr(self, name)) for name in DIMENSIONS)
+        return {name: dimension for name, dimension in found if dimension is not None}
 
     def dimensions_of(self, variant: Variant) -> dict[str, FloatRange | IntRange]:
         """Return the dimensions that the search samples for a combination, by name: those that
@@ -150,11 +161,7 @@ class Search(Config):
         open_names = {"learning_rate"} if variant.learning_rate is None else set[str]()
         if isinstance(variant.ffn, GridFFN):
             open_names |= variant.ffn.open_sizes
-        return {
-            name: dimension
-            for name in ("learning_rate", "fraction", "rank", "nblocks")
-            if name in open_names and (dimension := getattr(self, name)) is not None
-        }
+        return {n: dimension for n, dimension in self.dimensions.items() if n in open_names}
 
 
 def with_sample(variant: Variant, sample: Mapping[str, float]) -> Variant:
@@ -181,12 +188,15 @@ class GridFFN(FFNChoice):
 
     @property
     def open_sizes(self) -> set[str]:
-        """The sizes that the kind needs and that are not given; `rank` and `fraction` stand for
-        each other."""
-        takes = FFN_KINDS[self.kind].sizes
-        sized = self.rank is not None or self.fraction is not None
-        rank = {"rank", "fraction"} if "rank" in takes and not sized else set[str]()
-        return rank | ({"nblocks"} if "nblocks" in takes and self.nblocks is None else set())
+        """The sizes that the kind needs and that are not given.
+
+        `fraction` is among them where it could stand for one of them.
+        """
+        missing = {*self.row.sizes} - {*self.sizes}
+        chosen = self.row.fraction_size
+        if chosen not in missing:
+            return missing
+        return missing | {"fraction"} if self.fraction is None else missing - {chosen}
 
     def check_size(self) -> None:
         """Raise ValueError where the sizes that are given do not fit together, whatever a search

@@ -127,10 +127,9 @@ class StudySpec(Config):
             raise ValueError("search samples what a grid leaves open; add a grid")
         if self.search.learning_rate and self.grid.learning_rate:
             raise ValueError("learning_rate is in the grid and in the search; remove one of them")
-        sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
-        for name in ("fraction", "rank", "nblocks"):
-            if getattr(self.search, name) and name not in sizes:
-                raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
+        open_sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
+        for name in self.search.dimensions.keys() - {"learning_rate"} - open_sizes:
+            raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
         return self
 
 
