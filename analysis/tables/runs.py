@@ -51,6 +51,8 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
     "steps": Column("param", "number", "optimizer steps"),
+    "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
+    "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
     "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
     "learning_rate": Column("param", "number", "peak learning rate"),

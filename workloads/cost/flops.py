@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.run import RunConfig
 
@@ -35,7 +34,7 @@ class ParamCount:
 
 def projection_weights(n: int, m: int, ffn: FFNConfig) -> int:
     """Weights of one FFN projection with `n` inputs and `m` outputs."""
-    return PARAMETRIZATIONS[ffn.kind].weights(n, m, ffn.rank or 0, ffn.nblocks or 1)
+    return ffn.row.weights(n, m, ffn.sizes)
 
 
 def ffn_weights(model: ModelConfig, ffn: FFNConfig) -> int:
@@ -156,17 +155,17 @@ def _draws_per_2_steps(model: ModelConfig) -> int:
 
 def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
     """Of one dense matrix from each projection's factors."""
-    merge = PARAMETRIZATIONS[ffn.kind].merge
-    return sum(merge(n, m, ffn.rank or 0, ffn.nblocks or 1) for n, m in model.ffn_shapes)
+    merge = ffn.row.merge
+    return sum(merge(n, m, ffn.sizes) for n, m in model.ffn_shapes) if merge else 0
 
 
 def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:
     """FLOPs per token of the forward passes computed again in `step` steps, summed over steps;
     `draws` is twice the number of those in which a guide runs."""
-    model, every = config.model, config.runtime.activation_checkpointing
+    model, ffns = config.model, layer_ffns(config.model)
     dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
     total = 0
-    for ffn in layer_ffns(model)[::every] if every else []:
+    for ffn in (ffns[index] for index in config.runtime.recomputed_layers(model.num_layers)):
         structured = ffn_weights(model, ffn)
         total += 2 * step * (_attention_multiply_adds(model, "paper") + structured)
         if ffn.kind == "dense":
