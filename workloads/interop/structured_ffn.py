@@ -27,23 +27,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from workloads.config.ffn_kinds import FFN_KINDS, SIZES
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
+from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides
 from workloads.nn.transformer import Transformer, rope_rotation
 
-# What a kind's weights are called there, by their names here.
-WEIGHTS: dict[str, dict[str, str]] = {
-    "dense": {"weight": "weight"},
-    "lowrank": {"v": "lr1", "u": "lr2"},
-    "blockdense": {"v": "blkdiag", "u": "lr"},
-    "blockshuffle": {"v": "blkdiag1", "u": "blkdiag2"},
-}
 GUIDE = ("guide_linear", "count", "ratio")
-# The configuration's field that each axis follows; of a projection as in the paper: from n to m
-# features, rank r, b blocks. The bottleneck k of blockshuffle follows from the others.
+# The configuration's field that each axis follows.
 AXES: dict[str, tuple[str, ...]] = {
     "wte.weight": ("vocab_size", "hidden_dim"),
     "wpe.weight": ("block_size", "hidden_dim"),
@@ -52,8 +46,12 @@ AXES: dict[str, tuple[str, ...]] = {
     "qkv_linear.weight": ("num_kv_heads", "hidden_dim"),
     "qkv_linear.bias": ("num_kv_heads",),
 }
-PROJECTION_AXES = {"weight": "mn", "bias": "m", "guide_linear": "mn", "lr1": "rn", "lr2": "mr"}
-PROJECTION_AXES |= {"blkdiag": "brn", "lr": "mr", "blkdiag1": "bkn", "blkdiag2": "bmk"}
+PROJECTION_AXES = {"bias": "m", "guide_linear": "mn"}
+PROJECTION_AXES |= {
+    name: axes
+    for kind in FFN_KINDS
+    for name, axes in projection_class(kind).reference_weights.values()
+}
 OTHER = {"rope": "absolute", "absolute": "rope", "layernorm": "rmsnorm", "rmsnorm": "layernorm"}
 FORMAT = "structured-scaling model 1"
 SHARE = ".guide_share"
@@ -262,7 +260,9 @@ def _reference_names(model: Transformer) -> dict[str, str]:
     for layer, ffn in enumerate(layer_ffns(model.config)):
         for projection in ("fc1", "fc2"):
             prefix = f"layers.{layer}.mlp.{projection}"
-            for ours, theirs in {**WEIGHTS[ffn.kind], "guide": "guide_linear"}.items():
+            known = projection_class(ffn.kind).reference_weights.items()
+            pairs = [(ours, theirs) for ours, (theirs, _) in known]
+            for ours, theirs in [*pairs, ("guide", "guide_linear")]:
                 if f"model.{prefix}.{ours}" in names:
                     del names[f"model.{prefix}.{ours}"]
                     names[f"model.{prefix}.{theirs}"] = f"{prefix}.{ours}"
@@ -350,8 +350,9 @@ def _names_remedy(
 def _kind(found: Mapping[str, Tensor], layer: int) -> str | None:
     """The parametrization that a layer's entries are of."""
     prefix = f"model.layers.{layer}.mlp.fc1."
-    for kind, weights in WEIGHTS.items():
-        if all(prefix + theirs in found for theirs in weights.values()):
+    for kind in FFN_KINDS:
+        weights = projection_class(kind).reference_weights.values()
+        if weights and all(prefix + name in found for name, _ in weights):
             return kind
     return None
 
@@ -369,18 +370,19 @@ def _axes(name: str) -> tuple[str, ...]:
     owner, leaf = name.split(".")[-2:]
     if owner not in ("fc1", "fc2"):
         return AXES.get(f"{owner}.{leaf}", ("hidden_dim",))
-    fields = {"r": "rank", "b": "nblocks", "k": "", "n": "hidden_dim", "m": "ffn_dim"}
+    fields = {size.letter: name for name, size in SIZES.items()}
+    fields["k"] = ""  # It follows from the other axes.
     if owner == "fc2":
         fields |= {"n": "ffn_dim", "m": "hidden_dim"}
-    else:
-        fields |= {"m": "activation"}  # fc2 came first, so the width is right.
+    else:  # fc2 came first, so ffn_dim is right.
+        fields |= {"n": "hidden_dim", "m": "activation"}
     return tuple(fields[axis] for axis in PROJECTION_AXES.get(leaf, ""))
 
 
 def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | None:
     """`field: value` with which an axis would have the size found."""
-    if field in ("rank", "nblocks"):
-        value = getattr(config.ffn, field) * size / wanted
+    if field in config.ffn.sizes:
+        value = config.ffn.sizes[field] * size / wanted
         return f"ffn.{field}: {value:.0f}" if value.is_integer() else None
     if field == "activation":
         times = config.ffn_shapes[0][1] * size / wanted / config.ffn_dim
