@@ -1,4 +1,4 @@
-"""Weights trained by the paper's public implementation, as a `Transformer`, and a file for them.
+"""Weights trained by the paper's public implementation, as a `Transformer`.
 
 The state dict is that of CLAIRE-Labo/StructuredFFN (Wei et al. 2024, arXiv 2406.16450), alone or
 as `model` of a checkpoint. What its shapes cannot tell is believed of the configuration: the
@@ -13,7 +13,6 @@ share, and `count` is the step that `set_guides` goes on from.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import re
 import warnings
@@ -23,18 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from workloads.config.ffn_kinds import FFN_KINDS, SIZES
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
+from workloads.interop.model_file import filled, guides_of, is_model, outline, save_model
 from workloads.nn.ffn import projection_class
-from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides
-from workloads.nn.transformer import Transformer, rope_rotation
+from workloads.nn.transformer import Transformer
 
 GUIDE = ("guide_linear", "count", "ratio")
 # The configuration's field that each axis follows.
@@ -53,8 +49,6 @@ PROJECTION_AXES |= {
     for name, axes in projection_class(kind).reference_weights.values()
 }
 OTHER = {"rope": "absolute", "absolute": "rope", "layernorm": "rmsnorm", "rmsnorm": "layernorm"}
-FORMAT = "structured-scaling model 1"
-SHARE = ".guide_share"
 logger = logging.getLogger(__name__)
 
 
@@ -64,23 +58,23 @@ def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> T
     Raises InputError where the two do not fit, with the entry and the remedy.
     """
     found = _entries(state_dict)
-    guided = _guides_come_along(found, config)
-    if not guided:
+    with_guides = _guides_come_along(found, config)
+    if not with_guides:
         found = {name: found[name] for name in found if not _is_guide(name)}
-    model = _outline(config, guided, norm_biases="model.ln_f.bias" in found)
+    model = outline(config, with_guides, norm_biases="model.ln_f.bias" in found)
     names = _reference_names(model)
     _check_names(found, names, model)
     _check_shapes(found, names, model)
     _check_tying(found, config)
     if config.norm == "layernorm" and "model.ln_f.bias" not in found:
         logger.warning("norms have no biases; if they are RMSNorms, set model.norm: rmsnorm")
-    shares = {name: found[f"model.{name}.ratio"] for name in _guided(model)}
-    return _filled(model, {ours: found[theirs] for theirs, ours in names.items()}, shares)
+    shares = {name: found[f"model.{name}.ratio"] for name in guides_of(model)}
+    return filled(model, {ours: found[theirs] for theirs, ours in names.items()}, shares)
 
 
 def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
     """`load_structured_ffn` of a checkpoint file, kept as the model file `out`."""
-    if out.exists() and not _is_model(out):
+    if out.exists() and not is_model(out):
         raise InputError(f"{out}: exists and is not an imported model; choose another name")
     content = _read(path)
     try:
@@ -89,50 +83,6 @@ def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
         raise InputError(f"{path}: {error}") from error
     save_model(model, out)
     return model
-
-
-def save_model(model: Transformer, path: Path) -> None:
-    """Write weights and configuration as one safetensors file, moved into place when complete.
-
-    The weights have the names of `model.state_dict()`; a guide's share stands beside it.
-    """
-    tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    for name, projection in _guided(model).items():
-        tensors[name + SHARE] = projection.guide_share.cpu().clone()
-    metadata = {"format": FORMAT, "config": model.config.model_dump_json()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written: {error}; choose another place") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-
-
-def load_model(path: Path) -> Transformer:
-    """The model that `save_model` wrote, on the CPU."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = ModelConfig.model_validate_json((file.metadata() or {})["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        shares = {n.removesuffix(SHARE): tensors.pop(n) for n in list(tensors) if n.endswith(SHARE)}
-        model = _outline(config, guided=bool(shares), norm_biases="ln_f.bias" in tensors)
-        return _filled(model, tensors, shares)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: is not a model of this platform: {error}; import it") from error
-
-
-def _is_model(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
-        return False
 
 
 # The file of the public implementation
@@ -206,49 +156,7 @@ def _guides_come_along(found: Mapping[str, Tensor], config: ModelConfig) -> bool
     return True
 
 
-def _guided(model: Transformer) -> dict[str, Projection]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, Projection) and module.guide is not None
-    }
-
-
-# The model
-
-
-def _outline(config: ModelConfig, guided: bool, norm_biases: bool) -> Transformer:
-    """Names and shapes without values: to initialize a large model takes minutes."""
-    with torch.device("meta"):
-        model = Transformer(config)
-        if guided and config.guide:
-            add_guides(model, config.guide)
-    for norm in model.modules():
-        if norm_biases and isinstance(norm, nn.LayerNorm) and norm.bias is None:
-            norm.bias = nn.Parameter(torch.empty_like(norm.weight))
-    return model
-
-
-def _filled(
-    model: Transformer, tensors: Mapping[str, Tensor], shares: Mapping[str, Tensor]
-) -> Transformer:
-    """The outline with copies of these weights, and the buffers that are not saved."""
-    copies = {
-        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
-        for name, tensor in tensors.items()
-    }
-    model.load_state_dict(copies, assign=True)
-    config = model.config
-    if config.position == "rope":
-        model.rotation = rope_rotation(
-            config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, Projection):
-            share = float(shares.get(name, 1.0))
-            module.guide_share = torch.full((), share, device="cpu")
-    assert not any(buffer.is_meta for buffer in model.buffers())
-    return model
+# What is expected
 
 
 def _reference_names(model: Transformer) -> dict[str, str]:
@@ -291,7 +199,7 @@ def _check_names(found: Mapping[str, Tensor], names: Mapping[str, str], model: T
 
 
 def _guide_scalars(model: Transformer) -> list[str]:
-    return [f"model.{name}.{leaf}" for name in _guided(model) for leaf in ("count", "ratio")]
+    return [f"model.{name}.{leaf}" for name in guides_of(model) for leaf in ("count", "ratio")]
 
 
 def _check_shapes(
