@@ -18,12 +18,12 @@ from workloads.errors import InputError
 STARVED = """
 import resource, sys
 import torch
-from study.running import causes
+from study.running import failure_reason
 resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.RLIM_INFINITY))
 try:
     held = [torch.empty(2**28) for _ in range(64)]  # of addresses; none is written to
 except Exception as error:
-    print(causes.describe(error))
+    print(failure_reason.describe(error))
 """
 
 

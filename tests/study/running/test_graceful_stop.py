@@ -14,11 +14,13 @@ from study.running import graceful_stop
 from study.running.graceful_stop import Leaving
 from tests.study.launching import ROOT, wait_for
 
-# As in a worker of Ray: a thread trains, and the main thread leaves the interpreter on SIGTERM.
+# As in a worker of Ray: a thread trains, and the main thread leaves the interpreter on SIGTERM. It
+# wakes up by itself, as Ray's does each 10 ms: Python lets a main thread that waits for a lock go
+# on waiting when a second signal arrives while the first is handled.
 WORKER = """
-import signal, sys, threading
+import signal, sys, threading, time
 from pathlib import Path
-from study.running import preemption
+from study.running import graceful_stop
 from study.running.graceful_stop import Leaving
 
 folder = Path(sys.argv[1])
@@ -38,7 +40,8 @@ def train():
 
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 threading.Thread(target=train, daemon=True).start()
-threading.Event().wait()
+while True:
+    time.sleep(0.01)
 """
 
 
@@ -55,11 +58,11 @@ def test_exit_waits_for_the_trainer_and_not_for_its_report(tmp_path: Path, repor
 FRAGILE = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from study.running import preemption
+from study.running import graceful_stop
 from study.running.graceful_stop import Leaving
 
 folder = Path(sys.argv[1])
-preemption.SAVING_SECONDS = float(sys.argv[2])
+graceful_stop.SAVING_SECONDS = float(sys.argv[2])
 
 def train():
     with Leaving(folder / "stop") as leaving:
