@@ -7,6 +7,7 @@ silently.
 """
 
 import difflib
+import json
 import math
 import sys
 from collections.abc import Iterable
@@ -49,7 +50,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
-    "steps": Column("param", "number", "optimizer steps"),
+    "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
     "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
     "learning_rate": Column("param", "number", "peak learning rate"),
@@ -244,7 +245,23 @@ def _mlflow_row(run: Any) -> dict[str, Any]:
             for name, value in run.data.metrics.items()
         },
     }
-    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+    row = {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+    return row | {"steps": _total_steps(run)}
+
+
+def _total_steps(run: Any) -> str | int | None:
+    """Return the steps of the whole run, those that read tokens again included.
+
+    That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
+    on fresh tokens there: of these, the recorded configuration says how many come on top.
+    """
+    recorded, identity = run.data.params.get("steps"), run.data.tags.get("identity")
+    if identity is None or "config.steps" in run.data.params:
+        return recorded
+    config = json.loads(identity)
+    fresh, guide = config["steps"], config["model"].get("guide")
+    repeats = guide and guide.get("mode") == "fixed_flops"
+    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
 
 
 def _text(value: Any) -> str:

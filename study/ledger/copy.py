@@ -16,16 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Run
 
 from study.ledger import reader
 from study.ledger.lease import Lease
 from study.ledger.provenance import Provenance
-from study.ledger.writer import METRICS_PER_BATCH, Tracker
+from study.ledger.writer import Tracker, log_metrics, log_params
 from workloads.errors import InputError
 from workloads.run_dir.lock import exclusive
 
-PARAMS_PER_BATCH = 100  # MLflow accepts no more
 PATIENCE_SECONDS = 1.0
 
 
@@ -120,12 +119,9 @@ def _write(client: MlflowClient, experiment: str, parent: str, run: StoredRun) -
         tags=run.tags | {"mlflow.parentRunId": parent, "status": "interrupted"},
     )
     run_id = created.info.run_id
-    params = [Param(key, value) for key, value in run.params.items()]
-    for start in range(0, len(params), PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
+    log_params(client, run_id, run.params)
     metrics = [Metric(m.metric, m.value, m.timestamp_ms, m.step) for m in run.metrics]
-    for start in range(0, len(metrics), METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+    log_metrics(client, run_id, metrics)
     client.set_terminated(run_id, run.end_status, run.end_ms)
     client.set_tag(run_id, "status", run.tags["status"])
 

@@ -12,6 +12,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from study.ledger import reader
@@ -27,7 +28,10 @@ from workloads.run_dir.result import Result
 # Its notes on creating tables would stand between the lines of progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
-METRICS_PER_BATCH = 1000  # MLflow accepts no more
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow accepts no more
+# Of the parameters that say all that changes a run's result. The others are the run table's, under
+# the names they have there: `steps` counts the whole run, `config.steps` the steps on fresh tokens.
+CONFIG_PREFIX = "config."
 POSITION = ("step", "timestamp_ms")
 MLFLOW_STATUS: dict[str, str] = {
     "finished": "FINISHED",
@@ -36,6 +40,25 @@ MLFLOW_STATUS: dict[str, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
+
+
+def point_params(point: Point) -> dict[str, str]:
+    """Return MLflow's parameters of a point: its summary, and its identity as `config.*`."""
+    values = point.summary() | flatten(point.identity, CONFIG_PREFIX)
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
+    """Record parameters, in as many requests as their number needs."""
+    entities = [Param(name, value) for name, value in params.items()]
+    for start in range(0, len(entities), PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=entities[start : start + PARAMS_PER_BATCH])
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    """Record values of metrics, in as many requests as their number needs."""
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
 class Tracker:
@@ -76,9 +99,7 @@ class Tracker:
             run = self.client.get_run(run_id)
         run_id = run.info.run_id
         if not run.data.params:  # new, or its driver was killed in between
-            values = point.summary() | flatten(point.identity)
-            params = [Param(k, str(v)) for k, v in values.items() if v is not None]
-            self.client.log_batch(run_id, params=params)
+            log_params(self.client, run_id, point_params(point))
         if continued_from:
             self.client.set_tag(run_id, "continued_from", continued_from)
         self._run_ids[point.id], self._offsets[point.id] = run_id, 0
@@ -93,9 +114,7 @@ class Tracker:
             for name, value in row.items()
             if name not in POSITION
         ]
-        for start in range(0, len(metrics), METRICS_PER_BATCH):
-            batch = metrics[start : start + METRICS_PER_BATCH]
-            self.client.log_batch(self._run_ids[point.id], metrics=batch)
+        log_metrics(self.client, self._run_ids[point.id], metrics)
         self._offsets[point.id] = offset
         if rows:
             self._ends[point.id] = int(rows[-1]["step"]), int(rows[-1]["timestamp_ms"])
