@@ -20,7 +20,7 @@ from study.ledger.provenance import Provenance
 from study.ledger.reader import SQLITE, Record
 from study.plan.naming import variant_tag
 from study.plan.planner import Point
-from workloads.config.fingerprint import flatten
+from workloads.config.fingerprint import IDENTITY_VERSION, flatten
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.run_dir.paths import METRICS_FILE
 from workloads.run_dir.result import Result
@@ -162,6 +162,7 @@ class Tracker:
             "point_id": point.id,
             "fingerprint": point.fingerprint,
             "identity": json.dumps(point.identity),
+            "identity_version": str(IDENTITY_VERSION),
             "variant": variant_tag(point.variant),
             "status": "running",
             "commit": self._provenance.commit,

@@ -62,9 +62,8 @@ class AdamWConfig(Config):
 
     @property
     def unused_fields(self) -> set[str]:
-        """Those of other schedules, and `schedule` where it is cosine, at first the only one."""
-        later = {"schedule"} if self.schedule == "cosine" else set[str]()
-        return later.union(*SCHEDULE_FIELDS.values()) - SCHEDULE_FIELDS[self.schedule]
+        """Names of the fields that the chosen schedule does not use."""
+        return set[str]().union(*SCHEDULE_FIELDS.values()) - SCHEDULE_FIELDS[self.schedule]
 
     def decay_start(self, steps: int) -> int:
         """Of `steps` in all, those before the linear decay of `wsd`, which takes at least one."""

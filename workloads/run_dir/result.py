@@ -21,7 +21,8 @@ class Result:
     `train_seconds` is the training loop's own time over all its lives; `resumed_step` is the step
     after which the last life began, 0 for a run that was never killed. `executed_flops` counts
     every life's training FLOPs, `train_flops` those of the steps that stand, and `hardware_flops`
-    the products that those steps really carry out.
+    the products that those steps really carry out. `identity_version` names the rules by which the
+    run's identity was made (`config.fingerprint`).
     """
 
     status: EndStatus
@@ -36,6 +37,7 @@ class Result:
     executed_flops: int = 0
     hardware_flops: int = 0
     environment: dict[str, Any] = field(default_factory=dict)
+    identity_version: int = 1
 
     def write(self, run_dir: Path) -> None:
         """Write `result.json`, whole or not at all."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from kernels.cross_entropy import Reduction
-from workloads.config.fingerprint import fingerprint, identity, trajectory
+from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, identity, trajectory
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
@@ -319,6 +319,7 @@ class _Trainer:
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
             environment=environment(self.device),
+            identity_version=IDENTITY_VERSION,
         )
 
 
