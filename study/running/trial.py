@@ -19,7 +19,7 @@ from ray import tune
 
 from study.running import attempts, failure_reason
 from study.running.flops_cap import admission
-from study.running.graceful_stop import Leaving
+from study.running.graceful_stop import GracefulStop
 from study.spec.study_file import Resources
 from workloads.config.run import RunConfig
 from workloads.data.shards import open_dataset
@@ -92,11 +92,11 @@ def _train(task: Task, report: Callable[[Row], None]) -> None:
     # The sum over threads depends on their number: fix it, so that numbers repeat.
     torch.set_num_threads(task.resources.cpus_per_worker)
     admit = admission(task.run_dir.parent, task.run_dir, task.max_total_flops)
-    with Leaving(task.stop_file) as leaving:
+    with GracefulStop(task.stop_file) as stop:
         try:
             train(
                 *(task.run, open_dataset(task.dataset_dir), task.run_dir),
-                *(partial(leaving.deliver, report), admit, leaving.asked),
+                *(partial(stop.report, report), admit, stop.is_requested),
             )
         except Refused as error:  # and to try again would not help
             failure_reason.leave(task.run_dir, str(error))
