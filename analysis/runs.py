@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,13 +112,51 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
                 max_results=PAGE,
                 page_token=token,
             )
-            rows += [_mlflow_row(run) for run in page if "point_id" in run.data.tags]
+            rows += [
+                mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
+                for run in page
+                if "point_id" in run.data.tags
+            ]
             token = page.token
             if not token:
                 break
     except MlflowException as error:
         raise RunTableError(f"{tracking_uri}: {_first_line(error)}") from error
     return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
+
+
+def mlflow_row(
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the columns of one run that MLflow holds."""
+    homes: dict[str, Mapping[str, Any]] = {
+        "run": {"run_id": run_id},
+        "tag": tags,
+        "param": dict(params) | {"steps": _total_steps(tags, params)},
+        # MLflow's SQL stores keep an infinity as the largest float.
+        "metric": {
+            name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+            for name, value in metrics.items()
+        },
+    }
+    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+
+
+def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
+    """Return the steps of the whole run, those that read tokens again included.
+
+    That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
+    on fresh tokens there: of these, the recorded configuration says how many come on top.
+    """
+    if "identity" not in tags or "config.steps" in params:
+        return params.get("steps")
+    config = json.loads(tags["identity"])
+    fresh, guide = config["steps"], config["model"].get("guide")
+    repeats = guide and guide.get("mode") == "fixed_flops"
+    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
 
 
 def load_csv(path: Path) -> pd.DataFrame:
@@ -232,36 +270,6 @@ def _why_excluded(row: dict[Any, Any]) -> str:
         if not (math.isfinite(row[name]) and row[name] > 0):
             return f"{name} is {row[name]:g}, not a finite positive number"
     return ""
-
-
-def _mlflow_row(run: Any) -> dict[str, Any]:
-    homes = {
-        "run": {"run_id": run.info.run_id},
-        "tag": run.data.tags,
-        "param": run.data.params,
-        # MLflow's SQL stores keep an infinity as the largest float.
-        "metric": {
-            name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
-            for name, value in run.data.metrics.items()
-        },
-    }
-    row = {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
-    return row | {"steps": _total_steps(run)}
-
-
-def _total_steps(run: Any) -> str | int | None:
-    """Return the steps of the whole run, those that read tokens again included.
-
-    That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
-    on fresh tokens there: of these, the recorded configuration says how many come on top.
-    """
-    recorded, identity = run.data.params.get("steps"), run.data.tags.get("identity")
-    if identity is None or "config.steps" in run.data.params:
-        return recorded
-    config = json.loads(identity)
-    fresh, guide = config["steps"], config["model"].get("guide")
-    repeats = guide and guide.get("mode") == "fixed_flops"
-    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
 
 
 def _text(value: Any) -> str:

@@ -6,12 +6,13 @@ import json
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from kernels import switches
-from study.commands import jobs, looking, transfer
+from study.commands import jobs, logs, looking, transfer
 from study.commands.options import RUNS, Json, Runs, Spec, progress, results, say
 from study.display.plan_json import plan_as_json
 from study.display.plan_table import print_plan
@@ -104,24 +105,28 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
 
     if ray_job.in_job():
         ray_job.check_lasting(runs)
-    planned, records = _load(spec, runs)
-    outcome = run_study(planned, Display(progress, planned, records))
+    outcome = run_study(planner.load(spec, runs), partial(Display, progress))
+    planned = outcome.study
     _print_overhead(outcome)
-    if outcome.out_of_hours:
-        say(str(planned.spec.error(("max_gpu_hours",), outcome.out_of_hours)))
-    if outcome.undelivered:
+    if outcome.hours_spent:
+        say(str(planned.spec.error(("max_gpu_hours",), outcome.hours_spent)))
+    if outcome.not_uploaded:
         say(
-            f"MLflow lacks some of the results ({outcome.undelivered}); they are in "
+            f"MLflow lacks some of the results ({outcome.not_uploaded}); they are in "
             f"{planned.directory}, and the same command delivers them without training again"
         )
         raise typer.Exit(1)
-    planned, records = _write_report(planned)
+    records = outcome.records if outcome.changed_nothing else _read(planned)
+    planned = _write_report(planned, records)
     print_fronts(results, planned, records)
     states = Counter(reader.states(planned, records).values())
     del states["finished"], states["stopped"]
     if states:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        say(f"not finished: {counts}; for causes: python -m study status {spec}")
+        say(
+            f"not finished: {counts}; for causes: python -m study status {spec}, for tracebacks: "
+            f"python -m study logs {spec} POINT"
+        )
         raise typer.Exit(1)
 
 
@@ -133,15 +138,18 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study report study/specs/quickstart.yaml
     """
-    planned, records = _load(spec, runs)
+    planned = planner.load(spec, runs)
+    records = _read(planned)
+    reader.check_identities(planned.points, records)
     if not records:
         raise InputError(
             f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
         )
-    _write_report(planned)
+    _write_report(planned, records)
 
 
 app.command()(looking.status)
+app.command()(logs.logs)
 app.command()(jobs.submit)
 app.command()(jobs.stop)
 app.command()(looking.ui)
@@ -175,23 +183,26 @@ def _load(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
     return with_recorded(planned, records), records
 
 
-def _write_report(planned: Study) -> tuple[Study, dict[str, Record]]:
-    """Write the report from what the ledger holds now, which is returned with the study's samples;
-    print its headlines."""
+def _read(planned: Study) -> dict[str, Record]:
+    """Return what the ledger holds of the study, as a report needs it."""
+    return reader.read(reader.tracking_uri(planned.runs_dir), planned.name, with_params=True)
+
+
+def _write_report(planned: Study, records: dict[str, Record]) -> Study:
+    """Write the report of these records, print its headlines, return the study with its samples."""
     from study.transfer.report import write
 
-    records = reader.read(reader.tracking_uri(planned.runs_dir), planned.name)
     planned = with_recorded(planned, records)
     written = write(planned, records)
     for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
         results.print(line, highlight=False, soft_wrap=True)
-    return planned, records
+    return planned
 
 
 def _print_overhead(outcome: Outcome) -> None:
     """What orchestration cost: this command's wall time over the training loops' own time."""
-    if outcome.delivered:
-        say(f"results of an earlier launch, delivered to MLflow now: {outcome.delivered}")
+    if outcome.uploaded:
+        say(f"results of an earlier launch, delivered to MLflow now: {outcome.uploaded}")
     elif not outcome.slots:
         say("nothing to run: every point has ended")
     if not outcome.results:

@@ -27,7 +27,7 @@ def record(study: Study, points: Iterable[Point]) -> None:
     for index, point in enumerate(points):
         write_run(study, point, 2.5 + index / 7)
         tracker.start_point(point, None)
-        tracker.deliver(point, study.run_dir(point))
+        tracker.upload_rows(point, study.run_dir(point))
         tracker.end_point(point, result_of(point, 2.5 + index / 7))
     tracker.close(complete=True)
 
