@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize as scipy_minimize
 from scipy.special import huber, logsumexp
 
-from analysis.bootstrap import Draws, Resampling, bootstrap
-from analysis.fit import LawFit, fit_law
-from analysis.laws import LAWS, Array
+from analysis.fitting.fit import LawFit, fit_law
+from analysis.laws.law import Array
+from analysis.laws.registry import LAWS
+from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap
 
 DELTA = 1e-3
 RESAMPLES = 4000

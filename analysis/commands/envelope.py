@@ -5,12 +5,12 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from analysis.arm import document, sentences
 from analysis.commands import options as opt
-from analysis.envelope import Envelope, envelope
-from analysis.files import read_frame
-from analysis.laws import ComputeLaw
-from analysis.table import Columns, table_of
+from analysis.laws.power import ComputeLaw
+from analysis.report.arm_document import document, sentences
+from analysis.scaling.envelope import Envelope, envelope
+from analysis.tables.files import read_frame
+from analysis.tables.table import Columns, table_of
 
 
 @opt.with_groups

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from analysis.arm import document, fit_arm
-from analysis.bootstrap import Estimate
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.isoflop import IsoFlop, Minimum, isoflop
-from analysis.predict import flops_factor
+from analysis.fitting.fit import FitError
+from analysis.report.arm_document import document
+from analysis.scaling.arm import fit_arm
+from analysis.scaling.forecast import flops_factor
+from analysis.scaling.isoflop import IsoFlop, Minimum, isoflop
+from analysis.uncertainty.bootstrap import Estimate
 
 
 @opt.with_groups

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import typer
 
-from analysis.arm import fit_arm
 from analysis.commands import options as opt
-from analysis.design import Size, next_runs, spec_fragment
-from analysis.files import read_frame
-from analysis.fit import FitError
-from analysis.predict import flops_factor
-from analysis.runs import RunTableError
-from analysis.table import Table
+from analysis.fitting.fit import FitError
+from analysis.scaling.arm import fit_arm
+from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
+from analysis.scaling.forecast import flops_factor
+from analysis.tables.files import read_frame
+from analysis.tables.runs import RunTableError
+from analysis.tables.table import Table
 
 
 @opt.with_groups

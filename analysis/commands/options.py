@@ -17,13 +17,14 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import Settings
-from analysis.bootstrap import Resampling
-from analysis.fit import FitError, Loss
-from analysis.laws import LAWS, Law
-from analysis.runs import RunTableError, nearest
-from analysis.table import Columns, Table, read_table
-from analysis.writing import finite
+from analysis.fitting.fit import FitError, Loss
+from analysis.laws.law import Law
+from analysis.laws.registry import LAWS
+from analysis.scaling.arm import Settings
+from analysis.tables.runs import RunTableError, nearest
+from analysis.tables.table import Columns, Table, read_table
+from analysis.tables.writing import finite
+from analysis.uncertainty.bootstrap import Resampling
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
 Curves = Annotated[

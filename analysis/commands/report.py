@@ -7,9 +7,9 @@ import pandas as pd
 import typer
 
 from analysis.commands import options as opt
-from analysis.curves import curves_beside
-from analysis.report import write_report
-from analysis.runs import RunTableError, load_csv, load_mlflow
+from analysis.report.report import write_report
+from analysis.tables.curves import curves_beside
+from analysis.tables.runs import RunTableError, load_csv, load_mlflow
 
 
 def report_command(

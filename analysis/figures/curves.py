@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
-from analysis.frames import column, numbers, sizes, where
-from analysis.runs import RunTableError
+from analysis.tables.frames import column, numbers, sizes, where
+from analysis.tables.runs import RunTableError
 
 ROLES = ("dense", "structured", "self-guided")
 SMOOTHED = 12  # parts of a curve that the running mean spans one of
@@ -45,16 +45,18 @@ def largest_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     names = np.array(sizes(shown), dtype=object)
     size = names[largest]
     runs = where(shown, names == size)
-    kinds = [k for k in style.KINDS[1:] if k in set(runs["ffn_kind"])] or ["dense"]
+    kinds = style.structured_kinds(runs["ffn_kind"]) or ["dense"]
     figure, panels = style.panels(len(kinds), 4.0, 3.7, share=True)
     handles: dict[str, Line2D] = {}
+    numbers_of: dict[str, int] = {}  # one look for a name of the legend in all panels
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(f"{size}, {kind}", fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind, f"{size}, ")
         axes.set_xlabel("optimizer step")
         own = where(runs, np.isin(runs["ffn_kind"], ["dense", kind]))
-        for i, (arm, rows) in enumerate(own.groupby("arm", sort=False)):
-            _draw_smoothed(axes, curves, rows, i)
+        for arm, rows in own.groupby("arm", sort=False):
             name = str(arm).removeprefix(f"{kind} ")
+            i = numbers_of.setdefault(name, len(numbers_of))
+            _draw_smoothed(axes, curves, rows, i)
             handles.setdefault(name, Line2D([], [], linewidth=1.6, **style.line(i)))
     panels[0].set_ylabel("training loss (nats per token)")
     _limit(panels[0], _of(curves, runs), 0.9)
@@ -73,7 +75,7 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: their curves.
     """
     runs = where(runs, np.isin(runs["point_id"], curves["point_id"]))
-    kinds = [kind for kind in style.KINDS[1:] if kind in set(runs["ffn_kind"])]
+    kinds = style.structured_kinds(runs["ffn_kind"])
     if not kinds:
         raise RunTableError(
             "curves.csv holds no curve of a structured run in the table; give the run table and "
@@ -88,7 +90,7 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     figure, panels = style.panels(len(rates), 3.4, height, rows=len(kinds), share=True)
     grid = np.array(panels, dtype=object).reshape(len(kinds), len(rates))
     for kind, row in zip(kinds, grid, strict=True):
-        row[0].set_ylabel(f"{kind}\ntraining loss (nats)")
+        row[0].set_ylabel(f"{kind or style.UNNAMED_KIND}\ntraining loss (nats)", parse_math=False)
         for rate, axes in zip(rates, row, strict=True):
             for i, role in enumerate(ROLES):
                 rows = where(runs, (runs["learning_rate"] == rate) & (_roles(runs, kind) == role))

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.figures.scaling import PUBLISHED
-from analysis.frames import numbers, sizes, where
-from analysis.runs import RunTableError
+from analysis.tables.frames import numbers, sizes, where
+from analysis.tables.runs import RunTableError
 
 ROLES = ("dense", "more tokens", "self-guided")
 EQUAL_FLOPS = 0.05  # relative difference within which training FLOPs count as the dense model's
@@ -64,8 +64,7 @@ def guided_figure(points: pd.DataFrame | None, published: pd.DataFrame | None) -
     """
     parts = [part for part in (points, published) if part is not None]
     everything = pd.concat(parts)
-    found = set((everything if points is None else points)["ffn_kind"])
-    kinds = [kind for kind in style.KINDS[1:] if kind in found]
+    kinds = style.structured_kinds((everything if points is None else points)["ffn_kind"])
     figure, panels = style.panels(len(kinds), 4.0, 4.0, share=True)
     params, tokens = numbers(everything, "params"), numbers(everything, "tokens")
     is_wide = tokens.max() > 8 * tokens.min()
@@ -73,7 +72,7 @@ def guided_figure(points: pd.DataFrame | None, published: pd.DataFrame | None) -
     panels[0].set_ylabel("validation perplexity")
     most = float(params.max())
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind)
         axes.set_xlabel("training tokens")
         for part, hollow in ((points, False), (published, True)):
             if part is not None:

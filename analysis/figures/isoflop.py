@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.arms import Arm, Arms
 from analysis.figures import style
-from analysis.isoflop import budgets, parabola
+from analysis.scaling.arms import Arm, Arms
+from analysis.scaling.isoflop import budgets, parabola
 
 MOST_IN_A_ROW = 3
 

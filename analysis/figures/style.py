@@ -5,7 +5,7 @@ grayscale printing and colour blindness. The colours are those of Okabe and Ito 
 Design, 2008) without yellow, which is too pale on white. The same figure gives the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")
+UNNAMED_KIND = "kind not given"
 SUFFIXES = (".svg", ".pdf", ".png")
 # Without these, files would hold the time they were written at and ids drawn at random.
 _UNDATED: dict[str, dict[str, str | None]] = {
@@ -83,6 +84,28 @@ def points(index: int, hollow: bool = False) -> dict[str, Any]:
         "markeredgecolor": edge,
         "markerfacecolor": fill,
     }
+
+
+def kind_numbers(present: Iterable[str]) -> dict[str, int]:
+    """Number the looks of the FFN kinds in `present`, in the order in which they are drawn.
+
+    A kind of `KINDS` has its place there as its number. Other kinds follow in alphabetical order,
+    so every kind is drawn, and the same kinds always look the same.
+    """
+    found = set(present)
+    others = sorted(found - set(KINDS))
+    return {kind: i for i, kind in enumerate((*KINDS, *others)) if kind in found}
+
+
+def structured_kinds(present: Iterable[str]) -> list[str]:
+    """List the kinds in `present` that are not dense, in the order in which they are drawn."""
+    return [kind for kind in kind_numbers(present) if kind != "dense"]
+
+
+def title_kind(axes: Axes, kind: str, prefix: str = "") -> None:
+    """Write the name of a kind above its panel."""
+    title = prefix + (kind or UNNAMED_KIND)
+    axes.set_title(title, fontsize="medium", fontweight="bold", parse_math=False)
 
 
 def count(value: float, _: object = None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import report, runs
-from analysis.curves import CURVE_COLUMNS
+from analysis.report import report
+from analysis.tables import runs
+from analysis.tables.curves import CURVE_COLUMNS
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.status import Status

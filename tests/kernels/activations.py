@@ -10,7 +10,7 @@ from torch import Tensor
 ACTIVATIONS = ["gelu", "gelu_tanh", "swiglu"]
 
 
-def reference(
+def formula(
     z: Tensor, bias: Tensor | None, activation: str, d_h: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """activation(z + bias), and the gradients of z and of the bias where there is one."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from kernels import attention as module
-from kernels.attention import attention, definition
-from kernels.switches import reference
+from kernels import switches
+from kernels.attention import attention, reference
 
 # (batch, heads, kv_heads, time, slots, head_dim)
 CAUSAL = [
@@ -58,13 +58,13 @@ def with_gradients(y: Tensor, parts: list[Tensor], direction: Tensor) -> list[Te
 
 
 def check(shape: tuple[int, ...], seen: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-    """The function and its definition against the loops, outputs and gradients."""
+    """The function and its reference against the loops, outputs and gradients."""
     parts, direction = draw(shape)
     is_masked = not torch.equal(seen, last_sees_all(shape[0], shape[3], shape[4]))
     mask = seen[:, None].to(device) if is_masked else None
     exact = [part.to(dtype).double().requires_grad_() for part in parts]
     wanted = with_gradients(one_by_one(*exact, seen=seen, scale=0.3), exact, direction)
-    for function in (attention, definition):
+    for function in (attention, reference):
         ours = [part.to(device, dtype).requires_grad_() for part in parts]
         y = function(*ours, mask=mask, scale=0.3)
         assert y.dtype == dtype
@@ -134,12 +134,12 @@ def test_nothing_to_attend_to(shape: tuple[int, ...], device: torch.device) -> N
     y.sum().backward()
 
 
-def test_the_switch_takes_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "definition", lambda *_, **__: "definition")
+def test_the_switch_takes_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "reference", lambda *_, **__: "reference")
     parts, _ = draw((1, 2, 2, 3, 3, 4))
     assert isinstance(attention(*parts, scale=1.0), Tensor)
-    with reference("attention"):
-        assert attention(*parts, scale=1.0) == "definition"
+    with switches.reference("attention"):
+        assert attention(*parts, scale=1.0) == "reference"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kernels import switches
-from kernels.bias_activation import BIASED, GRADIENTS, bias_activation, definition
-from tests.kernels.activations import ACTIVATIONS, reference
+from kernels.bias_activation import (
+    BIAS_ACTIVATION,
+    BIAS_ACTIVATION_GRADIENTS,
+    bias_activation,
+    reference,
+)
+from tests.kernels.activations import ACTIVATIONS, formula
 from tests.kernels.checks import LAYOUTS
 
 Function = Callable[[Tensor, Tensor | None, str], Tensor]
@@ -44,7 +49,7 @@ def errors_of(
     grads = torch.autograd.grad(h, leaves, direction.to(h))
     assert h.dtype == dtype and all(g.dtype == t.dtype for g, t in zip(grads, leaves, strict=True))
     # Errors are those of the operation, not of the rounding of what it was given.
-    exact = reference(z_ours, bias_ours, activation, direction.to(h))
+    exact = formula(z_ours, bias_ours, activation, direction.to(h))
     wanted = [tensor for tensor in exact if tensor is not None]
     return [
         float((found.detach().cpu().double() - value).norm() / value.norm().clamp(min=1e-300))
@@ -59,7 +64,7 @@ def test_float64_is_the_formula(
     activation: str, with_bias: bool, shape: tuple[int, ...], device: torch.device
 ) -> None:
     drawn = draw(shape, activation, with_bias)
-    for function in (bias_activation, definition):
+    for function in (bias_activation, reference):
         assert max(errors_of(function, drawn, activation, torch.float64, device)) < 1e-12
 
 
@@ -81,7 +86,7 @@ def test_bfloat16_is_as_good_as_torchs(
     drawn = draw((1000, 256), activation)
     ours, torchs = (
         errors_of(function, drawn, activation, torch.bfloat16, device, bias_dtype)
-        for function in (bias_activation, definition)
+        for function in (bias_activation, reference)
     )
     for error, of_torch in zip(ours, torchs, strict=True):
         assert error <= 1e-2 and error <= 1.5 * of_torch
@@ -117,7 +122,7 @@ def test_gradients_of_a_sum_come_expanded(activation: str, device: torch.device)
     assert z is not None and direction is not None and bias is not None
     z, bias = z.to(device).requires_grad_(), bias.to(device)
     bias_activation(z, bias, activation).sum().backward()
-    _, d_z, _ = reference(z, bias, activation, torch.ones_like(direction))
+    _, d_z, _ = formula(z, bias, activation, torch.ones_like(direction))
     assert z.grad is not None
     torch.testing.assert_close(z.grad.cpu().double(), d_z, rtol=1e-5, atol=1e-6)
 
@@ -167,9 +172,11 @@ def test_the_registered_operation_keeps_to_its_contract(
     assert z is not None and direction is not None
     z, direction = layout(z).to(device), direction.to(device)
     bias = None if bias is None else bias.to(device).requires_grad_()
-    torch.library.opcheck(BIASED.op, (z.requires_grad_(), bias, activation))
+    torch.library.opcheck(BIAS_ACTIVATION.op, (z.requires_grad_(), bias, activation))
     with torch.no_grad():
-        torch.library.opcheck(GRADIENTS.op, (direction, z, bias, activation, with_bias))
+        torch.library.opcheck(
+            BIAS_ACTIVATION_GRADIENTS.op, (direction, z, bias, activation, with_bias)
+        )
 
 
 def test_its_switch_turns_it_off() -> None:

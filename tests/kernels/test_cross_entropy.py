@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels import cross_entropy, switches
-from kernels.cross_entropy import SUM, definition, linear_cross_entropy
+from kernels.cross_entropy import SUM, linear_cross_entropy, reference
 from tests.kernels.checks import LAYOUTS
 from tests.kernels.losses import IGNORED, Loss, Problem, errors_of, solution
 
@@ -54,7 +54,7 @@ def test_float64_is_the_formula(
     if problem.targets.numel() == 1:
         problem.targets.fill_(vocabulary - 1)
     wanted = solution(problem)
-    for loss in (linear_cross_entropy, definition):
+    for loss in (linear_cross_entropy, reference):
         found = problem.to(CPU, torch.float64).solve(loss)
         for name, value in found.items():
             torch.testing.assert_close(value, wanted[name], rtol=1e-12, atol=1e-12)
@@ -89,7 +89,7 @@ def test_bfloat16_is_as_good_as_torchs(dtype: torch.dtype, device: torch.device)
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.float32):
             return errors_of(problem, loss, dtype, device)
 
-    ours, torchs = under_autocast(linear_cross_entropy), under_autocast(definition)
+    ours, torchs = under_autocast(linear_cross_entropy), under_autocast(reference)
     for name, error in ours.items():
         assert error <= 1e-2, name
         assert error <= 1.5 * torchs[name] + 1e-7, name
@@ -122,7 +122,7 @@ def test_a_tied_weight_gets_both_gradients() -> None:
     tokens = torch.randint(41, (30,))
     grads = [
         torch.autograd.grad(loss(F.embedding(tokens, weight), weight, tokens.roll(-1)), weight)[0]
-        for loss in (linear_cross_entropy, definition)
+        for loss in (linear_cross_entropy, reference)
     ]
     torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
 
@@ -133,7 +133,7 @@ def test_a_tied_weight_gets_both_gradients() -> None:
 @over_reductions
 def test_no_target_counts(reduction: str, device: torch.device) -> None:
     problem = Problem.draw((6,), 5, 41, ignored=6, reduction=reduction)
-    for loss in (linear_cross_entropy, definition):
+    for loss in (linear_cross_entropy, reference):
         found = problem.to(device, torch.float32).solve(loss)
         assert found["loss"].isnan() if reduction == "mean" else found["loss"] == 0
         assert not found["features"].any() and not found["weight"].any()
@@ -222,7 +222,7 @@ def test_its_switch_turns_it_off() -> None:
     problem = Problem.draw((50,), 8, 41).to(CPU, torch.float32)
     arguments = problem.features, problem.weight, problem.targets
     with switches.reference("cross_entropy"):
-        assert torch.equal(linear_cross_entropy(*arguments), definition(*arguments))
+        assert torch.equal(linear_cross_entropy(*arguments), reference(*arguments))
     node = linear_cross_entropy(*arguments, reduction="sum").grad_fn
     assert node is not None and "linear_cross_entropy" in node.name()
 
@@ -266,10 +266,10 @@ MEASURE = """
 import sys
 from pathlib import Path
 import torch
-from kernels.cross_entropy import definition, linear_cross_entropy
+from kernels.cross_entropy import linear_cross_entropy, reference
 
 torch.set_num_threads(1)
-loss = {"ours": linear_cross_entropy, "full": definition}[sys.argv[1]]
+loss = {"ours": linear_cross_entropy, "full": reference}[sys.argv[1]]
 
 def highest():  # Of this process alone, in KiB: ru_maxrss starts at that of its parent.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -323,4 +323,4 @@ def test_thirty_steps_of_training_are_those_of_full_logits() -> None:
             found.append(float(value.detach()))
         return found
 
-    assert losses(linear_cross_entropy) == pytest.approx(losses(definition), abs=1e-4)
+    assert losses(linear_cross_entropy) == pytest.approx(losses(reference), abs=1e-4)

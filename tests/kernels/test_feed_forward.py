@@ -12,20 +12,20 @@ from torch.utils.checkpoint import checkpoint
 from kernels import feed_forward, switches
 from kernels.block_dense import BlockDense, block_dense
 from kernels.block_shuffle import BlockShuffle
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization, Factors
 from tests.kernels.checks import LAYOUTS, errors
 from tests.kernels.operations import BLOCK_DENSE, BLOCK_SHUFFLE
 
 ACTIVATIONS = ["gelu", "gelu_tanh", "swiglu"]
 DENSE = {BlockDense: BLOCK_DENSE.dense, BlockShuffle: BLOCK_SHUFFLE.dense}
-# (operation, features, hidden, blocks): wide, narrow, one block, odd sizes.
+# (factorization, features, hidden, blocks): wide, narrow, one block, odd sizes.
 CASES = [
     (BlockDense, 9, 15, 3),
     (BlockDense, 15, 5, 1),
     (BlockShuffle, 6, 14, 2),
     (BlockShuffle, 15, 10, 5),
 ]
-over_cases = pytest.mark.parametrize(("operation", "n", "hidden", "blocks"), CASES)
+over_cases = pytest.mark.parametrize(("factorization", "n", "hidden", "blocks"), CASES)
 
 
 @pytest.fixture(autouse=True)
@@ -34,29 +34,36 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_forward, "CHUNK_BYTES", 15 * 8 * 4)
 
 
-def draw(operation: type[Operation], n: int, m: int, blocks: int, bias: bool = True) -> Factors:
+def draw(
+    factorization: type[Factorization], n: int, m: int, blocks: int, bias: bool = True
+) -> Factors:
     """Weights from n to m features, with 2 inner features a block where the kind leaves it open."""
-    inner = 2 if operation is BlockDense else min(n, m) // blocks
+    inner = 2 if factorization is BlockDense else min(n, m) // blocks
     v = torch.randn(blocks, inner, n // blocks)
-    flat = operation is BlockDense
+    flat = factorization is BlockDense
     u = torch.randn(m, 2 * blocks) if flat else torch.randn(blocks, m // blocks, inner)
     return Factors(v, u, torch.randn(m) if bias else None)
 
 
 def weights(
-    operation: type[Operation], n: int, hidden: int, blocks: int, activation: str, bias: bool = True
+    factorization: type[Factorization],
+    n: int,
+    hidden: int,
+    blocks: int,
+    activation: str,
+    bias: bool = True,
 ) -> tuple[Factors, Factors]:
     wide = hidden * 2 if activation == "swiglu" else hidden
-    return draw(operation, n, wide, blocks, bias), draw(operation, hidden, n, blocks, bias)
+    return draw(factorization, n, wide, blocks, bias), draw(factorization, hidden, n, blocks, bias)
 
 
-def reference(
-    operation: type[Operation], x: Tensor, first: Factors, second: Factors, activation: str
+def by_dense_matrices(
+    factorization: type[Factorization], x: Tensor, first: Factors, second: Factors, activation: str
 ) -> Tensor:
     """Both projections as dense matrices."""
 
     def linear(x: Tensor, weights: Factors) -> Tensor:
-        y = x @ DENSE[operation](weights.v, weights.u).T
+        y = x @ DENSE[factorization](weights.v, weights.u).T
         return y if weights.bias is None else y + weights.bias
 
     z = linear(x, first)
@@ -78,7 +85,7 @@ def leaves(x: Tensor, *factors: Factors, dtype: torch.dtype) -> list[Tensor]:
 
 def differentiated(
     function: Callable[..., Tensor],
-    operation: type[Operation],
+    factorization: type[Factorization],
     tensors: list[Tensor],
     activation: str,
     direction: Tensor,
@@ -87,7 +94,7 @@ def differentiated(
     x, *rest = tensors
     half = len(rest) // 2
     pairs = [Factors(*part, *[None] * (3 - half)) for part in (rest[:half], rest[half:])]
-    y = function(operation, x, *pairs, activation)
+    y = function(factorization, x, *pairs, activation)
     grads = torch.autograd.grad(y, tensors, direction.to(y))
     names = ("y", "x", *(f"{name}{side}" for side in (1, 2) for name in ("v", "u", "b")[:half]))
     return {n: t.detach().double() for n, t in zip(names, (y, *grads), strict=True)}
@@ -98,7 +105,7 @@ def differentiated(
 @pytest.mark.parametrize("bias", [True, False])
 @over_cases
 def test_float64_is_the_composition(
-    operation: type[Operation],
+    factorization: type[Factorization],
     n: int,
     hidden: int,
     blocks: int,
@@ -106,30 +113,32 @@ def test_float64_is_the_composition(
     batch: tuple[int, ...],
     activation: str,
 ) -> None:
-    pair = weights(operation, n, hidden, blocks, activation, bias)
+    pair = weights(factorization, n, hidden, blocks, activation, bias)
     x, direction = torch.randn(*batch, n), torch.randn(*batch, n)
     found, wanted = (
         differentiated(
-            function, operation, leaves(x, *pair, dtype=torch.float64), activation, direction
+            function, factorization, leaves(x, *pair, dtype=torch.float64), activation, direction
         )
-        for function in (feed_forward.feed_forward, reference)
+        for function in (feed_forward.feed_forward, by_dense_matrices)
     )
     assert max(errors(found, wanted).values()) < 1e-12
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("operation", [BlockDense, BlockShuffle])
+@pytest.mark.parametrize("factorization", [BlockDense, BlockShuffle])
 def test_float32_errs_by_rounding_only(
-    operation: type[Operation], activation: str, monkeypatch: pytest.MonkeyPatch
+    factorization: type[Factorization], activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_forward, "CHUNK_BYTES", 256 * 4 * 50)
-    pair = weights(operation, 64, 256, 4, activation)
+    pair = weights(factorization, 64, 256, 4, activation)
     x, direction = torch.randn(7, 31, 64), torch.randn(7, 31, 64)
     found, wanted = (
-        differentiated(function, operation, leaves(x, *pair, dtype=dtype), activation, direction)
+        differentiated(
+            function, factorization, leaves(x, *pair, dtype=dtype), activation, direction
+        )
         for function, dtype in (
             (feed_forward.feed_forward, torch.float32),
-            (reference, torch.float64),
+            (by_dense_matrices, torch.float64),
         )
     )
     assert max(errors(found, wanted).values()) <= 2e-6
@@ -138,29 +147,29 @@ def test_float32_errs_by_rounding_only(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @over_cases
 def test_any_layout_of_x_and_of_the_gradient(
-    operation: type[Operation],
+    factorization: type[Factorization],
     n: int,
     hidden: int,
     blocks: int,
     layout: Callable[[Tensor], Tensor],
 ) -> None:
-    first, second = weights(operation, n, hidden, blocks, "gelu")
+    first, second = weights(factorization, n, hidden, blocks, "gelu")
     x, direction = torch.randn(3, 5, n), torch.randn(3, 5, n)
-    plain = feed_forward.feed_forward(operation, x.requires_grad_(), first, second, "gelu")
+    plain = feed_forward.feed_forward(factorization, x.requires_grad_(), first, second, "gelu")
     plain.backward(direction)
     other = layout(x.detach()).requires_grad_()
-    y = feed_forward.feed_forward(operation, other, first, second, "gelu")
+    y = feed_forward.feed_forward(factorization, other, first, second, "gelu")
     y.backward(layout(direction))
     torch.testing.assert_close(y, plain)
     torch.testing.assert_close(other.grad, x.grad)
 
 
 @over_cases
-def test_no_tokens(operation: type[Operation], n: int, hidden: int, blocks: int) -> None:
-    first, second = weights(operation, n, hidden, blocks, "gelu")
+def test_no_tokens(factorization: type[Factorization], n: int, hidden: int, blocks: int) -> None:
+    first, second = weights(factorization, n, hidden, blocks, "gelu")
     tensors = leaves(torch.randn(0, 3, n), first, second, dtype=torch.float32)
     pair = Factors(*tensors[1:4]), Factors(*tensors[4:])
-    y = feed_forward.feed_forward(operation, tensors[0], *pair, "gelu")
+    y = feed_forward.feed_forward(factorization, tensors[0], *pair, "gelu")
     assert y.shape == (0, 3, n)
     assert not any(grad.any() for grad in torch.autograd.grad(y.sum(), tensors))
 

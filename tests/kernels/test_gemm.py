@@ -70,7 +70,7 @@ def test_onednn_is_used_where_it_is_exact_and_faster(
 
 def test_an_inexact_product_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     rounded = torch.zeros(gemm.SHAPE[0], gemm.SHAPE[2])
-    monkeypatch.setattr(gemm, "_added", lambda x, weight: rounded)
+    monkeypatch.setattr(gemm, "_preallocated", lambda x, weight: rounded)
     assert gemm.probe() == Verdict(1.0, None)
 
 

@@ -153,7 +153,7 @@ def test_bfloat16_autocast_is_as_good_as_torchs(
     direction = torch.randn(6, 50, case.m)
     wanted = expected(case.kind.dense, drawn, direction)
     both = []
-    for operation in (case.kind.operation, case.kind.definition):
+    for operation in (case.kind.operation, case.kind.reference):
         ours = drawn.to(device, torch.float32)
         with torch.autocast(device.type, torch.bfloat16):
             y = operation(ours.x.to(x_dtype), ours.v, ours.u, ours.bias)
@@ -204,7 +204,7 @@ def test_compiles_without_a_break(case: Case, device: torch.device) -> None:
 def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU's operations too go by their registered names."""
     torch._dynamo.reset()  # It counts how often one function was compiled.
-    monkeypatch.setattr("kernels.registered.DEVICES", ("cuda", "cpu"))
+    monkeypatch.setattr("kernels.custom_op.DEVICES", ("cuda", "cpu"))
 
 
 @pytest.mark.usefixtures("by_name")
@@ -220,7 +220,7 @@ def test_the_registered_operation_keeps_to_its_contract(
     case: Case, layout: Callable[[Tensor], Tensor], bias: bool, device: torch.device
 ) -> None:
     ours = case.draw((9,), bias).to(device, torch.float32)
-    product, weights = case.kind.registered, ours.tensors[1:]
+    product, weights = case.kind.custom_op, ours.tensors[1:]
     x = layout(ours.x.detach()).to(device).requires_grad_()
     torch.library.opcheck(product.forward.op, (x, *weights))
     with torch.no_grad():

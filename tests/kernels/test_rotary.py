@@ -1,4 +1,4 @@
-"""Rotations against complex numbers in float64, and the fast path against the definition."""
+"""Rotations against complex numbers in float64, and the fast path against the reference."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kernels import switches
-from kernels.rotary import definition, rotary
+from kernels.rotary import reference, rotary
 
 SHAPES = [(7, 6), (2, 3, 5, 8), (1, 1, 1, 2), (2, 0, 4, 6)]
 
@@ -25,7 +25,7 @@ def by_complex_numbers(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([turned.real, turned.imag], dim=-1)
 
 
-@pytest.mark.parametrize("function", [rotary, definition])
+@pytest.mark.parametrize("function", [rotary, reference])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
 def test_values_and_gradients(
@@ -54,9 +54,9 @@ def test_views_and_positions_of_each_row() -> None:
     rotation = angles(2 * 5, 4).float().view(2, 2, 1, 5, 4)
     found = [
         torch.autograd.grad(y.square().sum(), wide, retain_graph=True)[0]
-        for y in (rotary(heads, rotation), definition(heads, rotation))
+        for y in (rotary(heads, rotation), reference(heads, rotation))
     ]
-    torch.testing.assert_close(rotary(heads, rotation), definition(heads, rotation))
+    torch.testing.assert_close(rotary(heads, rotation), reference(heads, rotation))
     torch.testing.assert_close(*found)
 
 
@@ -64,8 +64,8 @@ def test_others_run_as_defined() -> None:
     x, rotation = torch.randn(5, 4), angles(5, 4).float()
     low = rotary(x.bfloat16(), rotation)
     assert low.dtype == torch.bfloat16
-    assert torch.equal(low, definition(x.bfloat16(), rotation))
+    assert torch.equal(low, reference(x.bfloat16(), rotation))
     with switches.reference("rotary"):
-        assert torch.equal(rotary(x, rotation), definition(x, rotation))
+        assert torch.equal(rotary(x, rotation), reference(x, rotation))
     compiled = torch.compile(rotary, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(x, rotation), definition(x, rotation))
+    assert torch.equal(compiled(x, rotation), reference(x, rotation))

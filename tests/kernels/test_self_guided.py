@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernels import self_guided, switches
 from kernels.block_dense import BlockDense
 from kernels.block_shuffle import BlockShuffle
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization, Factors
 from tests.kernels.checks import LAYOUTS, contiguous, errors
 from tests.kernels.operations import BLOCK_DENSE, Case, dense_case, shuffle_case
 
@@ -32,14 +32,14 @@ CASES = [
 ]
 LARGE = [dense_case(128, 512, 84, 4), dense_case(512, 128, 84, 1), shuffle_case(128, 512, 4)]
 FEW, MANY = (2, 1), (7, 31)
-Function = Callable[[type[Operation], Tensor, Tensor, Tensor, Factors], Tensor]
+Function = Callable[[type[Factorization], Tensor, Tensor, Tensor, Factors], Tensor]
 
 
 def over(*cases: Case) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=str)
 
 
-def operation(case: Case) -> type[Operation]:
+def factorization(case: Case) -> type[Factorization]:
     return BlockDense if case.kind is BLOCK_DENSE else BlockShuffle
 
 
@@ -71,7 +71,7 @@ def ours(
     leaf = {n: t.to(dtype, copy=True).requires_grad_() for n, t in drawn.tensors.items()}
     weights = Factors(leaf["v"], leaf["u"], leaf.get("bias"))
     share = torch.tensor(drawn.share, dtype=dtype)
-    y = function(operation(drawn.case), layout(leaf["x"]), leaf["guide"], share, weights)
+    y = function(factorization(drawn.case), layout(leaf["x"]), leaf["guide"], share, weights)
     y.backward(layout(drawn.direction).to(y))
     found = {"y": y}
     for name, tensor in leaf.items():
@@ -93,7 +93,7 @@ def wanted(drawn: Drawn) -> dict[str, Tensor]:
 @over(*CASES, shuffle_case(32, 128, 4))
 def test_factors_multiply_out_to_their_matrix(case: Case) -> None:
     _, v, u, _ = case.draw(()).to(torch.device("cpu"), torch.float64).tensors
-    found, expected = operation(case).dense(v, u), case.kind.dense(v, u)
+    found, expected = factorization(case).dense(v, u), case.kind.dense(v, u)
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
     direction = torch.randn(case.m, case.n, dtype=torch.float64)
     grads = (torch.autograd.grad(matrix, [v, u], direction) for matrix in (found, expected))
@@ -108,7 +108,7 @@ def test_float64_is_the_mixture(
     case: Case, batch: tuple[int, ...], bias: bool, share: float
 ) -> None:
     drawn = draw(case, batch, share, bias)
-    for function in (self_guided.self_guided, self_guided.definition):
+    for function in (self_guided.self_guided, self_guided.reference):
         assert max(errors(ours(drawn, function), wanted(drawn)).values()) < 1e-13
 
 
@@ -135,12 +135,12 @@ def test_no_tokens(case: Case) -> None:
 
 
 @over(*LARGE)
-def test_bfloat16_autocast_is_as_good_as_the_definition(case: Case) -> None:
+def test_bfloat16_autocast_is_as_good_as_the_reference(case: Case) -> None:
     drawn = draw(case, (7, 91))
     with torch.autocast("cpu", torch.bfloat16):
         both = [
             errors(ours(drawn, function, torch.float32), wanted(drawn))
-            for function in (self_guided.self_guided, self_guided.definition)
+            for function in (self_guided.self_guided, self_guided.reference)
         ]
     for name, error in both[0].items():
         assert error <= 1e-2, name
@@ -154,7 +154,7 @@ def test_autocast_rounds_the_sum_once(case: Case) -> None:
     weights = Factors(parts["v"], 1e-6 * parts["u"], None)
     share = torch.tensor(1 - 2**-10)
     with torch.autocast("cpu", torch.bfloat16):
-        merged = self_guided.merge(operation(case), parts["guide"], share, weights)
+        merged = self_guided.merge(factorization(case), parts["guide"], share, weights)
     assert merged.dtype == torch.float32
     torch.testing.assert_close(merged, share * parts["guide"], rtol=1e-6, atol=1e-6)
 
@@ -173,9 +173,9 @@ def test_many_tokens_take_one_dense_product(case: Case) -> None:
     merge = case.n * case.m * case.rank // (case.blocks if case.kind is BLOCK_DENSE else 2**2)
     assert count(100) == 100 * per_token + 3 * 2 * merge
     # For so few, multiplying the factors out would cost more.
-    assert count(2) == count(2, self_guided.definition) < 2 * per_token + 3 * 2 * merge
+    assert count(2) == count(2, self_guided.reference) < 2 * per_token + 3 * 2 * merge
     with switches.reference("self_guided"):
-        assert count(100) == count(100, self_guided.definition) > 100 * per_token + 3 * 2 * merge
+        assert count(100) == count(100, self_guided.reference) > 100 * per_token + 3 * 2 * merge
 
 
 @over(dense_case(6, 8, 4, 2), shuffle_case(8, 4, 2))
@@ -184,7 +184,7 @@ def test_gradcheck(case: Case) -> None:
     share = torch.tensor(0.3, dtype=torch.float64)
 
     def call(x: Tensor, v: Tensor, u: Tensor, bias: Tensor, guide: Tensor) -> Tensor:
-        return self_guided.self_guided(operation(case), x, guide, share, Factors(v, u, bias))
+        return self_guided.self_guided(factorization(case), x, guide, share, Factors(v, u, bias))
 
     assert torch.autograd.gradcheck(call, tensors)
 

@@ -20,8 +20,8 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402  # only where there is Triton
 from triton.compiler import ASTSource  # noqa: E402
 
-from kernels.bias_activation import IN_TRITON as ACTIVATION_TYPES  # noqa: E402
-from kernels.cross_entropy import IN_TRITON as LOSS_TYPES  # noqa: E402
+from kernels.bias_activation import TRITON_DTYPES as ACTIVATION_TYPES  # noqa: E402
+from kernels.cross_entropy import TRITON_DTYPES as LOSS_TYPES  # noqa: E402
 from kernels.cuda import bias_activation, cross_entropy  # noqa: E402
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

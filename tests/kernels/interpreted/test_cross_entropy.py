@@ -11,7 +11,7 @@ from kernels.cuda.cross_entropy import rows_in_triton
 from tests.kernels.losses import IGNORED, Problem, errors_of
 
 
-def reference(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def formula(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Losses and their gradients in float64; zeros where the target is ignored."""
     exact = logits.double()
     shares = exact.softmax(1)
@@ -37,7 +37,7 @@ def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
     before = logits.clone()
     targets = torch.randint(vocabulary, (tokens,))
     targets[tokens // 2] = IGNORED if tokens > 1 else targets[0]
-    losses, grads = reference(logits, targets)
+    losses, grads = formula(logits, targets)
     found = rows_in_triton(logits, targets, IGNORED, gradient)
     torch.testing.assert_close(found.double(), losses, rtol=2e-6, atol=2e-5)
     torch.testing.assert_close(
@@ -50,7 +50,7 @@ def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
 def test_large_logits_neither_overflow_nor_vanish(offset: float) -> None:
     logits = torch.randn(2, 1100) + offset
     targets = torch.tensor([0, 1099])
-    losses, _ = reference(logits, targets)
+    losses, _ = formula(logits, targets)
     found = rows_in_triton(logits, targets, IGNORED, True)
     torch.testing.assert_close(found.double(), losses, rtol=1e-5, atol=1e-5)
 

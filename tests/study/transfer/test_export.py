@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis import runs
+from analysis.tables import runs
 from study.ledger import copy, reader
 from study.plan import planner
 from study.plan.planner import Study
