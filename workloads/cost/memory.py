@@ -47,8 +47,12 @@ class _Layer:
 
 
 def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
-    """Bytes of tensors on each of `gpus` at the widest moment of an optimizer step."""
-    key = (config.model, config.runtime, config.batch_size, gpus)
+    """Return the bytes of tensors on each of `gpus` at the widest moment of an optimizer step.
+
+    That of a run of several phases is taken from the phase that trains the most weights.
+    """
+    model = max((phase.model for phase in config.phases), key=_params)
+    key = (model, config.runtime, config.batch_size, gpus)
     return _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
 
 
@@ -125,7 +129,7 @@ def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
 
 
 def _params(model: ModelConfig) -> int:
-    """All that is trained while guides are there."""
+    """Count the parameters that are trained, those of guides included."""
     return flops.count_params(model).total + flops.guide_weights(model)
 
 

@@ -94,7 +94,7 @@ def test_six_steps_of_adamw_are_those_of_the_published_trainer(
     model = load_structured_ffn(state, config_of(shape)).to(dtype)
     run, batches = run_of(shape), batches_of(shape, 6)
     found = train(model, batches, run)
-    plan = Training(STEPS, PEAK, run.guided_steps)
+    plan = Training(STEPS, PEAK, run.phases[0].steps)
     expected = published.train(shape, state, batches, plan, FIRST)
     assert found == pytest.approx(expected, rel=1e-5)
     set_guides(model, FIRST + 6, run)
