@@ -17,7 +17,7 @@ from pydantic import (
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of
 from workloads.data.config import DataConfig
-from workloads.optim.config import OptimizerConfig
+from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import Config
 
 
@@ -45,7 +45,7 @@ class RunConfig(Config):
 
     model: ModelConfig
     data: DataConfig
-    optimizer: OptimizerConfig
+    optimizer: AnyOptimizerConfig
     batch_size: PositiveInt
     steps: PositiveInt
     """Fresh steps: optimizer steps that read text for the first time. The run's phases may add

@@ -13,15 +13,15 @@ They are nominal. `hardware_flops` are those of the products that a run's paths 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
 from workloads.config.ffn_kinds import PARAMETRIZATIONS
 from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.phases import Phase, phases_of
+from workloads.config.phases import phases_of
 from workloads.config.run import RunConfig
+from workloads.optim.config import OptimizerOptions
 
 FlopConvention = Literal["paper", "causal", "6nd"]
 
@@ -76,6 +76,11 @@ def count_params(model: ModelConfig) -> ParamCount:
     return ParamCount(total=total, ffn=ffn, embedding=embedding)
 
 
+def trained_params(model: ModelConfig) -> int:
+    """Count the parameters that are trained, those of guides included."""
+    return count_params(model).total + guide_weights(model)
+
+
 def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "paper") -> int:
     """Return the training FLOPs (forward and backward) per token at the full block size.
 
@@ -99,7 +104,22 @@ def train_flops(config: RunConfig, convention: FlopConvention = "paper") -> int:
 
 def train_flops_at(config: RunConfig, step: int, convention: FlopConvention = "paper") -> int:
     """Return the training FLOPs of the first `step` optimizer steps."""
-    return _phases_flops(config.phases, config.tokens_per_step, step, convention)
+    return sum(
+        phase.steps_among(step)
+        * step_flops(phase.model, config.optimizer, config.tokens_per_step, convention)
+        for phase in config.phases
+    )
+
+
+def step_flops(
+    model: ModelConfig,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    convention: FlopConvention = "paper",
+) -> int:
+    """Return the training FLOPs of one optimizer step, what the optimizer adds included."""
+    passes = tokens_per_step * train_flops_per_token(model, convention)
+    return passes + optimizer.extra_step_flops(trained_params(model), passes)
 
 
 def hardware_flops(config: RunConfig) -> int:
@@ -116,24 +136,30 @@ def hardware_flops_at(config: RunConfig, step: int) -> int:
     shards, are not counted. And `activation_checkpointing` computes the forward pass of its layers
     again, without the product that ends a dense FFN, which the backward pass does not need.
     """
-    every = config.runtime.activation_checkpointing
-    return sum(
-        phase.steps_among(step) * _hardware_step_flops(phase.model, config.tokens_per_step, every)
+    tokens, every = config.tokens_per_step, config.runtime.activation_checkpointing
+    return train_flops_at(config, step) + sum(
+        phase.steps_among(step) * _hardware_step_difference(phase.model, tokens, every)
         for phase in config.phases
     )
 
 
-def fresh_steps_flops(model: ModelConfig, tokens_per_step: int, fresh_steps: int) -> int:
+def fresh_steps_flops(
+    model: ModelConfig, optimizer: OptimizerOptions, tokens_per_step: int, fresh_steps: int
+) -> int:
     """Return the training FLOPs (`paper`) of a run with so many fresh steps, over all phases."""
-    phases = phases_of(model, fresh_steps)
-    return _phases_flops(phases, tokens_per_step, phases[-1].end, "paper")
+    return sum(
+        phase.steps * step_flops(phase.model, optimizer, tokens_per_step)
+        for phase in phases_of(model, fresh_steps)
+    )
 
 
-def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
+def affordable_steps(
+    model: ModelConfig, optimizer: OptimizerOptions, batch_size: int, flops: float
+) -> int:
     """Return the most fresh steps of a run that costs at most `flops` (`paper`) over all phases."""
 
     def cost(fresh_steps: int) -> int:
-        return fresh_steps_flops(model, batch_size * model.block_size, fresh_steps)
+        return fresh_steps_flops(model, optimizer, batch_size * model.block_size, fresh_steps)
 
     too_many = 1
     while cost(too_many) <= flops:
@@ -141,23 +167,14 @@ def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
     return bisect_right(range(too_many), flops, key=cost) - 1
 
 
-def _phases_flops(
-    phases: Sequence[Phase], tokens_per_step: int, step: int, convention: FlopConvention
-) -> int:
-    """Return the training FLOPs of the first `step` optimizer steps of these phases."""
-    return tokens_per_step * sum(
-        phase.steps_among(step) * train_flops_per_token(phase.model, convention) for phase in phases
-    )
-
-
-def _hardware_step_flops(model: ModelConfig, tokens: int, recomputed_every: int) -> int:
-    """Return the FLOPs of the products of one step on so many tokens, on average over draws."""
-    flops = tokens * train_flops_per_token(model)
+def _hardware_step_difference(model: ModelConfig, tokens: int, recomputed_every: int) -> int:
+    """Return what one step on so many tokens carries out beyond its training FLOPs, on average."""
+    flops = tokens * _recomputed_flops_per_token(model, recomputed_every)
     if fast("self_guided"):
         structured = sum(ffn_weights(model, ffn) for ffn in _guided_ffns(model))
         merges = sum(_merge_multiply_adds(model, ffn) for ffn in _guided_ffns(model))
         flops += 3 * _draws_per_2_steps(model) * (merges - tokens * structured)
-    return flops + tokens * _recomputed_flops_per_token(model, recomputed_every)
+    return flops
 
 
 def _guided_ffns(model: ModelConfig) -> list[FFNConfig]:

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops
+from workloads.optim.config import OptimizerOptions
 from workloads.schema.base import Config
 
 # How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
@@ -71,12 +72,15 @@ class Budget(Config):
             raise ValueError("isoflop lists several FLOPs and one run spends one; use a study")
         return self.isoflop[0] if self.isoflop else None
 
-    def resolve(self, model: ModelConfig, batch_size: int) -> int:
-        """The most steps on fresh tokens within the budget; 0 when it pays for none."""
+    def resolve(self, model: ModelConfig, optimizer: OptimizerOptions, batch_size: int) -> int:
+        """Return the most fresh steps within the budget, 0 when it pays for none.
+
+        Raises ValueError for `wall_seconds`, which only a study's hardware gives a meaning.
+        """
         if self.steps is not None:
             return self.steps
         if self.train_flops is not None:
-            return flops.affordable_steps(model, batch_size, self.train_flops)
+            return flops.affordable_steps(model, optimizer, batch_size, self.train_flops)
         if self.wall_seconds is not None:
             raise ValueError("wall_seconds needs a study's hardware; use another unit")
         if self.tokens_per_param is not None:
@@ -100,12 +104,18 @@ def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
 
 def _costliest_step(run: RunConfig) -> int:
     """Return the most FLOPs that one more fresh step adds: its own, and those of reading again."""
-    own = [run.tokens_per_step * flops.train_flops_per_token(phase.model) for phase in run.phases]
+    own = [
+        flops.step_flops(phase.model, run.optimizer, run.tokens_per_step) for phase in run.phases
+    ]
     return max(own) + (own[-1] if run.total_steps > run.steps else 0)
 
 
 def matching_ratios(
-    model: ModelConfig, tokens_per_step: int, steps: int, train_flops: float
+    model: ModelConfig,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    steps: int,
+    train_flops: float,
 ) -> list[float]:
     """Return the guide ratios, of four digits, whose runs spend `train_flops` most nearly.
 
@@ -119,9 +129,8 @@ def matching_ratios(
         """Return the FLOPs of the run with so many guided steps."""
         ratio = min(1.0, (guided + 0.5) / steps)
         chosen = guide.model_copy(update={"ratio": ratio}) if guided else None
-        return flops.fresh_steps_flops(
-            model.model_copy(update={"guide": chosen}), tokens_per_step, steps
-        )
+        changed = model.model_copy(update={"guide": chosen})
+        return flops.fresh_steps_flops(changed, optimizer, tokens_per_step, steps)
 
     if not spent(1) <= train_flops <= spent(steps):
         raise Unreachable(

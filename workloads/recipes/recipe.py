@@ -12,7 +12,8 @@ from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import DataConfig
-from workloads.optim.config import AdamWConfig, OptimizerConfig
+from workloads.optim.adamw import AdamWOptions
+from workloads.optim.kinds import AnyOptimizerOptions, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.variant import FFNChoice, Variant
@@ -25,8 +26,8 @@ class Recipe(Variant):
 
     data: DataConfig = DataConfig()
     """The text that is trained on."""
-    optimizer: AdamWConfig = AdamWConfig()
-    """AdamW and its schedule."""
+    optimizer: AnyOptimizerOptions = AdamWOptions()
+    """The optimizer and its schedule."""
     eval_tokens: PositiveInt | None = None
     """Validation tokens of an evaluation; left out, the preset's."""
     runtime: RuntimeConfig | None = None
@@ -43,7 +44,9 @@ class Recipe(Variant):
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(model, budget.resolve(model, PRESETS[self.preset].batch_size))
+        return self._run(
+            model, budget.resolve(model, self.optimizer, PRESETS[self.preset].batch_size)
+        )
 
     @property
     def asked_flops(self) -> float | None:
@@ -64,12 +67,16 @@ class Recipe(Variant):
         spent = asked or flops.train_flops(twin)
         if self.guide is None or self.guide.ratio is not None:
             return self._spending(self._model(self.guide and self.guide.ratio), spent)
-        ratios = matching_ratios(self._model(1.0), twin.tokens_per_step, twin.steps, spent)
+        ratios = matching_ratios(
+            self._model(1.0), self.optimizer, twin.tokens_per_step, twin.steps, spent
+        )
         return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
 
     def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
         """The run whose whole steps come nearest to `train_flops`."""
-        below = flops.affordable_steps(model, PRESETS[self.preset].batch_size, train_flops)
+        below = flops.affordable_steps(
+            model, self.optimizer, PRESETS[self.preset].batch_size, train_flops
+        )
         if below * (model.guide.ratio if model.guide else 1) < 1:
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
@@ -92,7 +99,7 @@ class Recipe(Variant):
         return RunConfig(
             model=model,
             data=self.data,
-            optimizer=OptimizerConfig(**self.optimizer.model_dump(), learning_rate=rate),
+            optimizer=of_run(self.optimizer, rate),
             batch_size=preset.batch_size,
             steps=steps,
             seed=self.seed,

@@ -28,7 +28,7 @@ from workloads.data.shards import TokenDataset
 from workloads.errors import InputError, Preempted, Refused
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
-from workloads.optim.build import build_optimizer
+from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.schedules import learning_rate
 from workloads.run_dir.executed_flops import Life
 from workloads.run_dir.lock import claim, exclusive
@@ -190,8 +190,8 @@ class _Trainer:
         When the loss or the gradient is not finite, the weights are left as they were.
         """
         rate = learning_rate(index, self.config.total_steps, self.config.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
+        self.config.optimizer.before_step(self.optimizer, index)
         prepared = phases.prepare(self.model, self.config, index)
         loss = self._accumulate_gradients(index)
         layers = _layer_grad_norms(self.model) if with_layers else {}

@@ -24,7 +24,7 @@ from workloads.data.shards import TokenDataset
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, drop_guides, set_guides
 from workloads.nn.transformer import Transformer
-from workloads.optim.config import OptimizerConfig
+from workloads.optim.adamw import AdamWConfig, AdamWOptions
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Budget, Recipe
 from workloads.training.trainer import train
@@ -141,7 +141,7 @@ def guided(
     return RunConfig(
         model=ModelConfig.model_validate(shape | model),
         data=DataConfig(),
-        optimizer=OptimizerConfig(learning_rate=1e-3),
+        optimizer=AdamWConfig(learning_rate=1e-3),
         batch_size=3,
         steps=40,
         seed=0,
@@ -281,7 +281,7 @@ def test_affordable_steps_are_the_most_that_fit(mode: str | None, ratio: float, 
         return 3 * model.block_size * (total * per_token + guided * extra)
 
     for steps in (1, 2, 9, 10, 49, 50, 51, 99, 333):
-        assert affordable_steps(model, 3, cost(steps)) == steps
-        assert affordable_steps(model, 3, cost(steps) - 1) == steps - 1
-        assert affordable_steps(model, 3, cost(steps + 1) - 1) == steps
-    assert affordable_steps(model, 3, 0.0) == 0
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps)) == steps
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps) - 1) == steps - 1
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps + 1) - 1) == steps
+    assert affordable_steps(model, AdamWOptions(), 3, 0.0) == 0

@@ -26,8 +26,8 @@ from workloads.errors import InputError
 from workloads.interop.structured_ffn import load_structured_ffn
 from workloads.nn.self_guided import set_guides
 from workloads.nn.transformer import Transformer
+from workloads.optim.adamw import AdamWConfig
 from workloads.optim.build import build_optimizer
-from workloads.optim.config import OptimizerConfig
 from workloads.optim.schedules import learning_rate
 
 over_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -37,7 +37,7 @@ def run_of(shape: Shape) -> RunConfig:
     return RunConfig(
         model=config_of(shape),
         data=DataConfig(),
-        optimizer=OptimizerConfig(learning_rate=PEAK),
+        optimizer=AdamWConfig(learning_rate=PEAK),
         batch_size=4,
         steps=STEPS,
         seed=0,
