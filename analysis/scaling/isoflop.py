@@ -106,9 +106,7 @@ def isoflop(
             for m, g, one in zip(minima, groups, beside, strict=True)
         ]
     slope = _slope([m for m in minima if not m.refused])
-    drawn = _resampled_slopes(
-        params, flops, losses, groups, factor, resampling.resamples, resampling.seed
-    )
+    drawn = _resampled_slopes(table, groups, resampling)
     exponent = None
     if slope is not None and drawn.size:
         tail = 50 * (1 - resampling.level)
@@ -215,17 +213,11 @@ def _slope(minima: list[Minimum]) -> float | None:
     return float(np.polyfit(log_C, np.log([m.parabola_params or 1.0 for m in minima]), 1)[0])
 
 
-def _resampled_slopes(
-    params: Array,
-    flops: Array,
-    losses: Array,
-    groups: list[Rows],
-    factor: float,
-    resamples: int,
-    seed: int,
-) -> Array:
+def _resampled_slopes(table: Table, groups: list[Rows], resampling: Resampling) -> Array:
     """Resample the slope of N*: runs are drawn within each budget, all resamples at once."""
-    rng = np.random.default_rng(seed)
+    params, flops, losses = table.values["params"], table.values["flops"], table.loss
+    resamples = resampling.resamples
+    rng = np.random.default_rng(resampling.seed)
     total = np.zeros((4, resamples))  # count, sum x, sum y, sum xy of minima
     square = np.zeros(resamples)
     centre = float(np.log(flops).mean())
