@@ -1,4 +1,4 @@
-"""Which runs to make next: those that narrow the interval at a target most for their FLOPs.
+"""Experiment design: the next runs that narrow the interval at a target most for their FLOPs.
 
 The variance of the predicted log loss at the target is g' I^-1 g, where g is its derivative by the
 parameters and I the information of the runs, sum J J' / s^2 (c-optimal design on the fitted law).
@@ -15,8 +15,8 @@ from analysis.fitting.derivatives import Points, jacobian
 from analysis.fitting.fit import FitError, LawFit, logs_of
 from analysis.laws.law import Array
 
-MULTIPLES = tuple(2.0**k for k in range(-2, 5))  # of a size's usual tokens
-MOST_REPEATS = 3  # of one run with other seeds: beyond, seed noise is not what is in doubt
+MULTIPLES = tuple(2.0**k for k in range(-2, 5))  # tokens tried, over a size's usual number
+MOST_REPEATS = 3  # of one run with other seeds
 MOST_RUNS = 32
 LEAST_GAIN = 1e-3  # fraction of the variance that a run must take off to be worth making
 
@@ -28,8 +28,8 @@ class Size:
     preset: str
     ffn: dict[str, str | int | float]
     params: float
-    tokens: float  # a usual amount, around which budgets are tried
-    width: float = 1.0  # multiplier of the preset's
+    tokens: float  # usual number, around which budgets are tried
+    width: float = 1.0  # multiplier of the preset's width
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NextRun:
     size: Size
     tokens: int
     flops: float
-    sd_after: float  # of the predicted log loss at the target, with this run and those before it
+    sd_after: float  # standard error of the log loss at the target, after this run
 
 
 @dataclass(frozen=True)

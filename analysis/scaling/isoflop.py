@@ -23,9 +23,9 @@ from analysis.uncertainty.bootstrap import Estimate, Resampling
 
 Rows = NDArray[np.intp]
 
-SAME_BUDGET = 0.1  # relative difference of FLOPs within one budget
-FEWEST = 4  # sizes a budget needs
-SIZES_OF_A_PROFILE = 3  # from which a budget's runs were made to find its best size
+SAME_BUDGET = 0.1  # largest relative difference between neighbours in one budget
+FEWEST = 4  # sizes that a budget needs for a minimum
+DESIGN_SIZES = 3  # sizes at one budget that make it part of an isoFLOP design
 SPLINE_POINTS = 400
 
 
@@ -74,7 +74,7 @@ def is_isoflop_design(table: Table) -> bool:
         rows.size
         for rows in budgets(flops)
         if np.ptp(np.log(flops[rows])) <= math.log1p(SAME_BUDGET)
-        and _sizes(np.log(params[rows])).size >= SIZES_OF_A_PROFILE
+        and _sizes(np.log(params[rows])).size >= DESIGN_SIZES
     )
     return 2 * inside > table.n
 
