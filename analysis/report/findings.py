@@ -123,9 +123,9 @@ def limits(arms: Arms) -> str:
         "that the runs span, differences of slopes, and the compute-equivalent gain inside the "
         "losses that both arms reached. What they cannot: E, which is held at 0 because fewer than "
         f"{FREE_E_FROM} sizes do not tell it from b, so b is a local slope and not the exponent "
-        "that remains at large compute; a bend of the curve, which appears as residual and not as a "
-        f"parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} standard "
-        f"errors each side.{seeds}"
+        "that remains at large compute; a bend of the curve, which appears as residual and not as "
+        f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
+        f"standard errors each side.{seeds}"
     )
 
 
