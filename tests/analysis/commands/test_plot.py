@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from analysis.__main__ import app
 from analysis.figures.registry import PLOTS
 from analysis.tables import published
-from tests.analysis.figures.test_curves import falling
+from tests.analysis.known import falling
 
 Row = Callable[..., dict[str, Any]]
 KINDS = ("dense", "lowrank", "blockdense")

@@ -10,23 +10,7 @@ import pandas as pd
 from analysis.figures.curves import curves_figure
 from analysis.report.report import write_report
 from analysis.tables.curves import CURVE_COLUMNS, load_curves
-
-
-def falling(point_id: str, arm: str, floor: float, steps: int = 20) -> pd.DataFrame:
-    """Losses falling from ln(257) to a floor; validated at every fifth step."""
-    step = np.arange(1, steps + 1)
-    loss = floor + (np.log(257) - floor) * np.exp(-step / 4)
-    validated = np.where(step % 5 == 0, loss + 0.1, np.nan)
-    return pd.DataFrame(
-        {
-            "point_id": point_id,
-            "arm": arm,
-            "step": step,
-            "train_flops": step * 1e9,
-            "train_loss": loss,
-            "val_loss": validated,
-        }
-    )
+from tests.analysis.known import falling
 
 
 def test_each_run_is_a_line_in_the_look_of_its_arm() -> None:
