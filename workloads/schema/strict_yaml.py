@@ -5,7 +5,6 @@ Scalars are what they look like: `true` and `"3"` are no numbers, and 3 is no te
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError
+from workloads.schema.nearest import suggestion
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -94,23 +94,17 @@ def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden" and model:
-        return f"no such key; {_nearest(name, _fields_at(model, detail['loc'][:-1]))}"
+        return f"no such key; {suggestion(name, _fields_at(model, detail['loc'][:-1]))}"
     if kind == "missing":
         return "this key is required; add it"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        return f"not a known value; {_nearest(str(detail['input']), allowed)}"
+        return f"not a known value; {suggestion(str(detail['input']), allowed)}"
     if kind == "value_error":
         return reason(context["error"])
     if kind == "greater_than":
         return f"must be greater than {context['gt']}; raise it"
     return detail["msg"].replace("Input should", "this should", 1) + "; change it"
-
-
-def _nearest(name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), allowed, n=1, cutoff=0.6)
-    known = ", ".join(allowed)
-    return f"did you mean {close[0]}? (known: {known})" if close else f"known: {known}"
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
