@@ -8,7 +8,6 @@ the layer; `python -m workloads bench decode` measures it and stores it in the u
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +18,7 @@ from kernels.machine import cpu_name
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
-from workloads.files import measured_here
+from workloads.files import measured_here, write_atomically
 from workloads.nn.projections.base import Projection
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.lock import exclusive
@@ -114,9 +113,7 @@ def store(crossover: Crossover) -> Path:
     try:
         with exclusive(path.parent, PATIENCE_SECONDS):
             others = [row for row in _load() if row.setting != crossover.setting]
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(TABLE.dump_json([*others, crossover], indent=1))
-            temporary.replace(path)
+            write_atomically(path, TABLE.dump_json([*others, crossover], indent=1))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written: {error}; set XDG_CACHE_HOME to a folder that can"
