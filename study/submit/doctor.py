@@ -198,11 +198,10 @@ def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
 
 def _uneven(point: Point, workers: int) -> str:
     """Why the point's batch cannot be shared by so many workers, or nothing."""
-    rows, rest = divmod(point.config.batch_size, workers)
-    micro = min(point.config.runtime.micro_batch_size, rows)
-    if rest or rows % micro:
-        return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
-    return ""
+    if point.config.micro_batch(workers):
+        return ""
+    micro = point.config.runtime.micro_batch_size
+    return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
 
 
 def _too_large(study: Study, point: Point) -> str:

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.bench.pairing import synchronize, there_and_back
 from kernels.bench.provenance import checkout
+from kernels.timing import synchronize
+from kernels.timing import time_round as there_and_back
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.inference.crossover import Crossover, Setting, premerge
 from workloads.inference.generate import new_cache, next_logits

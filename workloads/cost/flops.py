@@ -162,10 +162,10 @@ def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
 def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:
     """FLOPs per token of the forward passes computed again in `step` steps, summed over steps;
     `draws` is twice the number of those in which a guide runs."""
-    model, every = config.model, config.runtime.activation_checkpointing
+    model, ffns = config.model, layer_ffns(config.model)
     dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
     total = 0
-    for ffn in layer_ffns(model)[::every] if every else []:
+    for ffn in (ffns[index] for index in config.runtime.recomputed_layers(model.num_layers)):
         structured = ffn_weights(model, ffn)
         total += 2 * step * (_attention_multiply_adds(model, "paper") + structured)
         if ffn.kind == "dense":

@@ -61,8 +61,8 @@ def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
     return next(
         (
             gpus
-            for gpus in _even_splits(config.batch_size, config.runtime.micro_batch_size)
-            if peak_memory_bytes(config, gpus) <= memory_bytes
+            for gpus in range(1, config.batch_size + 1)
+            if config.micro_batch(gpus) and peak_memory_bytes(config, gpus) <= memory_bytes
         ),
         None,
     )
@@ -117,13 +117,6 @@ def _loss_bytes(model: ModelConfig, tokens: int) -> int:
     return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
 
 
-def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
-    """The numbers of GPUs whose shares of the batch are whole micro-batches."""
-    splits = [gpus for gpus in range(1, batch_size + 1) if batch_size % gpus == 0]
-    rows = {gpus: batch_size // gpus for gpus in splits}
-    return [gpus for gpus in splits if rows[gpus] % min(micro_batch_size, rows[gpus]) == 0]
-
-
 def _params(model: ModelConfig) -> int:
     """All that is trained while guides are there."""
     return flops.count_params(model).total + flops.guide_weights(model)
@@ -134,9 +127,9 @@ def _head_weights(model: ModelConfig) -> int:
 
 
 def _layers(model: ModelConfig, runtime: RuntimeConfig) -> list[_Layer]:
-    every = runtime.activation_checkpointing
+    recomputed = runtime.recomputed_layers(model.num_layers)
     return [
-        _layer(model, ffn, recomputed=every > 0 and index % every == 0)
+        _layer(model, ffn, recomputed=index in recomputed)
         for index, ffn in enumerate(flops.layer_ffns(model))
     ]
 

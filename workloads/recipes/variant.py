@@ -154,6 +154,8 @@ class Variant(Config):
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
     """The peak; left out, the preset's."""
+    batch_size: PositiveInt | None = None
+    """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: NonNegativeInt = 0
     """Of initialization, data order and dropout."""
 

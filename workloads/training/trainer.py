@@ -374,13 +374,13 @@ def _number(norm: Tensor) -> float:
 def _micro_batches(config: RunConfig) -> list[range]:
     """This worker's rows of each global batch, in micro-batches of equal size."""
     workers = parallel.world_size()
-    rows, remainder = divmod(config.batch_size, workers)
-    micro = min(config.runtime.micro_batch_size, rows)
-    if remainder or rows % micro:
+    micro = config.micro_batch(workers)
+    if micro is None:
         raise InputError(
             f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
             f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
             "number of workers"
         )
+    rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from analysis import runs
+from analysis.tables import runs
 from study.ledger import copy, reader
 from study.plan import planner
 from study.plan.planner import Study

@@ -244,6 +244,44 @@ def test_a_budget_below_one_step_is_refused() -> None:
     assert Recipe(preset="pico", budget=Budget(tokens=2048)).resolve().steps == 1
 
 
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch_size"), [(8, 8), (16, 16), (24, 12), (17, 1), (64, 16)]
+)
+def test_a_batch_keeps_the_tokens_and_is_read_in_whole_micro_batches(
+    batch_size: int, micro_batch_size: int
+) -> None:
+    run = Recipe(preset="pico", batch_size=batch_size).resolve()
+    assert run.steps == PRESETS["pico"].tokens // (batch_size * 128)
+    assert run.tokens_per_step == batch_size * 128
+    assert run.runtime.micro_batch_size == micro_batch_size
+
+
+def test_a_batch_of_the_presets_size_is_the_presets_run() -> None:
+    assert Recipe(preset="pico", batch_size=16).resolve() == Recipe(preset="pico").resolve()
+
+
+@pytest.mark.parametrize("budget", [{"train_flops": 1e11}, {"isoflop": (1e11,)}])
+def test_flops_buy_fewer_steps_of_a_larger_batch(budget: dict[str, Any]) -> None:
+    small, large = (
+        Recipe(preset="pico", batch_size=size, budget=Budget(**budget)).resolve()
+        for size in (8, 32)
+    )
+    assert small.steps == pytest.approx(4 * large.steps, abs=4)
+    assert train_flops(large) == pytest.approx(train_flops(small), rel=0.02)
+
+
+def test_a_matched_run_has_its_twins_batch() -> None:
+    budget = Budget(match_flops_of="dense", tokens=200_000)
+    lowrank = FFNChoice(kind="lowrank", fraction=0.3125)
+    recipe = Recipe(preset="pico", batch_size=8, ffn=lowrank, budget=budget)
+    twin = recipe.dense_twin().resolve()
+    assert twin.batch_size == recipe.resolve().batch_size == 8
+    assert train_flops(recipe.resolve()) == pytest.approx(train_flops(twin), rel=0.01)
+
+
 # Recipes
 
 

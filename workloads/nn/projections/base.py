@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization as Operation
+from kernels.factored import Factors
 from kernels.self_guided import merge, self_guided
 from workloads.config.model import FFNConfig
 

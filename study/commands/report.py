@@ -1,0 +1,40 @@
+"""`study report`: the scaling curves of what a study has recorded."""
+
+from __future__ import annotations
+
+from study.commands.options import RUNS, Runs, Spec, load_recorded, results
+from study.ledger import reader
+from study.ledger.reader import Record
+from study.plan.planner import Study
+from study.search.samples import with_recorded
+from workloads.errors import InputError
+
+
+def report(spec: Spec, runs: Runs = RUNS) -> None:
+    """Fit the scaling curves of the finished runs; write runs.csv, fits.json, figure and report.
+
+    \b
+    Example:
+      python -m study report study/specs/quickstart.yaml
+    """
+    planned, records = load_recorded(spec, runs)
+    if not records:
+        raise InputError(
+            f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
+        )
+    write_report(planned)
+
+
+def write_report(planned: Study) -> tuple[Study, dict[str, Record]]:
+    """Write the report from what the ledger holds now, and print its headlines.
+
+    Returns the study with its recorded samples, and the records.
+    """
+    from study.transfer.report import write
+
+    records = reader.read(reader.tracking_uri(planned.runs_dir), planned.name)
+    planned = with_recorded(planned, records)
+    written = write(planned, records)
+    for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
+        results.print(line, highlight=False, soft_wrap=True)
+    return planned, records
