@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, PositiveInt, create_model
 
 from workloads.schema.base import Config
-from workloads.schema.nearest import OneOf
+from workloads.schema.known_names import OneOf
 
 M = TypeVar("M", bound=BaseModel)
 # A number for a projection from n to m features with these sizes: f(n, m, sizes).

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from workloads.data.corpora.table import CORPORA
 from workloads.data.tokenizers.table import TOKENIZERS
 from workloads.schema.base import Config
-from workloads.schema.nearest import OneOf
+from workloads.schema.known_names import OneOf
 
 
 class DataConfig(Config):

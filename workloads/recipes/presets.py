@@ -13,7 +13,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from workloads.config.model import ModelConfig
 from workloads.schema.base import Config
-from workloads.schema.nearest import OneOf
+from workloads.schema.known_names import OneOf
 
 
 class Preset(Config):

@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError
-from workloads.schema.nearest import suggestion
+from workloads.schema.known_names import suggestion
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]

@@ -1,8 +1,7 @@
-"""The nearest name to one that does not exist: what an error suggests."""
+"""Names that must be known: what an error about another name suggests."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,23 +9,13 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the one of `known` that is spelled most like `name`, whatever their case.
-
-    Raises ValueError when nothing is known.
-    """
-    by_lower = {each.lower(): each for each in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)
-    if not matches:
-        raise ValueError(f"nothing is known that {name} could be near to")
-    return by_lower[matches[0]]
+from kernels.nearest import nearest_name
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the part of an error that names the nearest and all known names."""
     names = list(known)
-    return f"the nearest is {nearest(name, names)} (of {', '.join(names)})"
+    return f"the nearest is {nearest_name(name, names)} (of {', '.join(names)})"
 
 
 @dataclass(frozen=True, eq=False)
