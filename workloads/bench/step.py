@@ -18,7 +18,7 @@ from kernels.bench.comparison import Comparison, with_library
 from kernels.bench.ffn import INPUT_SETS
 from kernels.timing import Contender
 from workloads.config.run import RunConfig
-from workloads.cost.flops import guide_flops_per_token, train_flops_per_token
+from workloads.cost.flops import train_flops_per_token
 from workloads.nn.self_guided import add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
@@ -34,7 +34,7 @@ def compare(claim: Claim, device: torch.device, onednn: bool) -> Comparison:
     assert isinstance(claim.task, StepTask)
     config = _recipe(claim.task).resolve()
     tokens = config.tokens_per_step
-    flops = train_flops_per_token(config.model) + guide_flops_per_token(config.model)
+    flops = train_flops_per_token(config.model)
     batches = _batches(config, device)
     step = _step(config, batches, device)
 
