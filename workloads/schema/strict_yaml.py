@@ -35,7 +35,7 @@ class Loaded(Generic[T]):
     tree: Any
 
     def error(self, location: Location, message: str) -> InputError:
-        """An error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
+        """Return an error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
         line, given = _find(self.tree, location)
         return _error(self.path, line, location, given, message)
 
@@ -87,14 +87,14 @@ def _error(path: Path, line: int, location: Location, given: Any, message: str) 
 
 
 def reason(error: ValueError) -> str:
-    """The first thing that is wrong, as part of one line."""
+    """Return the first mistake that an error tells of, as part of one line."""
     if isinstance(error, ValidationError):
         return _message(error.errors()[0])
     return str(error)
 
 
 def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
-    """What is wrong and what to write instead, from one pydantic error."""
+    """Say what is wrong and what to write instead, from one pydantic error."""
     name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden" and model:
@@ -140,7 +140,7 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _find(tree: Any, location: Location) -> tuple[int, Any]:
-    """(1-based line, value) of the deepest part of `location` that the file contains."""
+    """Return the 1-based line and the value of the deepest part of `location` in the file."""
     line, node = 1, tree
     for part in location:
         if isinstance(node, CommentedMap) and part in node:
@@ -156,7 +156,7 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
 
 
 def _plain(node: Any) -> Any:
-    """Round-trip YAML nodes as built-in types, of which strict validation converts none.
+    """Turn YAML nodes into built-in types; strict validation then converts none of them.
 
     A number written with an exponent is whole where its value is: `1.0e5` may count tokens.
     """
