@@ -106,11 +106,11 @@ class ModelChanges(ArchitectureOptions):
     """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
-        """The changes, by field."""
+        """Return the changes, by field."""
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
     def apply(self, model: ModelConfig) -> ModelConfig:
-        """The dense model with the changes. Raises ValueError where they do not fit together."""
+        """Return the dense model with the changes. Raises ValueError where they do not fit."""
         # What the preset leaves to follow from other fields follows from the changed ones.
         return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
 
@@ -131,7 +131,7 @@ class GuideChoice(GuideOptions):
         return self
 
     def resolve(self, ratio: float) -> GuideConfig:
-        """The guide with the share that was given or chosen."""
+        """Return the guide with the ratio that was given or chosen."""
         options = self.model_dump(include=set(GuideOptions.model_fields))
         return GuideConfig(ratio=ratio, **options)
 
@@ -160,7 +160,7 @@ class Variant(Config):
     """Of initialization, data order and dropout."""
 
     def arm_name(self) -> str:
-        """The curve that the run belongs to: the FFN's, and how it is guided if it is."""
+        """Return the name of the run's curve: the FFN's, and how the run is guided if it is."""
         if self.guide is None or self.ffn.arm is not None:
             return self.ffn.arm_name()
         share = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
@@ -169,6 +169,6 @@ class Variant(Config):
 
     @property
     def matches_dense(self) -> bool:
-        """True when the budget is the dense twin's, whose FLOPs the run spends."""
+        """True where a structured run is to spend the FLOPs of its dense twin."""
         matching = (part and part.match_flops_of for part in (self.budget, self.guide))
         return not self.ffn.is_dense and any(matching)

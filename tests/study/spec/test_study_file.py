@@ -22,8 +22,8 @@ budget: {steps: 20}
 """
 
 MISTAKES = {
-    "misspelt key": ("preset:", "prest:", 4, "grid.prest", "did you mean preset?"),
-    "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "did you mean budget?"),
+    "misspelt key": ("preset:", "prest:", 4, "grid.prest", "the nearest is preset"),
+    "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "the nearest is budget"),
     "unknown preset": ("pico", "pica", 4, "grid.preset[0] = 'pica'", "the nearest is pico"),
     "unknown kind": ("lowrank,", "lowrnk,", 7, "'lowrnk'", "the nearest is lowrank"),
     "rank of zero": ("rank: 8", "rank: 0", 7, "grid.ffn[1].rank = 0", "greater than 0"),
