@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import psutil
+import pytest
 
+from study.__main__ import main
 from study.ledger import reader
 from study.ledger.reader import Record
 
@@ -49,6 +54,22 @@ def study_cli(*arguments: str | Path, check: bool = True) -> subprocess.Complete
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def study_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m study ...` in this process, which spares the second that imports take; for
+    commands that start nothing."""
+    out, err = io.StringIO(), io.StringIO()
+    words = ["study", *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", words),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(words, ended.value.code, out.getvalue(), err.getvalue())
 
 
 def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:
