@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from kernels.bias_activation import bias_activation
 from kernels.feed_forward import feed_forward, suits
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.nn.projections.base import Projection
 
 
-def build_projection(n: int, m: int, ffn: FFNConfig, bias: bool = True) -> Projection:
-    """Return a new projection from n to m features of the FFN's kind, by the table of kinds."""
-    projection: type[Projection] = resolve_name(ffn.row.projection)
-    return projection(n, m, ffn, bias)
+def projection_class(kind: str) -> type[Projection]:
+    """Return the class that the table of kinds names, imported on demand."""
+    return resolve_name(FFN_KINDS[kind].projection)
 
 
 class FeedForward(nn.Module):
@@ -23,10 +23,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, model: ModelConfig, ffn: FFNConfig) -> None:
         super().__init__()
+        projection = projection_class(ffn.kind)
         (n1, m1), (n2, m2) = model.ffn_shapes
         self.activation = model.activation
-        self.fc1 = build_projection(n1, m1, ffn, model.bias)
-        self.fc2 = build_projection(n2, m2, ffn, model.bias)
+        self.fc1 = projection(n1, m1, ffn, model.bias)
+        self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         operation, plain = self.fc1.operation, self.fc1.plain and self.fc2.plain

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.cost.flops import projection_weights
-from workloads.nn.ffn import FeedForward, build_projection
+from workloads.nn.ffn import FeedForward, projection_class
 from workloads.nn.projections.base import Projection
 
 # (parametrization, n, m): wider, narrower and square, odd sizes, one block and many.
@@ -41,7 +41,7 @@ over_cases = pytest.mark.parametrize(("ffn", "n", "m"), CASES, ids=case_name)
 
 def build(ffn: FFNConfig, n: int, m: int, seed: int = 0) -> Projection:
     torch.manual_seed(seed)
-    return build_projection(n, m, ffn)
+    return projection_class(ffn.kind)(n, m, ffn)
 
 
 def defined(ffn: FFNConfig, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

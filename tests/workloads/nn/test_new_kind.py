@@ -17,7 +17,7 @@ from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops, memory
 from workloads.inference.crossover import Setting, premerge
-from workloads.nn.ffn import build_projection
+from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, guided_projections
 from workloads.nn.transformer import Transformer
@@ -164,6 +164,6 @@ def test_a_kind_that_is_not_linear_is_not_guided_and_not_merged(
     )
     with pytest.raises(ValidationError, match="guide needs layers with a structured FFN"):
         config(ffn=band(order=3), guide={"ratio": 0.5})
-    projection = build_projection(6, 9, band(order=3)).eval()
+    projection = projection_class("band")(6, 9, band(order=3)).eval()
     projection.premerge(8)
     assert projection.merged is None and projection.crossover_tokens == 0

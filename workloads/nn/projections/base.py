@@ -31,6 +31,9 @@ class Projection(nn.Module):
     """
 
     operation: ClassVar[type[Operation] | None] = None
+    # Each weight's name in the paper's public implementation, and its axes there: n inputs, m
+    # outputs, k inner features, or the letter of a size. Empty where it has no such kind.
+    reference_weights: ClassVar[Mapping[str, tuple[str, str]]] = {}
     bias: nn.Parameter | None
     guide: nn.Parameter | None
     guide_share: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import nn
 
@@ -15,6 +16,7 @@ class BlockDenseProjection(Projection):
     """y = U (blockdiag(V) x) + b with V (B, rank/B, n/B) and U (m, rank)."""
 
     operation = BlockDense
+    reference_weights: ClassVar = {"v": ("blkdiag", "brn"), "u": ("lr", "mr")}
 
     def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
         rank, blocks = sizes["rank"], sizes["nblocks"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class BlockShuffleProjection(Projection):
     """
 
     operation = BlockShuffle
+    reference_weights: ClassVar = {"v": ("blkdiag1", "bkn"), "u": ("blkdiag2", "bmk")}
 
     def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
         blocks, inner = sizes["nblocks"], min(n, m)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +13,8 @@ from workloads.nn.projections.base import Projection, normal
 
 class DenseProjection(Projection):
     """y = W x + b."""
+
+    reference_weights: ClassVar = {"weight": ("weight", "mn")}
 
     def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
         self.weight = nn.Parameter(normal(m, n))

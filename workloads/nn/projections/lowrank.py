@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ class LowRankProjection(Projection):
     """y = U (V x) + b with V (rank, n) and U (m, rank), spectrally initialized."""
 
     operation = BlockDense
+    reference_weights: ClassVar = {"v": ("lr1", "rn"), "u": ("lr2", "mr")}
 
     def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
         rank = sizes["rank"]
