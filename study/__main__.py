@@ -7,7 +7,7 @@ import sys
 import typer
 
 from kernels import switches
-from study.commands import doctor, jobs, plan, report, run, status, transfer, ui
+from study.commands import doctor, jobs, logs, plan, report, run, status, transfer, ui
 from workloads.errors import InputError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command()(plan.schema)
 app.command()(run.run)
 app.command()(report.report)
 app.command()(status.status)
+app.command()(logs.logs)
 app.command()(jobs.submit)
 app.command()(jobs.stop)
 app.command()(ui.ui)

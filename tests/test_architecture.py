@@ -60,6 +60,7 @@ COMMANDS = {
         "run": {"spec", "--runs"},
         "status": {"spec", "--watch", "--json", "--runs"},
         "report": {"spec", "--runs"},
+        "logs": {"spec", "point", "--runs"},
         "submit": {"spec", "--address", "--follow", "--runs"},
         "stop": {"spec", "--address"},
         "ui": {"spec", "--runs"},

@@ -6,9 +6,10 @@ the runs that a fit may use from those it may not, each of the latter with its r
 dropped silently.
 """
 
+import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,7 +51,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
-    "steps": Column("param", "number", "optimizer steps"),
+    "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
     "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
@@ -103,10 +104,48 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
                 "check the name and the tracking URI"
             )
         found = _all_runs(client, experiment.experiment_id)
-        rows = [_mlflow_row(run) for run in found if "point_id" in run.data.tags]
+        rows = [
+            mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
+            for run in found
+            if "point_id" in run.data.tags
+        ]
     except MlflowException as error:
         raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
     return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
+
+
+def mlflow_row(
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the columns of one run that MLflow holds."""
+    homes: dict[str, Mapping[str, Any]] = {
+        "run": {"run_id": run_id},
+        "tag": tags,
+        "param": dict(params) | {"steps": _total_steps(tags, params)},
+        # MLflow's SQL stores keep an infinity as the largest float.
+        "metric": {
+            name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+            for name, value in metrics.items()
+        },
+    }
+    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+
+
+def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
+    """Return the steps of the whole run, those that read tokens again included.
+
+    That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
+    on fresh tokens there: of these, the recorded configuration says how many come on top.
+    """
+    if "identity" not in tags or "config.steps" in params:
+        return params.get("steps")
+    config = json.loads(tags["identity"])
+    fresh, guide = config["steps"], config["model"].get("guide")
+    repeats = guide and guide.get("mode") == "fixed_flops"
+    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
 
 
 def load_csv(path: Path) -> pd.DataFrame:
@@ -236,20 +275,6 @@ def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-def _mlflow_row(run: Any) -> dict[str, Any]:
-    homes = {
-        "run": {"run_id": run.info.run_id},
-        "tag": run.data.tags,
-        "param": run.data.params,
-        # MLflow's SQL stores keep an infinity as the largest float.
-        "metric": {
-            name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
-            for name, value in run.data.metrics.items()
-        },
-    }
-    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
 
 
 def _text(value: Any) -> str:

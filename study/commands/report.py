@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from study.commands.options import RUNS, Runs, Spec, load_recorded, results
+from study.commands.options import RUNS, Runs, Spec, results
 from study.ledger import reader
 from study.ledger.reader import Record
+from study.plan import planner
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
@@ -17,24 +18,30 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study report study/specs/quickstart.yaml
     """
-    planned, records = load_recorded(spec, runs)
+    planned = planner.load(spec, runs)
+    records = read_records(planned)
+    reader.check_identities(planned.points, records)
     if not records:
         raise InputError(
             f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
         )
-    write_report(planned)
+    write_report(planned, records)
 
 
-def write_report(planned: Study) -> tuple[Study, dict[str, Record]]:
-    """Write the report from what the ledger holds now, and print its headlines.
+def read_records(planned: Study) -> dict[str, Record]:
+    """Return what the ledger holds of the study, with the parameters that a report needs."""
+    return reader.read(reader.tracking_uri(planned.runs_dir), planned.name, with_params=True)
 
-    Returns the study with its recorded samples, and the records.
+
+def write_report(planned: Study, records: dict[str, Record]) -> Study:
+    """Write the report of these records and print its headlines.
+
+    Returns the study with its recorded samples.
     """
     from study.transfer.report import write
 
-    records = reader.read(reader.tracking_uri(planned.runs_dir), planned.name)
     planned = with_recorded(planned, records)
     written = write(planned, records)
     for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
         results.print(line, highlight=False, soft_wrap=True)
-    return planned, records
+    return planned

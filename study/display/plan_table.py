@@ -15,7 +15,7 @@ from study.display.tables import (
     print_whole,
     styled,
 )
-from study.ledger.reader import ENDED
+from study.ledger.status import ENDED
 from study.plan.cost import Price
 from study.plan.naming import describe
 from study.plan.planner import Study

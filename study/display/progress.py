@@ -25,7 +25,9 @@ class Display:
     def __init__(self, console: Console, study: Study, records: dict[str, Record]) -> None:
         self._console = console
         self._points = study.points
-        self._ended = {i: record.status for i, record in records.items() if record.ended}
+        self._ended: dict[str, str] = {
+            i: record.status for i, record in records.items() if record.ended
+        }
         self._latest: dict[str, Row] = {}
         self._running: dict[str, Point] = {}
         self._flops = {p.id: float(p.train_flops) for p in self._points if p.id in self._ended}

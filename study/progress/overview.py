@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from study.ledger import reader
-from study.ledger.reader import ENDED, Record
+from study.ledger.reader import Record
+from study.ledger.status import ENDED
 from study.plan.cost import gpu_hours
 from study.plan.planner import Study
 from study.plan.points import Point

@@ -12,7 +12,8 @@ from study.spec.hardware import HardwareSpec
 from study.spec.search import GridFFN, SchedulerChoice, Search
 from workloads.config.run import RuntimeConfig
 from workloads.data.config import DataConfig
-from workloads.optim.config import AdamWConfig
+from workloads.optim.adamw import AdamWOptions
+from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.presets import PresetName
 from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
@@ -90,8 +91,8 @@ class StudySpec(Config):
     """Validation tokens of an evaluation; left out, the preset's."""
     data: DataConfig = DataConfig()
     """The text that every point is trained on."""
-    optimizer: AdamWConfig = AdamWConfig()
-    """AdamW and its schedule, for every point."""
+    optimizer: AnyOptimizerOptions = AdamWOptions()
+    """The optimizer and its schedule, for every point."""
     runtime: RuntimeConfig | None = None
     """How every point executes."""
     hardware: HardwareSpec | None = None

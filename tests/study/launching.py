@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import psutil
-import pytest
 
-from study.__main__ import main
+import study.__main__
 from study.ledger import reader
 from study.ledger.reader import Record
+from study.plan.planner import Study
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_SECONDS = 240.0
@@ -38,6 +39,15 @@ resources: {{num_workers: {num_workers}}}
 """
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A study after its run, with what the run wrote to stdout and stderr."""
+
+    study: Study
+    stdout: str
+    stderr: str
+
+
 def study_command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "study", *map(str, arguments)]
 
@@ -56,20 +66,18 @@ def study_cli(*arguments: str | Path, check: bool = True) -> subprocess.Complete
     return done
 
 
-def study_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m study ...` in this process, which spares the second that imports take; for
-    commands that start nothing."""
-    out, err = io.StringIO(), io.StringIO()
-    words = ["study", *map(str, arguments)]
-    with (
-        mock.patch.object(sys, "argv", words),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main()
-    assert isinstance(ended.value.code, int)
-    return subprocess.CompletedProcess(words, ended.value.code, out.getvalue(), err.getvalue())
+def in_process(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `python -m study ...` in this process, which saves the seconds of starting another."""
+    words, out, err = ["study", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
+        try:
+            study.__main__.main()
+            code = 0
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+    done = subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+    assert not check or code == 0, done.stdout + done.stderr
+    return done
 
 
 def launch(spec: Path, runs_dir: Path) -> subprocess.Popen[str]:

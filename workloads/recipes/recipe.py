@@ -12,7 +12,8 @@ from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import DataConfig
-from workloads.optim.config import AdamWConfig, OptimizerConfig
+from workloads.optim.adamw import AdamWOptions
+from workloads.optim.kinds import AnyOptimizerOptions, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.variant import FFNChoice, Variant
@@ -25,8 +26,8 @@ class Recipe(Variant):
 
     data: DataConfig = DataConfig()
     """The text that is trained on."""
-    optimizer: AdamWConfig = AdamWConfig()
-    """AdamW and its schedule."""
+    optimizer: AnyOptimizerOptions = AdamWOptions()
+    """The optimizer and its schedule."""
     eval_tokens: PositiveInt | None = None
     """Validation tokens of an evaluation; left out, the preset's."""
     runtime: RuntimeConfig | None = None
@@ -46,7 +47,7 @@ class Recipe(Variant):
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(model, budget.resolve(model, self._batch_size))
+        return self._run(model, budget.resolve(model, self.optimizer, self._batch_size))
 
     @property
     def target_flops(self) -> float | None:
@@ -68,12 +69,14 @@ class Recipe(Variant):
         spent = exact or flops.train_flops(twin)
         if self.guide is None or self.guide.ratio is not None:
             return self._spending(self._model(self.guide and self.guide.ratio), spent)
-        ratios = matching_ratios(self._model(1.0), twin.tokens_per_step, twin.steps, spent)
+        ratios = matching_ratios(
+            self._model(1.0), self.optimizer, twin.tokens_per_step, twin.steps, spent
+        )
         return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
 
     def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
         """Return the run whose whole steps come nearest to `train_flops`."""
-        below = flops.affordable_steps(model, self._batch_size, train_flops)
+        below = flops.affordable_steps(model, self.optimizer, self._batch_size, train_flops)
         if below * (model.guide.ratio if model.guide else 1) < 1:
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
@@ -106,7 +109,7 @@ class Recipe(Variant):
         return RunConfig(
             model=model,
             data=self.data,
-            optimizer=OptimizerConfig(**self.optimizer.model_dump(), learning_rate=rate),
+            optimizer=of_run(self.optimizer, rate),
             batch_size=self._batch_size,
             steps=steps,
             seed=self.seed,

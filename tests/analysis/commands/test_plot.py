@@ -192,7 +192,9 @@ def test_latency_of_decoding(tmp_path: Path) -> None:
     figure = PLOTS["latency"].draw([written(tmp_path / "decode.json", decode_bench())])
     by_tokens = next(a for a in figure.axes if a.get_title() == "width 64, 23% of the weights")
     dense, structured = drawn(by_tokens)
-    assert np.array(structured) == pytest.approx(np.array([(n, 0.1 + n * 1e-3) for n in (1, 8, 64)]))
+    assert np.array(structured) == pytest.approx(
+        np.array([(n, 0.1 + n * 1e-3) for n in (1, 8, 64)])
+    )
     assert np.array(dense) == pytest.approx(np.array([(n, 0.05 + n * 2e-3) for n in (1, 8, 64)]))
 
 
