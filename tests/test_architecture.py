@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 import analysis.__main__
 import kernels.__main__
@@ -51,6 +52,12 @@ STAGES = {
     ],
 }  # fmt: skip
 MOST_LINES = 400  # of a file of product code
+APPS = {
+    "study": study.__main__.app,
+    "workloads": workloads.__main__.app,
+    "analysis": analysis.__main__.app,
+    "kernels": kernels.__main__.app,
+}
 # What every command of `analysis` that fits a table takes.
 TABLE_OPTIONS = {"runs", "--params-col", "--tokens-col", "--flops-col", "--loss-col"}
 TABLE_OPTIONS |= {"--status-col", "--convention-col", "--convention", "--loss", "--delta", "--json"}
@@ -195,19 +202,13 @@ def test_package_files_are_empty_but_for_the_version_and_the_notebook_names() ->
 
 @pytest.mark.parametrize("room", sorted(COMMANDS))
 def test_command_line_grows_on_purpose(room: str) -> None:
-    apps = {
-        "study": study.__main__.app,
-        "workloads": workloads.__main__.app,
-        "analysis": analysis.__main__.app,
-        "kernels": kernels.__main__.app,
-    }
     found = {
         name: {
             next((o for o in parameter.opts if o.startswith("--")), parameter.name)
             for parameter in command.params
             if parameter.name != "help"
         }
-        for name, command in commands(typer.main.get_command(apps[room])).items()
+        for name, command in commands(typer.main.get_command(APPS[room])).items()
     }
     assert found == COMMANDS[room]
 
@@ -224,11 +225,6 @@ def commands(group: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("room", sorted(COMMANDS))
 def test_every_command_shows_an_example(room: str) -> None:
     for command in COMMANDS[room]:
-        shown = subprocess.run(
-            [sys.executable, "-m", room, *command.split(), "--help"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        assert "Example" in shown and f"python -m {room} {command}" in shown
+        done = CliRunner().invoke(APPS[room], [*command.split(), "--help"])
+        assert done.exit_code == 0, done.output
+        assert "Example" in done.output and f"python -m {room} {command}" in done.output

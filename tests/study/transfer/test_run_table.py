@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from analysis import runs
+from analysis.tables import runs
 from study.ledger import reader
 from study.ledger.writer import CONFIG_PREFIX, point_params
 from study.plan import planner
