@@ -1,8 +1,8 @@
 """Fit scaling laws to finished runs and draw them: the names that notebooks and scripts use.
 
-    from analysis import clean, fit_arms, load_csv, scaling_figure
+    from analysis import split_usable, fit_arms, load_csv, scaling_figure
 
-    used, excluded = clean(load_csv(Path("runs.csv")))
+    used, excluded = split_usable(load_csv(Path("runs.csv")))
     arms = fit_arms(used, excluded)
     scaling_figure(used, arms)
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from analysis.report.report import write_report
     from analysis.report.sections import comparison_section, fit_section
     from analysis.scaling.arms import fit_arms
-    from analysis.tables.runs import RunTableError, clean, load_csv, load_mlflow
+    from analysis.tables.errors import RunTableError
+    from analysis.tables.runs import load_csv, load_mlflow, split_usable
     from analysis.uncertainty.bootstrap import Resampling, bootstrap
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "Resampling",
     "RunTableError",
     "bootstrap",
-    "clean",
     "comparison_section",
     "fit_arms",
     "fit_law",
@@ -41,6 +41,7 @@ __all__ = [
     "load_csv",
     "load_mlflow",
     "scaling_figure",
+    "split_usable",
     "write_report",
 ]
 
@@ -53,7 +54,8 @@ _HOMES = {
     "analysis.report.report": ("write_report",),
     "analysis.report.sections": ("comparison_section", "fit_section"),
     "analysis.scaling.arms": ("fit_arms",),
-    "analysis.tables.runs": ("RunTableError", "clean", "load_csv", "load_mlflow"),
+    "analysis.tables.errors": ("RunTableError",),
+    "analysis.tables.runs": ("split_usable", "load_csv", "load_mlflow"),
     "analysis.uncertainty.bootstrap": ("Resampling", "bootstrap"),
 }
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +50,6 @@ STAGES = {
     ],
 }  # fmt: skip
 MOST_LINES = 400  # of a file of product code
-APPS = {
-    "study": study.__main__.app,
-    "workloads": workloads.__main__.app,
-    "analysis": analysis.__main__.app,
-    "kernels": kernels.__main__.app,
-}
 # What every command of `analysis` that fits a table takes.
 TABLE_OPTIONS = {"runs", "--params-col", "--tokens-col", "--flops-col", "--loss-col"}
 TABLE_OPTIONS |= {"--status-col", "--convention-col", "--convention", "--loss", "--delta", "--json"}
@@ -181,13 +173,6 @@ def test_imports_go_one_way(room: str) -> None:
     assert not imported & FOREIGN[room]
 
 
-def test_analysis_works_with_torch_and_ray_blocked() -> None:
-    files = sorted((ROOT / "analysis").rglob("[a-z]*.py"))
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
-    code = f"import sys; sys.modules.update(torch=None, ray=None); import {', '.join(modules)}"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_rooms_resolve_inside_the_repository(room: str) -> None:
     spec = importlib.util.find_spec(room)
@@ -198,6 +183,14 @@ def test_package_files_are_empty_but_for_the_version_and_the_notebook_names() ->
     found = ROOT.glob("[a-z]*/**/__init__.py")
     filled = {str(p.parent.relative_to(ROOT)) for p in found if p.read_text().strip()}
     assert filled == {"kernels", "analysis"}
+
+
+APPS = {
+    "study": study.__main__.app,
+    "workloads": workloads.__main__.app,
+    "analysis": analysis.__main__.app,
+    "kernels": kernels.__main__.app,
+}
 
 
 @pytest.mark.parametrize("room", sorted(COMMANDS))
@@ -226,5 +219,5 @@ def commands(group: Any) -> dict[str, Any]:
 def test_every_command_shows_an_example(room: str) -> None:
     for command in COMMANDS[room]:
         done = CliRunner().invoke(APPS[room], [*command.split(), "--help"])
-        assert done.exit_code == 0, done.output
-        assert "Example" in done.output and f"python -m {room} {command}" in done.output
+        assert done.exit_code == 0
+        assert "Example" in done.stdout and f"python -m {room} {command}" in done.stdout

@@ -53,7 +53,7 @@ def compare_command(
     Example:
       python -m analysis compare runs.csv --by arm --reference dense --pair-col preset
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         resampling = resamples.needed("a comparison")
         read, columns = table.read(runs, ("flops",), group=group_col, by=by)
         arms = read.arms()
@@ -64,7 +64,7 @@ def compare_command(
         settings = estimator.settings(ComputeLaw(), E=held, resampling=resampling)
         fitted = {}
         for name, rows in arms.items():
-            with opt.at(f"arm {name!r}"):
+            with opt.naming(f"arm {name!r}"):
                 fitted[name] = fit_arm(rows, settings)
         name = reference or next(iter(arms))
         contenders, found = compare(fitted, name, tuple(at or ()), cells, extrapolate)
@@ -94,7 +94,7 @@ def compare_command(
     lines = [_held_line(held, read.convention)]
     for one, p in zip(found, p_values, strict=True):
         lines += _sentences(one, p)
-    opt.printed([*lines, _multiplicity(found)])
+    opt.print_lines([*lines, _multiplicity(found)])
 
 
 def _held_line(held: float | None, convention: str | None) -> str:

@@ -36,7 +36,7 @@ def envelope_command(
       python -m analysis envelope runs/quickstart/curves.csv --by arm --e 0
     """
     columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
-    with opt.refusals():
+    with opt.one_line_errors():
         settings = estimator.settings(ComputeLaw(), E=e, resampling=resamples.resampling)
         # A step without a validation loss is no point.
         frame = read_frame(curves)
@@ -45,7 +45,7 @@ def envelope_command(
             frame = pd.DataFrame(frame[frame[name].notna()])
         lines, found = [], {}
         for arm, table in table_of(frame, str(curves), columns, ("flops",)).arms().items():
-            with opt.at(f"{curves}, {arm}"):
+            with opt.naming(f"{curves}, {arm}"):
                 one = envelope(table, settings)
             lines += sentences(arm, one.arm) + _sentences(one)
             found[arm] = document(one.arm) | {
@@ -57,7 +57,7 @@ def envelope_command(
             }
         provenance = opt.provenance(curves, columns, estimator, resamples, E=e, law="compute")
         opt.write_json(json, {"arms": found, "provenance": provenance})
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _sentences(one: Envelope) -> list[str]:

@@ -60,7 +60,7 @@ def fit(
       python -m analysis fit points.csv --law chinchilla --params-col N --flops-col C \\
         --loss-col loss --loss huber --delta 1e-3 --drop-highest 5 --json fit.json
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         settings = estimator.settings(
             opt.law_named(law),
             E=e,
@@ -103,7 +103,7 @@ def fit(
         whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _sensitivity(

@@ -37,13 +37,13 @@ def isoflop_command(
     Example:
       python -m analysis isoflop runs.csv --params-col params --flops-col train_flops
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         resampling = resamples.needed("isoflop")
         settings = estimator.settings(
             opt.law_named(law), drop_highest=drop_highest, resampling=resampling
         )
         read, columns = table.read(runs, ("params", "tokens", "flops"), group=group_col)
-        with opt.at(runs):
+        with opt.naming(runs):
             arm = fit_arm(read, settings)
             factor = flops_factor(arm.table.values)
             found = isoflop(arm.table, factor, arm, resampling)
@@ -59,7 +59,7 @@ def isoflop_command(
                 "provenance": opt.provenance(runs, columns, resamples),
             },
         )
-    opt.printed(_lines(found))
+    opt.print_lines(_lines(found))
 
 
 def _lines(found: IsoFlop) -> list[str]:

@@ -10,7 +10,7 @@ from analysis.commands import options as opt
 from analysis.figures import style
 from analysis.figures.registry import PLOTS, Plot
 from analysis.tables import published
-from analysis.tables.runs import RunTableError, nearest
+from analysis.tables.errors import RunTableError, nearest
 
 
 def plot_command(
@@ -26,7 +26,7 @@ def plot_command(
     ] = False,
 ) -> None:
     """Draw a figure of `PLOTS`; see `HELP`."""
-    with opt.refusals():
+    with opt.one_line_errors():
         plot = _named(name)
         given = files or []
         if published_only:
@@ -42,7 +42,7 @@ def plot_command(
             raise RunTableError(f"{out}: cannot be written ({error}); choose another --out") from (
                 error
             )
-    opt.printed([str(path) for path in written])
+    opt.print_lines([str(path) for path in written])
 
 
 def _named(name: str) -> Plot:

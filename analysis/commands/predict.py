@@ -46,7 +46,7 @@ def predict_command(
     Example:
       python -m analysis predict runs.csv --at params=7e9,tokens=1e12 --optimal-at 1e22
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         chosen = opt.law_named(law)
         targets = [opt.one_target(text, chosen) for text in at or ()]
         if not targets and not optimal_at:
@@ -61,13 +61,13 @@ def predict_command(
         found: dict[str, Any] = {}
         lines: list[str] = []
         for name, rows in read.arms().items():
-            with opt.at(f"{runs}, {name}"):
+            with opt.naming(f"{runs}, {name}"):
                 arm = fit_arm(rows, settings)
                 found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _arm(

@@ -26,7 +26,7 @@ Place = Callable[[Timing], float]
 
 
 def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
-    """All panels that the measurements carry, and speed-up against the share of weights.
+    """Draw all panels that the measurements carry, and speed-up against the fraction of weights.
 
     Args:
         found: the measurements.
@@ -41,10 +41,10 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
     usual = max(counts, key=lambda tokens: (counts[tokens], tokens))
     at_usual = [one for one in timings if one.tokens == usual]
     panes: list[Callable[[Axes], None]] = []
-    for share, (low, high) in FRACTIONS.items():
+    for fraction, (low, high) in FRACTIONS.items():
         part = [one for one in at_usual if low <= one.fraction <= high]
         if len({one.width for one in part}) > 1:
-            title = f"{share} of the weights, {usual:,} tokens"
+            title = f"{fraction} of the weights, {usual:,} tokens"
             panes.append(partial(_by_width, timings=part, title=title, looks=looks))
     sizes = {
         width: len({(one.kind, one.fraction) for one in at_usual if one.width == width})
@@ -55,8 +55,8 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
     panes.append(partial(_by_params, timings=part, looks=looks))
     for width in sorted({one.width for one in timings}):
         of_width = [one for one in timings if one.width == width]
-        for share in sorted({_share(one) for one in of_width}):
-            part = [one for one in of_width if _share(one) == share]
+        for fraction in sorted({_fraction_name(one) for one in of_width}):
+            part = [one for one in of_width if _fraction_name(one) == fraction]
             if len({one.tokens for one in part}) >= FEWEST_TOKENS:
                 panes.append(partial(_by_tokens, timings=part, looks=looks))
     panes.append(partial(_by_fraction, timings=timings, published=published, looks=looks))
@@ -73,14 +73,14 @@ def latency_figure(found: Latencies, published: pd.DataFrame | None) -> Figure:
     return figure
 
 
-def _share(one: Timing) -> str:
-    """The paper's fraction that it counts as, or its own."""
+def _fraction_name(one: Timing) -> str:
+    """Name the fraction of the paper that a timing counts as, or its own fraction."""
     names = (name for name, (low, high) in FRACTIONS.items() if low <= one.fraction <= high)
     return next(names, f"{one.fraction:.0%}")
 
 
 def published_figure(published: pd.DataFrame) -> Figure:
-    """The published speed-ups alone."""
+    """Draw the published speed-ups alone."""
     figure, (axes,) = style.panels(1, 4.6, 3.6)
     looks = style.kind_numbers(_kinds(published))
     _by_fraction(axes, [], published, looks)
@@ -122,21 +122,21 @@ def _by_params(axes: Axes, timings: list[Timing], looks: dict[str, int]) -> None
     axes.set(xlabel="FFN weights", ylabel="time (ms)")
     axes.set_title(f"width {width}, {tokens:,} tokens", fontsize="medium")
     _lines(axes, timings, looks, lambda one: one.params, lambda one: one.params / one.fraction)
-    axes.xaxis.set_major_formatter(style.count)
+    axes.xaxis.set_major_formatter(style.short_count)
     axes.margins(0.1)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
 
 
 def _by_tokens(axes: Axes, timings: list[Timing], looks: dict[str, int]) -> None:
-    shares = ", ".join(sorted({f"{one.fraction:.0%}" for one in timings}))
-    axes.set_title(f"width {timings[0].width}, {shares} of the weights", fontsize="medium")
+    fractions = ", ".join(sorted({f"{one.fraction:.0%}" for one in timings}))
+    axes.set_title(f"width {timings[0].width}, {fractions} of the weights", fontsize="medium")
     _lines(axes, timings, looks, lambda one: one.tokens)
     _scales(axes, "tokens", sorted({one.tokens for one in timings}))
 
 
 def _scales(axes: Axes, label: str, measured: list[int]) -> None:
-    """Logarithmic ones in plain numbers, with ticks where there are measurements and room."""
+    """Set logarithmic scales in plain numbers, with ticks where measurements are and room is."""
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="time (ms)")
     apart = (measured[-1] / measured[0]) ** (1 / MOST_TICKS)
     ticks = measured[:1]
@@ -154,7 +154,7 @@ def _scales(axes: Axes, label: str, measured: list[int]) -> None:
 def _by_fraction(
     axes: Axes, timings: list[Timing], published: pd.DataFrame | None, looks: dict[str, int]
 ) -> None:
-    axes.set(xlabel="share of the dense FFN's weights", ylabel="times faster than dense")
+    axes.set(xlabel="fraction of the dense FFN's weights", ylabel="times faster than dense")
     axes.axhline(1, color="0.6", linewidth=0.8)
     drawn = [one.fraction for one in timings]
     if published is not None:
@@ -168,7 +168,7 @@ def _by_fraction(
             hollow = style.points(i, hollow=True)
             axes.plot(rows["ffn_fraction"], rows["speedup"], linestyle="none", **hollow)
     axes.margins(0.1)
-    axes.set_xlim(min([0.1, *(x - 0.05 for x in drawn)]), max([0.85, *(x + 0.05 for x in drawn)]))
+    axes.set_xlim(min(0.1, min(drawn) - 0.05), max(0.85, max(drawn) + 0.05))
     axes.set_ylim(bottom=0)
 
 

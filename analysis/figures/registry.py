@@ -12,9 +12,10 @@ from analysis.figures import curves, guided, latency, scaling, schematic, spectr
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.curves import CURVES, load_curves
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
-from analysis.tables.runs import RunTableError, clean, load_csv
+from analysis.tables.runs import load_csv, split_usable
 from analysis.tables.spectra import trained_projection
 
 RUNS = "a run table RUNS.csv"
@@ -46,24 +47,24 @@ def _scaling(files: list[Path]) -> Figure:
 
 
 def _published_scaling() -> Figure:
-    used, excluded = clean(published.scaling())
+    used, excluded = split_usable(published.scaling())
     return scaling.kinds_figure(used, fit_arms(used, excluded), None)
 
 
 def _unguided(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs = load_csv(path)
-    return clean(where(runs, column(runs, "guide_ratio").isna()))
+    return split_usable(where(runs, column(runs, "guide_ratio").isna()))
 
 
 def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
-    """The published points where runs are of the paper's sizes and convention, or None."""
+    """Give the published points if runs are of the paper's sizes and convention, else None."""
     paper = published.scaling()
     same_convention = set(used["flop_convention"]) == set(paper["flop_convention"])
     return paper if same_convention and set(sizes(used)) & set(paper["preset"]) else None
 
 
 def _guided(files: list[Path]) -> Figure:
-    used, _ = clean(load_csv(files[0]))
+    used, _ = split_usable(load_csv(files[0]))
     points = guided.guided_points(used)
     overlay = None if _overlay(used) is None else _published_guided_points()
     return guided.guided_figure(points, overlay)
@@ -89,7 +90,7 @@ def _latency(files: list[Path]) -> Figure:
 def _spectra(files: list[Path]) -> Figure:
     if not files:
         return spectra.initial_figure()
-    used, _ = clean(load_csv(files[0]))
+    used, _ = split_usable(load_csv(files[0]))
     # One run of an arm and a size: the first seed.
     first = used.assign(size=sizes(used)).drop_duplicates(["arm", "size"])
     return spectra.trained_figure(

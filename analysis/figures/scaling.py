@@ -19,10 +19,10 @@ SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs wit
 
 
 def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
-    """All arms on one pair of axes, as the report shows them.
+    """Draw all arms on one pair of axes, as the report shows them.
 
     Args:
-        used: the runs that entered, as `clean` returns them.
+        used: the runs that entered, as `split_usable` returns them.
         arms: their fits.
     """
     figure, (axes,) = style.panels(1, 4.8, 3.9 + 0.1 * len(arms.arms))
@@ -38,7 +38,7 @@ def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
 
 
 def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None) -> Figure:
-    """One panel for each structured kind beside the dense arm, as in the paper.
+    """Draw a panel for each structured kind beside the dense arm, as in the paper.
 
     Args:
         used: the runs that entered.
@@ -49,7 +49,7 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
     kind_of = dict(zip(first["arm"], first["ffn_kind"], strict=True))
     fraction_of = dict(zip(first["arm"], numbers(first, "ffn_fraction"), strict=True))
     kinds = style.structured_kinds(kind_of.values()) or ["dense"]
-    figure, panels = style.panels(len(kinds), 3.7, 3.8, share=True)
+    figure, panels = style.panels(len(kinds), 3.7, 3.8, same_scales=True)
     handles: dict[str, Line2D] = {}
     numbers_of: dict[str, int] = {}  # one look for a name of the legend in all panels
     shown = used if published is None else pd.concat([used, published])
@@ -74,7 +74,7 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
 def _draw_published(
     axes: Axes, index: int, published: pd.DataFrame, kind: str, fraction: float
 ) -> None:
-    """The published points of an arm, matched by kind and share of FFN weights."""
+    """Draw the published points of an arm, matched by kind and fraction of FFN weights."""
     near = np.abs(numbers(published, "ffn_fraction") - fraction) < SAME_FRACTION
     rows = where(published, (published["ffn_kind"] == kind) & near)
     look = style.points(index, hollow=True)
@@ -94,7 +94,7 @@ def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
 
 
 def _key(arms: Arms) -> str | None:
-    """What the lines and the shading mean, of those that are drawn."""
+    """Say what the lines and the shading mean, of those that are drawn."""
     if not any(arm.fitted for arm in arms.arms):
         return None
     shaded = any(arm.interval for arm in arms.arms)

@@ -16,7 +16,7 @@ BLOCKS = (2, 4, 8)
 
 
 def initial_figure() -> Figure:
-    """At initialization, of width 768 and 1536: low rank by rank, block kinds by blocks."""
+    """Draw the values at initialization, for low rank by rank and for block kinds by blocks."""
     figure, panels = style.panels(4, 3.3, 3.4)
     for i, width in enumerate(WIDTHS):
         by_rank, by_blocks = panels[2 * i : 2 * i + 2]
@@ -24,8 +24,8 @@ def initial_figure() -> Figure:
         by_blocks.set_title(f"block kinds, width {width}", fontsize="medium")
         full = initial_singular_values(Shape("dense", width, 4 * width))
         _draw(by_rank, 0, full, "dense")
-        for j, share in enumerate(RANKS, start=1):
-            _draw(by_rank, j, full[: width // share], f"R = {width // share}")
+        for j, divisor in enumerate(RANKS, start=1):
+            _draw(by_rank, j, full[: width // divisor], f"R = {width // divisor}")
         _draw(by_blocks, 0, full, "dense")
         for j, blocks in enumerate(BLOCKS, start=1):
             shuffle = Shape("blockshuffle", width, 4 * width, nblocks=blocks)

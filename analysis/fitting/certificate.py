@@ -24,7 +24,7 @@ STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # of a profile, in widths that a 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known of a fit beside its numbers."""
+    """The evidence that a fit is the minimum, and which parameters it determines."""
 
     converged: bool
     gradient_norm: float
@@ -40,7 +40,7 @@ class Certificate:
 
 
 def certify(fit: LawFit) -> Certificate:
-    """Certificate of `fit`; profiles its free parameters, which takes some refits each."""
+    """Certify `fit`: profile its free parameters, with some refits for each."""
     curvature, condition = _curvature(fit)
     notes, profile, open_ = [], {}, []
     if fit.n <= fit.n_free or fit.scale < 1e-24:
@@ -55,21 +55,7 @@ def certify(fit: LawFit) -> Certificate:
             if fit.free[a]
         }
         open_ = [name for name, bounds in profile.items() if _is_open(fit, name, bounds)]
-    # A coefficient refers to one parameter or token: without its exponent it has no value.
-    k = fit.law.n_coefficients
-    slopes = fit.law.basis(fit.theta[None, k:], fit.points.x)[1]
-    lost = {
-        fit.law.parameters[j]
-        for j in range(k)
-        for a, _ in slopes[j]
-        if fit.law.parameters[k + a] in open_ or fit.law.parameters[j] in fit.at_bound
-    }
-    lost |= {
-        fit.law.parameters[k + a]
-        for j in range(k)
-        for a, _ in slopes[j]
-        if fit.law.parameters[j] in fit.at_bound
-    }
+    lost = _without_value(fit, open_)
     if "E" in open_:
         open_.remove("E")  # it has a bound below, zero, and the profile's above
         notes.append("the runs bound E from above only: zero is not excluded")
@@ -100,8 +86,25 @@ def certify(fit: LawFit) -> Certificate:
     )
 
 
+def _without_value(fit: LawFit, open_: list[str]) -> set[str]:
+    """Name what is lost with others: coefficients of open exponents, and terms that are zero.
+
+    A coefficient refers to one parameter or token: without its exponent it has no value.
+    """
+    k = fit.law.n_coefficients
+    slopes = fit.law.basis(fit.theta[None, k:], fit.points.x)[1]
+    lost = set()
+    for coefficient, own in zip(fit.law.coefficients, slopes, strict=True):
+        for exponent in (fit.law.exponents[a] for a, _ in own):
+            if coefficient in fit.at_bound:
+                lost |= {coefficient, exponent}
+            elif exponent in open_:
+                lost.add(coefficient)
+    return lost
+
+
 def _curvature(fit: LawFit) -> tuple[Array, float]:
-    """[p, p] curvature over the free parameters, and its condition number at unit diagonal."""
+    """Compute the [p, p] curvature, zero where held, and its condition number at unit diagonal."""
     delta = fit.delta or max(float(np.median(np.abs(fit.residuals))), 1e-12)
     free = fit.free
     state = derivatives(pose(fit.law, fit.points, delta, free=free), fit.theta[None])
@@ -116,7 +119,7 @@ def _curvature(fit: LawFit) -> tuple[Array, float]:
 
 
 def _profile(fit: LawFit, a: int, curvature: Array) -> tuple[float, float]:
-    """Where the profiled objective crosses the threshold on either side of parameter a."""
+    """Find where the profiled objective crosses the threshold on both sides of parameter a."""
     others = fit.free.copy()
     others[a] = False
     rest = np.flatnonzero(others)
@@ -137,7 +140,7 @@ def _profile(fit: LawFit, a: int, curvature: Array) -> tuple[float, float]:
 
 
 def _crossing(moves: Array, rises: Array, threshold: float) -> float:
-    """The move at which the rise reaches the threshold, by its square root; infinite if none."""
+    """Find the move at which the rise reaches the threshold, by its root; infinite if none."""
     above = np.flatnonzero(~(rises < threshold))
     if not above.size:
         return math.copysign(math.inf, moves[0])
@@ -146,8 +149,8 @@ def _crossing(moves: Array, rises: Array, threshold: float) -> float:
     y = np.sqrt(np.maximum(np.concatenate([[0.0], rises[: i + 1]]), 0))
     if not math.isfinite(y[-1]):
         return float(x[-1])
-    share = (math.sqrt(threshold) - y[-2]) / max(y[-1] - y[-2], 1e-300)
-    return float(x[-2] + min(max(share, 0.0), 1.0) * (x[-1] - x[-2]))
+    part = (math.sqrt(threshold) - y[-2]) / max(y[-1] - y[-2], 1e-300)
+    return float(x[-2] + min(max(part, 0.0), 1.0) * (x[-1] - x[-2]))
 
 
 def _is_open(fit: LawFit, name: str, bounds: tuple[float, float]) -> bool:
@@ -157,7 +160,7 @@ def _is_open(fit: LawFit, name: str, bounds: tuple[float, float]) -> bool:
 
 
 def _natural(fit: LawFit, name: str, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Bounds of E from those of its logarithm; exponents as they are."""
+    """Convert bounds of a logarithm to bounds of what it is of; leave exponents as they are."""
     if name in fit.law.coefficients or name.startswith("log_"):
         return (math.exp(bounds[0]), math.exp(min(bounds[1], 700.0)))
     return bounds

@@ -64,7 +64,7 @@ def pure_features(law: Law, x: Array) -> Features | None:
 
 
 def _places(sums: list[Entries], p: int) -> Array:
-    """[sums, p + p p] of ones where a sum is added to the gradient or the Hessian beside it."""
+    """Place sums: [sums, p + p p] of ones where each is added to gradient or Hessian."""
     found = np.zeros((len(sums), p + p * p))
     for i, entries in enumerate(sums):
         for row, column in entries:

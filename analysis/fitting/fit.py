@@ -27,7 +27,7 @@ Loss = Literal["huber", "l1", "l2"]
 
 HUBER_EFFICIENCY = 1.345  # delta in residual standard deviations: 95% efficient for Gaussian errors
 MAD_TO_SD = 1.4826
-NEGLIGIBLE = 1e-6  # a coefficient whose term is nowhere this share of the loss is at zero
+NEGLIGIBLE = 1e-6  # a coefficient whose term is nowhere this fraction of the loss is at zero
 MANY = 20_000
 FIRST_STEPS, ENOUGH = 9, 3
 SAME_MINIMUM = 1e-7  # relative difference of objectives
@@ -117,7 +117,7 @@ class LawFit:
         return pose(self.law, self.points, self.delta, free=free)
 
     def predict(self, columns: Mapping[str, ArrayLike]) -> Array:
-        """Fitted loss at values of the law's variables, such as {"params": ..., "tokens": ...}."""
+        """Compute the law's loss at values of its variables, as {"params": ..., "tokens": ...}."""
         x = logs_of(self.law, columns) - self.centre[:, None]
         return np.exp(self.law.log_loss(self.theta[None], x)[0])
 
@@ -212,7 +212,7 @@ def logs_of(law: Law, columns: Mapping[str, ArrayLike]) -> Array:
 
 
 def _some(points: Points) -> Points:
-    """All points, or of very many a random share on which the starts race first."""
+    """Take all points, or `MANY` at random of more, on which the starts race first."""
     if points.n <= MANY:
         return points
     chosen = np.random.default_rng(0).choice(points.n, MANY, replace=False)

@@ -22,7 +22,8 @@ MAX_STEPS = 300
 FIRST_DAMPING = 1e-2
 RENEWED = 4  # steps between renewals of the majorizer, which only sets the scale of damping
 LONGEST_STEP = 3.0  # in the log of a coefficient or in an exponent
-# The gradient is at rest at this share of sum |psi|, the largest it could be for unit derivatives.
+# The gradient at which a problem is done, as a fraction of sum |psi|: of what it could be at most,
+# were all derivatives of the log loss one.
 GRADIENT_TOL = 1e-9
 ROUNDING = 5e-15  # relative change of an objective that rounding can make
 
@@ -33,7 +34,7 @@ class Refined:
 
     theta: Array  # [r, p]
     objective: Array  # [r]
-    gradient: Array  # [r] largest derivative, as a share of sum |psi|
+    gradient: Array  # [r] largest derivative, as a fraction of sum |psi|
     converged: NDArray[np.bool_]  # [r]
     steps: int
 

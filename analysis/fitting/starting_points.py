@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from analysis.fitting.derivatives import Points
 from analysis.laws.law import Array, Law
 
-# A coefficient that belongs at zero starts at this share of the loss, from where it may return.
+# A coefficient that belongs at zero starts at this fraction of the loss, from where it may return.
 TINY = 1e-4
 
 
 def points_on_grid(
     law: Law, points: Points, count: int, fixed: dict[int, float] | None = None
 ) -> Array:
-    """[count, p] starting points, the grid's valleys and then its other low cells.
+    """Choose [count, p] starting points: the grid's valleys and then its other low cells.
 
     Args:
         law: the law.
@@ -82,7 +82,7 @@ def nonnegative(gram: Array, moment: Array) -> tuple[Array, Array]:
 
 
 def _distinct(phi: Array, rss: Array, count: int) -> NDArray[np.intp]:
-    """Cells lower than all their neighbours, then the lowest others: every valley, then more."""
+    """Order cells: those lower than all their neighbours, then the lowest of the others."""
     ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in phi.T], axis=1)
     near = (np.abs(ranks[:, None] - ranks[None]) <= 1).all(axis=2)
     is_valley = rss <= np.where(near, rss[None], np.inf).min(axis=1)

@@ -11,7 +11,7 @@ from analysis.laws.law import FEW_EXPONENTS, Array, Basis, Law
 
 @dataclass(frozen=True)
 class DataConstrained(Law):
-    """Chinchilla on the worth of repeated tokens: Muennighoff et al. 2023 (arXiv 2305.16264).
+    """Chinchilla's law with repeated tokens: Muennighoff et al. 2023 (arXiv 2305.16264).
 
     Of D tokens U are unique and the rest repeat them R = D/U - 1 times; they are worth
     D' = U (1 + R* (1 - exp(-R/R*))). The matching discount of excess parameters is left out.

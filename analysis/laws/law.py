@@ -60,15 +60,15 @@ class Law(ABC):
 
     @abstractmethod
     def basis(self, phi: Array, x: Array) -> Basis:
-        """Log basis and derivatives at phi [r, q] and x [variables, n]."""
+        """Compute log g_j and its derivatives at phi [r, q] and x [variables, n]."""
 
     @abstractmethod
     def grid(self) -> Array:
-        """[cells, q] exponents from which fits start; no cells where fits bring their own."""
+        """List [cells, q] exponents from which fits start; none where fits bring their own."""
 
     @abstractmethod
     def natural(self, theta: Array, centre: Array) -> dict[str, Array]:
-        """Printed parameters, [r] each, of theta [r, p] fitted to logs centred at `centre`.
+        """Compute the printed parameters, [r] each, of theta [r, p] fitted to centred logs.
 
         Coefficients other than E may overflow to infinity: they are losses extrapolated to one
         parameter, token or FLOP.
@@ -94,7 +94,7 @@ class Law(ABC):
         return logs.mean(axis=1)
 
     def log_loss(self, theta: Array, x: Array) -> Array:
-        """[r, n] log of the loss for theta [r, p] at x [variables, n]."""
+        """Compute the log of the loss [r, n] for theta [r, p] at x [variables, n]."""
         k = self.n_coefficients
         logs, _ = self.basis(theta[:, k:], x)
         terms = [theta[:, j, None] + log for j, log in enumerate(logs)]

@@ -39,7 +39,7 @@ class SharedE(Law):
         return (*self.shared, *(f"{e}_{i}" for i in range(self.n_arms) for e in own))
 
     def place(self, exponent: str, arm: int) -> int:
-        """Index among `exponents` of an arm's exponent."""
+        """Find the index among `exponents` of an arm's exponent."""
         name = exponent if exponent in self.shared else f"{exponent}_{arm}"
         return self.exponents.index(name)
 

@@ -15,7 +15,7 @@ FEW_SIZES = 8  # below this many sizes an arm, E and b are not told apart
 
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
-    """One sentence an arm, or one that says why there is none."""
+    """Say one sentence an arm, or one that says why there is none."""
     if arms.arms:
         return tuple(headline(arm, arms) for arm in arms.arms)
     if excluded.empty:
@@ -24,17 +24,17 @@ def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
 
 
 def headline(arm: Arm, arms: Arms) -> str:
-    """The arm's slope, its interval, and how it compares with the reference."""
-    if arm.profile is not None:
-        return f"{arm.name}: {_minima(arm.profile)}; {arm.why_not}."
+    """Say the arm's slope, its interval, and how it compares with the reference."""
+    if arm.isoflop is not None:
+        return f"{arm.name}: {_minima(arm.isoflop)}; {arm.why_not}."
     name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_count(arm.n_sizes, 'size')}"
     if arm.fitted is None:
         return f"{name}: no slope; the runs determine nothing of it: {sizes}."
     b = arm.fitted.fit.params["b"]
     if arms.E is None and "b" in arm.fitted.certificate.unidentified:
         return f"{name}: beside a free E, b is not identified by {sizes}."
-    above = f" above E = {sig(arm.fitted.fit.params['E'])}" if arms.E is None else ""
-    slope = f"{name}: loss{above} {'falls' if b >= 0 else 'rises'} as C^{sig(-b)}"
+    above = f" above E = {three_digits(arm.fitted.fit.params['E'])}" if arms.E is None else ""
+    slope = f"{name}: loss{above} {'falls' if b >= 0 else 'rises'} as C^{three_digits(-b)}"
     if arm.is_exact:
         return f"{slope}; the runs lie on the line to rounding: an interval would say nothing."
     if arm.interval is None:
@@ -45,25 +45,26 @@ def headline(arm: Arm, arms: Arms) -> str:
     low, high = arm.interval
     degrees = _count(arm.dof, "residual degree")
     return (
-        f"{slope}; {arms.resampling.level:.0%} interval of b [{sig(low)}, {sig(high)}] from "
+        f"{slope}; {arms.resampling.level:.0%} interval of b {interval(low, high)} from "
         f"{_count(arm.n_sizes, 'size')} ({degrees} of freedom): {_verdict(arm, arms)}."
     )
 
 
-def _minima(profile: IsoFlop) -> str:
-    """The best split of the largest budget that has one, and how the best size grows."""
-    found = [one for one in profile.minima if one.parabola_params and one.tokens and one.loss]
+def _minima(isoflop: IsoFlop) -> str:
+    """Say the best split of the largest budget that has one, and how the best size grows."""
+    found = [one for one in isoflop.minima if one.parabola_params and one.tokens and one.loss]
     if not found:
-        return f"no budget has a minimum inside its sizes ({profile.minima[0].refused})"
+        return f"no budget has a minimum inside its sizes ({isoflop.minima[0].refused})"
     best = found[-1]
     text = (
-        f"loss is lowest at {sig(best.parabola_params or 0)} parameters and "
-        f"{sig(best.tokens or 0)} tokens for C = {sig(best.flops)} (loss {best.loss:.4f}), one of "
-        f"{_count(len(found), 'budget')} with a minimum inside the sizes"
+        f"loss is lowest at {three_digits(best.parabola_params or 0)} parameters and "
+        f"{three_digits(best.tokens or 0)} tokens for C = {three_digits(best.flops)} "
+        f"(loss {best.loss:.4f}), one of {_count(len(found), 'budget')} with a minimum inside "
+        "the sizes"
     )
-    if (grows := profile.params_exponent) is None:
+    if (grows := isoflop.params_exponent) is None:
         return f"{text}; how the best size grows needs two such budgets"
-    return f"{text}; N* grows as C^{sig(grows.value)} [{sig(grows.low)}, {sig(grows.high)}]"
+    return f"{text}; N* grows as C^{three_digits(grows.value)} {interval(grows.low, grows.high)}"
 
 
 def _verdict(arm: Arm, arms: Arms) -> str:
@@ -82,20 +83,20 @@ def _verdict(arm: Arm, arms: Arms) -> str:
 
 
 def gain_sentence(found: Comparison) -> list[str]:
-    """The compute-equivalent gain where the slopes are stated."""
+    """Say the compute-equivalent gain where the slopes are stated."""
     stated = {slope.flops for slope in found.slopes}
     return [
-        f"for the same loss {found.reference} needs {sig(at.gain.value)} times its FLOPs "
-        f"[{sig(at.gain.low)}, {sig(at.gain.high)}]"
+        f"for the same loss {found.reference} needs {three_digits(at.gain.value)} times its FLOPs "
+        f"{interval(at.gain.low, at.gain.high)}"
         for at in found.gains
         if at.flops in stated
     ]
 
 
 def limits(arms: Arms) -> str:
-    """What so many runs an arm can support, and what they cannot."""
+    """Say what so many runs an arm can support, and what they cannot."""
     spread = [arm for arm in arms.arms if arm.is_uncertain]
-    if arms.arms and all(arm.profile for arm in arms.arms):
+    if arms.arms and all(arm.isoflop for arm in arms.arms):
         return (
             "What isoFLOP budgets can support: the best size at each budget, where its sizes reach "
             "beyond it on both sides, and how it grows over the budgets. What they cannot: a slope "
@@ -131,7 +132,7 @@ def limits(arms: Arms) -> str:
 
 
 def multiplicity(arms: Arms) -> str:
-    """How several comparisons are to be read."""
+    """Say how several comparisons are to be read."""
     if not arms.comparisons:
         return f"Nothing is compared: {arms.why_not}."
     first = arms.comparisons[0]
@@ -148,9 +149,14 @@ def multiplicity(arms: Arms) -> str:
     )
 
 
-def sig(value: float) -> str:
-    """Three significant digits, trailing zeros kept, so that a column compares at a glance."""
+def three_digits(value: float) -> str:
+    """Write three significant digits, keeping trailing zeros: a column compares at a glance."""
     return f"{value:#.3g}".rstrip(".")
+
+
+def interval(low: float, high: float) -> str:
+    """Write an interval in brackets, three significant digits each."""
+    return f"[{three_digits(low)}, {three_digits(high)}]"
 
 
 def _count(number: int, noun: str) -> str:

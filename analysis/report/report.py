@@ -35,15 +35,15 @@ from analysis.report.sections import (
 from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.curves import CURVES
 from analysis.tables.published import read_off
-from analysis.tables.runs import clean, run_table
-from analysis.tables.writing import finite
+from analysis.tables.runs import run_table, split_usable
+from analysis.tables.writing import finite, write_bytes, write_text
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` wrote and found."""
+    """The folder that was written, and what was found."""
 
     out_dir: Path
     headlines: tuple[str, ...]
@@ -84,13 +84,12 @@ def write_report(
         OSError: the folder cannot be written.
     """
     runs = run_table(runs, "run table")
-    used, excluded = clean(runs)
+    used, excluded = split_usable(runs)
     arms = fit_arms(used, excluded)
     sentences = headlines(arms, excluded)
 
-    out_dir.mkdir(parents=True, exist_ok=True)
-    csv = runs.to_csv(index=False, float_format=_shortest, lineterminator="\n").encode()
-    (out_dir / "runs.csv").write_bytes(csv)
+    csv = _csv(runs)
+    write_bytes(out_dir / "runs.csv", csv)
     provenance = _provenance(used, csv)
     text = json.dumps(
         finite(_document(title, arms, used, excluded, provenance)),
@@ -98,11 +97,11 @@ def write_report(
         allow_nan=False,
         ensure_ascii=False,
     )
-    _write_text(out_dir / "fits.json", text + "\n")
+    write_text(out_dir / "fits.json", text + "\n")
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
     figures = _more_figures(arms, curves, out_dir)
-    is_isoflop = any(arm.profile for arm in arms.arms)
+    is_isoflop = any(arm.isoflop for arm in arms.arms)
     sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
     sections += [limits_section(arms, used), comparison_section(arms)]
     sections += [used_section(used), left_out_section(excluded)]
@@ -117,7 +116,7 @@ def write_report(
         "svg": _inline_svg(out_dir / "scaling.svg"),
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
-        _write_text(out_dir / name, templates.get_template(name).render(context))
+        write_text(out_dir / name, templates.get_template(name).render(context))
     cautions = tuple(read_off(used))
     return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
 
@@ -125,7 +124,7 @@ def write_report(
 def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:
     """Write the figures that not every report has."""
     found = []
-    if any(arm.profile for arm in arms.arms):
+    if any(arm.isoflop for arm in arms.arms):
         style.save(isoflop_figure(arms), out_dir / "isoflop")
         found.append(
             MoreFigure(
@@ -137,7 +136,7 @@ def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> lis
             )
         )
     if curves is not None:
-        curves.to_csv(out_dir / CURVES, index=False, float_format=_shortest, lineterminator="\n")
+        write_bytes(out_dir / CURVES, _csv(curves))
         style.save(curves_figure(curves), out_dir / "curves")
         found.append(
             MoreFigure(
@@ -186,7 +185,7 @@ def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
         "n_sizes": arm.n_sizes,
         "dof": arm.dof,
         "not_fitted_because": arm.why_not or None,
-        "isoflop": asdict(arm.profile) if arm.profile else None,
+        "isoflop": asdict(arm.isoflop) if arm.isoflop else None,
         **found,
         "intervals": found.get("intervals") if arm.is_uncertain else None,
         "far_from_the_law": suspects,
@@ -200,7 +199,7 @@ def _caption(used: pd.DataFrame, arms: Arms) -> str:
         return "No run entered, so there is no curve to draw."
     law = "E + a C^-b" if arms.E is None else "a C^-b"
     axes = "Validation loss in nats per token against training FLOPs, both axes logarithmic. "
-    if all(arm.profile for arm in arms.arms):
+    if all(arm.isoflop for arm in arms.arms):
         return f"{axes}Points are runs, several sizes at each budget: there are no lines."
     return (
         f"{axes}Points are runs; lines are fits of L(C) = {law}, one for each arm. Shaded: "
@@ -243,7 +242,7 @@ def _provenance_lines(provenance: dict[str, Any], arms: Arms) -> list[tuple[str,
 
 
 def _data_uri(svg: Path) -> str:
-    """The picture as an address that holds it, so that the page needs no other file."""
+    """Make an address that holds the picture, so that the page needs no other file."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
@@ -252,13 +251,13 @@ def _inline_svg(path: Path) -> str:
     return text[text.index("<svg") :]  # HTML takes neither the XML declaration nor the doctype
 
 
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format=_shortest, lineterminator="\n").encode()
+
+
 def _shortest(value: float) -> str:
-    """The shortest text that reads back as the same float; whole numbers without a point."""
+    """Write the shortest text that reads back as the same float; no point if it is whole."""
     return repr(float(value)).removesuffix(".0")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 _HTML = jinja2.Environment(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from analysis.fitting.fit import FitError, LawFit, Loss, fit_law
+from analysis.fitting.fit import FitError, LawFit, Loss
 from analysis.laws.registry import LAWS
 from analysis.scaling.arm import FittedArm, HoldOut, Settings, fit_table
 
@@ -29,18 +29,19 @@ def compare_laws(arm: FittedArm) -> list[Candidate]:
     for name, law in LAWS.items():
         if not set(law.variables) <= set(arm.table.values):
             continue
-        settings = Settings(law, arm.settings.loss, delta, resampling=None)
+        settings = Settings(law, arm.settings.loss, delta)
         try:
             one = _fitted(arm, settings)
         except FitError as error:
             found.append(Candidate(name, None, None, str(error)))
             continue
-        found.append(Candidate(name, one.fit, *one.hold_out))
+        held_out, why_not = one.hold_out
+        found.append(Candidate(name, one.fit, held_out, why_not))
     return sorted(found, key=lambda c: c.fit.aicc if c.fit else float("inf"))
 
 
 def _fitted(arm: FittedArm, settings: Settings) -> FittedArm:
-    """The arm under other settings; the arm itself where its fit is the same."""
+    """Fit the arm under other settings; give the arm itself where its fit is the same."""
     rules = {"drop_highest": arm.settings.drop_highest, "outliers": arm.settings.outliers}
     if replace(settings, resampling=arm.settings.resampling, **rules) == arm.settings:
         return arm
@@ -50,8 +51,8 @@ def _fitted(arm: FittedArm, settings: Settings) -> FittedArm:
 def delta_path(arm: FittedArm) -> list[LawFit]:
     """Fit the arm's law with absolute deviations, with each of `DELTAS`, and with squares."""
     E = arm.fit.params["E"] if "E" in arm.fit.held else None
-    steps: list[tuple[Loss, float | None]] = [("l1", None), *(("huber", d) for d in DELTAS)]
-    return [
-        fit_law(arm.fit.law, arm.table.values, arm.table.loss, loss=loss, delta=delta, E=E)
-        for loss, delta in [*steps, ("l2", None)]
-    ]
+
+    def fitted(loss: Loss, delta: float | None = None) -> LawFit:
+        return _fitted(arm, Settings(arm.fit.law, loss, delta, E)).fit
+
+    return [fitted("l1"), *(fitted("huber", delta) for delta in DELTAS), fitted("l2")]

@@ -24,7 +24,7 @@ HELD_OUT = 0.2  # fraction of the runs, the largest, that the hold-out keeps fro
 
 @dataclass(frozen=True)
 class Settings:
-    """How an arm is fitted and resampled."""
+    """The law, estimator, rules and resampling of an arm's fit."""
 
     law: Law
     loss: Loss = "huber"

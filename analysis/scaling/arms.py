@@ -19,7 +19,7 @@ from analysis.scaling.arm import FittedArm, Settings, fit_arm
 from analysis.scaling.compare import Comparison, compare
 from analysis.scaling.contender import Labels
 from analysis.scaling.forecast import flops_factor
-from analysis.scaling.isoflop import IsoFlop, is_design, isoflop
+from analysis.scaling.isoflop import IsoFlop, is_isoflop_design, isoflop
 from analysis.tables.frames import numbers, sizes, where
 from analysis.tables.table import Columns, Table, table_of
 from analysis.uncertainty.bootstrap import Resampling
@@ -37,7 +37,7 @@ class Arm:
     table: Table
     fitted: FittedArm | None
     why_not: str = ""
-    profile: IsoFlop | None = None  # of an isoFLOP design, which has no line
+    isoflop: IsoFlop | None = None  # of an isoFLOP design, which has no line
 
     @property
     def n_sizes(self) -> int:
@@ -67,12 +67,12 @@ class Arm:
         return self.fitted.draws.intervals["b"]
 
     def predict(self, flops: Array) -> Array:
-        """The law's loss at `flops`; the arm must have a fit."""
+        """Compute the law's loss at `flops`; the arm must have a fit."""
         assert self.fitted is not None
         return self.fitted.fit.predict({"flops": flops})
 
     def band(self, flops: Array) -> tuple[Array, Array] | None:
-        """Pointwise percentile band of the law; None where residuals say nothing of it."""
+        """Compute the law's pointwise percentile band; None where residuals say nothing of it."""
         if self.fitted is None or self.fitted.draws is None or not self.is_uncertain:
             return None
         draws = self.fitted.draws
@@ -97,7 +97,7 @@ class Arms:
     why_not: str = ""
 
     def comparison(self, name: str) -> Comparison | None:
-        """The comparison of this arm with the reference."""
+        """Find the comparison of this arm with the reference; None for the reference itself."""
         return next((one for one in self.comparisons if one.arm == name), None)
 
 
@@ -107,7 +107,7 @@ def fit_arms(
     """Fit every arm of `used` and compare each with the first.
 
     Args:
-        used: the runs that enter, as `runs.clean` gives them.
+        used: the runs that enter, as `runs.split_usable` gives them.
         excluded: those that do not; where they have a loss, each fit is repeated with them.
         resampling: of all intervals; the defaults when absent.
     """
@@ -115,7 +115,9 @@ def fit_arms(
     if used.empty:
         return Arms(0.0, "l2", resampling, (), (), "no run entered")
     tables = _tables(used, excluded)
-    lines = {n: t for n, t in tables.items() if np.ptp(t.values["flops"]) and not is_design(t)}
+    lines = {
+        n: t for n, t in tables.items() if np.ptp(t.values["flops"]) and not is_isoflop_design(t)
+    }
     E = default_E(lines or tables)
     loss: Loss = "huber" if E is None else "l2"
     settings = Settings(ComputeLaw(), loss, E=E, resampling=resampling)
@@ -138,16 +140,16 @@ def default_E(arms: dict[str, Table]) -> float | None:
 
 
 def _arm(name: str, table: Table, settings: Settings) -> Arm:
-    if is_design(table):
-        return Arm(name, table, None, NO_LINE, _profile(table, settings.resampling or Resampling()))
+    if is_isoflop_design(table):
+        return Arm(name, table, None, NO_LINE, _isoflop(table, settings.resampling or Resampling()))
     try:
         return Arm(name, table, fit_arm(table, settings))
     except FitError as error:
         return Arm(name, table, None, str(error))
 
 
-def _profile(table: Table, resampling: Resampling) -> IsoFlop:
-    """The minima of an isoFLOP design, the Chinchilla law beside them where runs determine it."""
+def _isoflop(table: Table, resampling: Resampling) -> IsoFlop:
+    """Find the minima of an isoFLOP design, with the Chinchilla law beside if it is determined."""
     beside = None
     if np.isfinite(table.values["tokens"]).all():
         with suppress(FitError):
@@ -157,7 +159,7 @@ def _profile(table: Table, resampling: Resampling) -> IsoFlop:
 
 
 def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
-    """Each arm's rows; rows that were excluded and have a loss are those left out by rule."""
+    """Make a table of each arm; excluded rows that have a loss are those left out by rule."""
     usable = np.isin(excluded["arm"], used["arm"])
     usable &= np.asarray(excluded["flop_convention"] == used["flop_convention"].iloc[0])
     for name in ("val_loss", "train_flops"):
@@ -171,7 +173,7 @@ def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
 
 
 def _cells(used: pd.DataFrame, arms: list[str]) -> dict[str, Labels] | None:
-    """The sizes that pair the arms' runs, where every arm has each of its own once."""
+    """Name the sizes that pair the arms' runs; None unless every arm has each size once."""
     rows = {name: sizes(where(used, used["arm"] == name)) for name in arms}
     if any(len(set(one)) < len(one) or "" in one for one in rows.values()):
         return None

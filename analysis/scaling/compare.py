@@ -24,7 +24,7 @@ GRID = 25
 
 @dataclass(frozen=True)
 class GainAt:
-    """How many times the arm's FLOPs the reference needs for the loss the arm has at `flops`."""
+    """The gain: how many times the arm's FLOPs the reference needs for its loss at `flops`."""
 
     flops: float
     gain: Estimate
@@ -93,13 +93,13 @@ def compare(
 
 
 def local_slope(theta: Array, log_C: float, centre: float) -> Array:
-    """[r] d ln L / d ln C of theta [r, 3] = (log E, log a, b)."""
+    """Compute d ln L / d ln C, [r], of theta [r, 3] = (log E, log a, b)."""
     power = np.exp(theta[:, 1] - theta[:, 2] * (log_C - centre))
     return -theta[:, 2] * power / (power + np.exp(theta[:, 0]))
 
 
 def log_flops_at(theta: Array, log_loss: Array, centre: float) -> Array:
-    """[r] log C at which theta [r, 3] reaches the losses; infinite where it never does."""
+    """Solve for log C, [r], at which theta [r, 3] reaches the losses; infinite if it never does."""
     with np.errstate(all="ignore"):
         left = np.exp(log_loss) - np.exp(theta[:, 0])
         found = centre + (theta[:, 1] - np.log(left)) / theta[:, 2]
@@ -193,7 +193,7 @@ def _ordered(fit: LawFit, cells: Labels) -> LawFit:
 
 
 def _inside(arm: Contender, joint: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The arm's own FLOPs at which its law is within the joint range of losses."""
+    """Find the arm's own FLOPs at which its law is within the joint range of losses."""
     if joint is None:
         return None
     centre = float(arm.fit.centre[0])
@@ -227,19 +227,18 @@ def _slopes(
     draws: Draws,
     beyond: bool,
 ) -> SlopeAt:
-    both = [
-        (
-            float(local_slope(fit.theta[None], math.log(C), float(fit.centre[0]))[0]),
-            local_slope(theta, math.log(C), float(fit.centre[0])),
-        )
-        for fit, theta in zip((reference, arm), thetas, strict=True)
-    ]
+    log_C = math.log(C)
+    slopes, drawn = [], []
+    for fit, theta in zip((reference, arm), thetas, strict=True):
+        centre = float(fit.centre[0])
+        slopes.append(float(local_slope(fit.theta[None], log_C, centre)[0]))
+        drawn.append(local_slope(theta, log_C, centre))
     return SlopeAt(
-        C,
-        draws.estimate(*both[0]),
-        draws.estimate(*both[1]),
-        draws.estimate(both[1][0] - both[0][0], both[1][1] - both[0][1]),
-        beyond,
+        flops=C,
+        reference=draws.estimate(slopes[0], drawn[0]),
+        arm=draws.estimate(slopes[1], drawn[1]),
+        difference=draws.estimate(slopes[1] - slopes[0], drawn[1] - drawn[0]),
+        extrapolated=beyond,
     )
 
 

@@ -60,7 +60,7 @@ def envelope(table: Table, settings: Settings) -> Envelope:
 
 
 def lowest_rows(table: Table) -> NDArray[np.intp]:
-    """The lowest loss in each bin of FLOPs, if no fewer FLOPs had reached it; by FLOPs."""
+    """Find the rows of lowest loss in each bin of FLOPs that no fewer FLOPs had reached."""
     bins = np.floor(np.log10(table.values["flops"]) * PER_DECADE)
     order = np.lexsort((table.loss, bins))
     first = order[np.flatnonzero(np.diff(bins[order], prepend=-np.inf))]
@@ -69,7 +69,7 @@ def lowest_rows(table: Table) -> NDArray[np.intp]:
 
 
 def end_rows(table: Table) -> NDArray[np.intp]:
-    """The row of most FLOPs of each run."""
+    """Find the row of most FLOPs of each run."""
     assert table.group is not None
     order = np.lexsort((table.values["flops"], table.group.astype(str)))
     names = table.group[order].astype(str)

@@ -112,14 +112,14 @@ def next_runs(
 
 
 def _gradient(fit: LawFit, columns: dict[str, Array]) -> Array:
-    """[m, free] derivatives of the log loss by the free parameters."""
+    """Compute [m, free] derivatives of the log loss by the free parameters."""
     x = logs_of(fit.law, columns) - fit.centre[:, None]
     _, J = jacobian(fit.law, fit.theta, Points(x, np.zeros(x.shape[1])))
     return J[:, fit.free]
 
 
 def spec_fragment(design: Design, target: dict[str, float]) -> str:
-    """The runs as the `points:` of a study file; equal runs differ by seed."""
+    """Write the runs as the `points:` of a study file; equal runs differ by seed."""
     shown = ", ".join(f"{name} {value:.4g}" for name, value in target.items())
     lines = [
         f"# Runs that narrow the predicted loss at {shown}: its standard error falls from",
@@ -141,7 +141,7 @@ def spec_fragment(design: Design, target: dict[str, float]) -> str:
 
 
 def _scalar(value: str | int | float) -> str:
-    """A YAML flow scalar: text is quoted unless it is a plain word."""
+    """Write a YAML flow scalar: text is quoted unless it is a plain word."""
     if isinstance(value, str) and not value.replace("-", "").replace("_", "").isalnum():
         return "'" + " ".join(value.split()).replace("'", "''") + "'"
     return str(value)

@@ -72,7 +72,7 @@ def forecast(arm: FittedArm, targets: list[dict[str, float]], seed: int = 0) -> 
 
 
 def flops_factor(columns: Mapping[str, ArrayLike]) -> float:
-    """k of C = k N D as the table counts FLOPs: the median over runs, or 6 without FLOPs."""
+    """Find k of C = k N D as the table counts FLOPs: the median over runs, 6 without FLOPs."""
     if not {"flops", "params", "tokens"} <= set(columns):
         return 6.0
     C, N, D = (np.asarray(columns[name], dtype=float) for name in ("flops", "params", "tokens"))
@@ -123,7 +123,7 @@ def _draws(arm: FittedArm) -> Draws:
 
 
 def _of_logs(draws: Draws, log_value: Array, drawn: Array) -> Estimate:
-    """The estimate of a quantity from its logs; infinite where runs leave it open altogether."""
+    """Estimate a quantity from its logs; infinite where the runs leave it open altogether."""
     with np.errstate(over="ignore"):
         return draws.estimate(float(np.exp(log_value[0])), np.exp(drawn))
 
@@ -135,7 +135,7 @@ def _times(x: float, row: Array) -> str:
 
 
 def _optimal_log_params(fit: LawFit, theta: Array, product: float) -> Array:
-    """[r] log N that minimizes loss at N D = product: alpha u = beta v for the law's two powers."""
+    """Solve for log N, [r], of lowest loss at N D = product: alpha u = beta v of its two powers."""
     _, log_A, log_B, alpha, beta, gamma = _powers(fit, theta)
     with np.errstate(all="ignore"):
         a, b = alpha / gamma, beta / gamma
@@ -145,14 +145,14 @@ def _optimal_log_params(fit: LawFit, theta: Array, product: float) -> Array:
 
 
 def _loss_at(fit: LawFit, theta: Array, log_N: Array, log_D: Array) -> Array:
-    """[r] loss of each theta at its own N and D."""
+    """Compute the loss, [r], of each theta at its own N and D."""
     E, log_A, log_B, alpha, beta, gamma = _powers(fit, theta)
     u, v = (log_A - alpha * log_N) / gamma, (log_B - beta * log_D) / gamma
     return E + np.exp(gamma * np.logaddexp(u, v))
 
 
 def _powers(fit: LawFit, theta: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """E, log A, log B, alpha, beta, gamma of (E + (A N^-alpha)^(1/gamma) + ...)^gamma."""
+    """Give E, log A, log B, alpha, beta, gamma of E + ((A N^-alpha)^(1/gamma) + ...)^gamma."""
     natural = fit.law.natural(theta, fit.centre)
     alpha, beta = natural["alpha"], natural["beta"]
     gamma = natural.get("gamma", beta if fit.law.name == "kaplan" else np.ones(len(theta)))

@@ -55,14 +55,14 @@ class IsoFlop:
 
 
 def budgets(flops: Array) -> list[Rows]:
-    """Rows of each budget: FLOPs within `SAME_BUDGET` of the next smaller run's."""
+    """Group rows by budget: FLOPs within `SAME_BUDGET` of the next smaller run's."""
     order = np.argsort(flops, kind="stable")
     gaps = np.flatnonzero(np.diff(np.log(flops[order])) > math.log1p(SAME_BUDGET))
     return np.split(order, gaps + 1)
 
 
-def is_design(table: Table) -> bool:
-    """Whether most runs of one arm lie at budgets of three sizes or more: an isoFLOP study.
+def is_isoflop_design(table: Table) -> bool:
+    """Tell whether most runs of one arm lie at budgets of three sizes or more: an isoFLOP study.
 
     Loss at one budget depends on its split into parameters and tokens, so such runs make no line
     of loss against FLOPs. Budgets that a chain of runs joins, each near the next, are none.
@@ -82,7 +82,7 @@ def is_design(table: Table) -> bool:
 def isoflop(
     table: Table, factor: float, fitted: FittedArm | None, resampling: Resampling
 ) -> IsoFlop:
-    """Minima of every budget of one arm, with the parametric law's own beside them.
+    """Find the minimum of every budget of one arm, with the parametric law's own beside it.
 
     Args:
         table: runs with `params` and `flops`.
@@ -122,7 +122,7 @@ def isoflop(
 def _allocations(
     fitted: FittedArm | None, flops: list[float], factor: float
 ) -> list[Allocation] | None:
-    """The law's own optimum at each budget; None without a law, or where it has no optimum."""
+    """Find the law's own optimum at each budget; None without a law, or where it has none."""
     if fitted is None or fitted.draws is None:
         return None
     try:
@@ -132,18 +132,18 @@ def _allocations(
 
 
 def _parametric_exponent(fitted: FittedArm | None) -> Estimate | None:
-    """beta / (alpha + beta) of the law."""
+    """Estimate beta / (alpha + beta) of the law."""
     if fitted is None or fitted.draws is None:
         return None
     fit, draws = fitted.fit, fitted.draws
     thetas = np.concatenate([fit.theta[None], draws.theta[~draws.failed]])
     natural = fit.law.natural(thetas, fit.centre)
-    share = natural["beta"] / (natural["alpha"] + natural["beta"])
-    return draws.estimate(float(share[0]), share[1:])
+    exponent = natural["beta"] / (natural["alpha"] + natural["beta"])
+    return draws.estimate(float(exponent[0]), exponent[1:])
 
 
 def parabola(log_params: Array, losses: Array) -> tuple[float, float] | None:
-    """Vertex (log N, loss) of the least-squares parabola, or None where it has no minimum."""
+    """Find the vertex (log N, loss) of the least-squares parabola; None if it has no minimum."""
     middle = log_params.mean()
     a, b, c = np.polyfit(log_params - middle, losses, 2)
     if a <= 0:
@@ -152,7 +152,7 @@ def parabola(log_params: Array, losses: Array) -> tuple[float, float] | None:
 
 
 def akima(log_params: Array, losses: Array) -> float | None:
-    """Log N of the lowest point of an Akima spline, or None where that is at an edge."""
+    """Find log N of the lowest point of an Akima spline; None where that is at an edge."""
     x, inverse = np.unique(log_params, return_inverse=True)
     y = np.bincount(inverse, losses) / np.bincount(inverse)
     fine = np.linspace(x[0], x[-1], SPLINE_POINTS)
@@ -196,12 +196,12 @@ def _why_refused(x: Array, losses: Array) -> str:
 
 
 def _sizes(log_params: Array) -> Array:
-    """The distinct sizes, by their logs."""
+    """List the distinct sizes, by their logs."""
     return np.unique(log_params.round(9))
 
 
 def _bias(fit: LawFit, params: Array, C: float, factor: float, optimum: float) -> float | None:
-    """The parabola's vertex on the fitted law at the same sizes, over the law's optimum."""
+    """Divide the parabola's vertex on the fitted law, at the same sizes, by the law's optimum."""
     vertex = parabola(
         np.log(params), fit.predict({"params": params, "tokens": C / factor / params})
     )
@@ -224,7 +224,7 @@ def _resampled_slopes(
     resamples: int,
     seed: int,
 ) -> Array:
-    """Slopes of N* from runs drawn within each budget, all resamples of a budget solved at once."""
+    """Resample the slope of N*: runs are drawn within each budget, all resamples at once."""
     rng = np.random.default_rng(seed)
     total = np.zeros((4, resamples))  # count, sum x, sum y, sum xy of minima
     square = np.zeros(resamples)

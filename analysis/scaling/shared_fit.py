@@ -100,7 +100,7 @@ def fit_shared(
 
 
 def _p_of_ratio(ratio: float, full: LawFit) -> float:
-    """The ratio's p by F where runs are few: exp(ratio / n) - 1 is the relative fall of squares."""
+    """Find the ratio's p by F, exact for few runs: exp(ratio / n) - 1 is the fall of squares."""
     dof = full.n - int(full.free.sum())
     if dof <= 0:
         return 1.0
@@ -110,7 +110,7 @@ def _p_of_ratio(ratio: float, full: LawFit) -> float:
 def _starting_points(
     law: SharedE, columns: dict[str, Array], losses: Array, E: float | None
 ) -> Array:
-    """Lines through the logs of each arm's losses above E, or above each of several levels."""
+    """Fit lines through the logs of each arm's losses above E, or above several levels."""
     log_C = np.log(columns["flops"])
     log_C = log_C - log_C.mean()
     found = []

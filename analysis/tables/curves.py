@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.tables.runs import RunTableError, nearest
+from analysis.tables.errors import RunTableError, first_line, nearest
 from analysis.tables.table import number_column
 
 # Each with its unit or meaning; the last two may be empty in a row.
@@ -24,7 +24,7 @@ CURVES = "curves.csv"  # beside a run table
 
 
 def curves_beside(runs: Path) -> pd.DataFrame | None:
-    """The training curves beside the run table `runs`, or None where there are none.
+    """Load the training curves beside the run table `runs`, or None where there are none.
 
     Raises:
         RunTableError: there are, and `load_curves` refuses them.
@@ -42,10 +42,9 @@ def load_curves(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunTableError(
-            f"{path}: training curves cannot be read ({first}); `study report` writes curves.csv "
-            "beside runs.csv where the runs' folders are at hand"
+            f"{path}: training curves cannot be read ({first_line(error)}); `study report` "
+            "writes curves.csv beside runs.csv where the runs' folders are at hand"
         ) from error
     for name, meaning in CURVE_COLUMNS.items():
         if name not in frame.columns:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError, first_line
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -26,15 +26,14 @@ def read_frame(path: Path) -> pd.DataFrame:
     except ImportError as error:
         raise RunTableError(f"{path}: Parquet needs pyarrow; pip install pyarrow") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunTableError(
-            f"{path}: cannot be read as {kind} ({line}); give a .csv with a header line, .jsonl "
-            "or .parquet"
+            f"{path}: cannot be read as {kind} ({first_line(error)}); give a .csv with a "
+            "header line, .jsonl or .parquet"
         ) from error
 
 
 def _json_lines(text: str) -> pd.DataFrame:
-    """An object a line; ValueError names the line that is none."""
+    """Read an object a line; raise a ValueError that names a line that is none."""
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():

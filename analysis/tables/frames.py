@@ -10,20 +10,20 @@ from analysis.tables.runs import size_names
 
 
 def where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
-    """The rows for which `mask` holds."""
+    """Select the rows for which `mask` holds."""
     return cast(pd.DataFrame, frame.loc[mask])
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """One column."""
+    """Select one column."""
     return cast(pd.Series, frame[name])
 
 
 def numbers(frame: pd.DataFrame, name: str) -> Array:
-    """One column as float64."""
+    """Select one column as float64."""
     return np.asarray(frame[name], dtype=np.float64)
 
 
 def sizes(runs: pd.DataFrame) -> list[str]:
-    """What names the size of each run of a run table."""
+    """Name the size of each run of a run table."""
     return size_names(runs["preset"], runs["width"])

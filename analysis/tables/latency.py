@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 
 REMEDY = (
     "give the --out of `python -m kernels bench latency`, or of `python -m workloads bench train` "
@@ -20,7 +20,7 @@ REMEDY = (
 class Timing:
     """One FFN at one width and number of tokens, and the dense FFN timed in turn with it.
 
-    `fraction` is its share of the dense FFN's weights, `params` their number; medians of seconds.
+    `fraction` is its weights over the dense FFN's, `params` their number; medians of seconds.
     """
 
     kind: str
@@ -121,7 +121,7 @@ def _train_timings(document: dict[str, Any]) -> Iterator[Timing]:
 
 
 def _decode_timings(document: dict[str, Any]) -> Iterator[Timing]:
-    """The structured FFN against its own weights merged into a dense one."""
+    """Read the timings of the structured FFN against its weights merged into a dense one."""
     model = document["model"]
     width, inner, ffn = model["hidden_dim"], model["ffn_dim"], model["ffn"]
     fraction = _weights(width, inner, ffn) / (2 * width * inner)
@@ -138,7 +138,7 @@ def _decode_timings(document: dict[str, Any]) -> Iterator[Timing]:
 
 
 def _weights(width: int, inner: int, ffn: dict[str, Any]) -> float:
-    """Weights of both projections, by the kinds' definitions (arXiv 2406.16450, section 3)."""
+    """Count the weights of both projections, by the kinds' definitions (arXiv 2406.16450, s. 3)."""
     rank, blocks = ffn.get("rank") or 0, ffn.get("nblocks") or 1
     both = ((width, inner), (inner, width))
     counted = {

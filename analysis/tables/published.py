@@ -15,12 +15,12 @@ NOTE = f"losses read off the paper's figure to ±{READING_ERROR:g} nats"
 
 
 def scaling() -> pd.DataFrame:
-    """The points of its scaling laws as a run table: losses read off a figure to 0.002."""
+    """Load the points of its scaling laws as a run table: losses read off a figure to 0.002."""
     return load_csv(FOLDER / "scaling.csv")
 
 
 def read_off(runs: pd.DataFrame) -> list[str]:
-    """A sentence on the losses that were read off a figure, if `runs` has such."""
+    """Say how many losses of `runs` were read off a figure: one sentence, or none."""
     count = int(np.count_nonzero(runs["source"] == DIGITIZED))
     if not count:
         return []
@@ -32,10 +32,10 @@ def read_off(runs: pd.DataFrame) -> list[str]:
 
 
 def wide() -> pd.DataFrame:
-    """Its wide and structured models at about 1.55e19 training FLOPs."""
+    """Load its wide and structured models at about 1.55e19 training FLOPs."""
     return pd.read_csv(FOLDER / "wide.csv")
 
 
 def latency() -> pd.DataFrame:
-    """How many times faster than dense its structured FFNs were on an A100."""
+    """Load how many times faster than dense its structured FFNs were on an A100."""
     return pd.read_csv(FOLDER / "latency.csv")

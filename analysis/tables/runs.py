@@ -1,21 +1,22 @@
 """The run table: one row a run, the only thing that fits and figures read.
 
 A table comes from MLflow (`load_mlflow`), from a CSV (`load_csv`) or from any data frame
-(`run_table`); all three end in the same columns, types and row order. `clean` then splits it into
-the runs a fit may use and those it may not, each of the latter with its reason: no run is dropped
-silently.
+(`run_table`); all three end in the same columns, types and row order. `split_usable` then separates
+the runs that a fit may use from those it may not, each of the latter with its reason: no run is
+dropped silently.
 """
 
-import difflib
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+
+from analysis.tables.errors import RunTableError, first_line, nearest
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
     "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's"),
     "guide_ratio": Column(
-        "param", "number", "share of the steps that are self-guided; empty if none"
+        "param", "number", "fraction of the steps that are self-guided; empty if none"
     ),
     "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
     "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
+    "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
+    "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
     "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
     "learning_rate": Column("param", "number", "peak learning rate"),
@@ -79,10 +82,6 @@ EXCLUDED_STATUS = {
 PAGE = 1000  # runs asked of MLflow at a time
 
 
-class RunTableError(ValueError):
-    """The table cannot be read; the message names the place, the column and the remedy."""
-
-
 def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
     """Read the points of `study` from the MLflow experiment of that name.
 
@@ -104,24 +103,14 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
                 f"{tracking_uri}: no study {study!r}{nearest(study, names)}; "
                 "check the name and the tracking URI"
             )
-        rows, token = [], None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id],
-                order_by=["attributes.start_time ASC"],
-                max_results=PAGE,
-                page_token=token,
-            )
-            rows += [
-                mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
-                for run in page
-                if "point_id" in run.data.tags
-            ]
-            token = page.token
-            if not token:
-                break
+        found = _all_runs(client, experiment.experiment_id)
+        rows = [
+            mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
+            for run in found
+            if "point_id" in run.data.tags
+        ]
     except MlflowException as error:
-        raise RunTableError(f"{tracking_uri}: {_first_line(error)}") from error
+        raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
     return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
 
 
@@ -173,7 +162,7 @@ def load_csv(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise RunTableError(
-            f"{path}: cannot be read as CSV ({_first_line(error)}); "
+            f"{path}: cannot be read as CSV ({first_line(error)}); "
             "give a comma-separated UTF-8 file with a header line"
         ) from error
     return run_table(frame, str(path))
@@ -217,7 +206,7 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def clean(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a run table into the runs that may enter a fit and those that may not.
 
     Of several usable runs of one point the first row enters.
@@ -249,7 +238,7 @@ def clean(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
-    """What names the size of each run: its preset, and its width multiplier where that is not 1."""
+    """Name the size of each run: its preset, and its width multiplier where that is not 1."""
     found = []
     for preset, width in zip(presets, widths, strict=True):
         name = _text(preset)
@@ -272,6 +261,22 @@ def _why_excluded(row: dict[Any, Any]) -> str:
     return ""
 
 
+def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
+    """Search an experiment page by page: all its runs, the earliest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            order_by=["attributes.start_time ASC"],
+            max_results=PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
@@ -289,17 +294,7 @@ def _number(value: Any, name: str, source: str, row: int) -> float:
 
 
 def _refuse_absent_sqlite(tracking_uri: str) -> None:
-    """MLflow answers a mistyped SQLite path by creating an empty store there."""
+    """Refuse a SQLite path without a file, where MLflow would create an empty store."""
     path = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
     if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
         raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Words that name the candidate most like `name`, or nothing."""
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f" (nearest: {found[0]!r})" if found else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.laws.law import Array
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 
 KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")  # whose initialization is known
 DENSE_SD = 0.02
@@ -43,14 +43,17 @@ def initial_singular_values(shape: Shape, seed: int = 0) -> Array:
 
 
 def singular_values(matrix: Array) -> Array:
-    """Of `matrix`, largest first, to 1e-8 of the largest: roots of the smaller Gram matrix's
-    eigenvalues, which at a model's widths take a tenth of the time of an SVD."""
+    """Compute the singular values of `matrix`, largest first, to 1e-8 of the largest.
+
+    They are the roots of the smaller Gram matrix's eigenvalues, which at a model's widths takes a
+    tenth of the time of an SVD.
+    """
     small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     return np.sqrt(np.maximum(np.linalg.eigvalsh(small @ small.T)[::-1], 0))
 
 
 def trained_projection(run_dir: Path) -> tuple[Shape, Array]:
-    """The last layer's first projection, merged, from the newest checkpoint in `run_dir`.
+    """Load the last layer's first projection, merged, from the newest checkpoint in `run_dir`.
 
     Raises:
         RunTableError: there is no checkpoint that can be read.

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.files import read_frame
-from analysis.tables.runs import EXCLUDED_STATUS, RunTableError, nearest, size_names
+from analysis.tables.runs import EXCLUDED_STATUS, size_names
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ EMPTY = {"", "none", "null", "na", "n/a"}
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the file holds what; None takes the platform's own name if it is there."""
+    """The columns of a file by what they hold; None takes the platform's own name if there."""
 
     params: str | None = None
     tokens: str | None = None
@@ -84,7 +85,7 @@ class Table:
         return dict(Counter(row.reason for row in self.excluded))
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Table":
-        """Some of the rows."""
+        """Take some of the rows."""
         return replace(
             self,
             row=self.row[chosen],
@@ -95,13 +96,13 @@ class Table:
         )
 
     def arms(self) -> dict[str, "Table"]:
-        """The rows of each arm in order of appearance; one table named `all` without arms."""
+        """Split the rows by arm, in order of appearance; one table named `all` without arms."""
         if self.arm is None:
             return {"all": self}
         return {str(name): self._one_arm(name) for name in dict.fromkeys(self.arm)}
 
     def _one_arm(self, name: object) -> "Table":
-        """The rows of one arm, and of the rows left out its own."""
+        """Take the rows of one arm, and of the rows left out its own."""
         left = self.left_out
         own = None if left is None or left.arm is None else left.take(left.arm == name)
         return replace(
@@ -111,11 +112,11 @@ class Table:
         )
 
     def listed(self, i: np.intp, reason: str) -> Excluded:
-        """Row i of this table as one that stays out."""
+        """Record row i of this table as one that stays out."""
         return Excluded(int(self.row[i]), reason, None if self.arm is None else str(self.arm[i]))
 
     def exclude(self, out: NDArray[np.bool_], reason: str) -> "Table":
-        """The table without the rows `out`, which join `excluded` and `left_out`."""
+        """Take the rows `out` off the table; they join `excluded` and `left_out`."""
         if not out.any():
             return self
         listed = tuple(self.listed(i, reason) for i in np.flatnonzero(out))
@@ -128,7 +129,7 @@ class Table:
         )
 
     def with_left_out(self) -> "Table | None":
-        """The table with the usable rows that rules left out, or None when there are none."""
+        """Put back the usable rows that rules left out; None when there are none."""
         return None if self.left_out is None else _concat(self, self.left_out)
 
 
@@ -158,7 +159,7 @@ def table_of(
     needs: tuple[str, ...],
     keep: str | None = None,
 ) -> Table:
-    """`read_table` for a frame."""
+    """Make the table of a frame; see `read_table`."""
     if frame.empty:
         raise RunTableError(f"{source}: no row below the header; give at least one run")
     frame = frame.rename(columns=str)
@@ -207,7 +208,7 @@ def _is_nested(values: Iterable[object]) -> bool:
 
 
 def with_column(table: Table, variable: str, column: str) -> Table:
-    """The same rows with `variable` read from another column of their file."""
+    """Read `variable` from another column of the same rows' file."""
     frame = read_frame(Path(table.source)).rename(columns=str)
     _find(frame, table.source, column, variable, required=True)
     values = number_column(frame, table.source, column)[table.row - 1]
@@ -215,7 +216,7 @@ def with_column(table: Table, variable: str, column: str) -> Table:
 
 
 def labels_of(table: Table, column: str, option: str) -> NDArray[np.object_]:
-    """A column of the table's file as text, for the rows of `table`.
+    """Read a column of the table's file as text, for the rows of `table`.
 
     A preset comes with its width multiplier, if the file has a column of it: both make the size.
     """
@@ -229,7 +230,7 @@ def labels_of(table: Table, column: str, option: str) -> NDArray[np.object_]:
 
 
 def drop_highest(table: Table, count: int) -> Table:
-    """Without the `count` highest losses."""
+    """Leave out the `count` highest losses."""
     if count <= 0:
         return table
     if count >= table.n:
@@ -288,7 +289,7 @@ def _find(
 
 
 def number_column(frame: pd.DataFrame, source: str, column: str) -> Array:
-    """A column as float64; products of parameters and tokens overflow 64-bit integers."""
+    """Read a column as float64; parameters times tokens would overflow 64-bit integers."""
     values = pd.Series(frame[column])
     if pd.api.types.is_numeric_dtype(values):
         return values.astype("float64").to_numpy()

@@ -30,14 +30,14 @@ Method = Literal["pairs", "errors", "sandwich"]
 
 MOST_WORK = 1e8  # rows times resamples that are refitted
 AT_REST = 1e-7  # gradient of a resample, far below what its draw is uncertain by
-SMALL = 0.02  # share of the loss from which a coefficient at zero starts in a resample
+SMALL = 0.02  # fraction of the loss from which a coefficient at zero starts in a resample
 CHUNK = 2e7  # rows times resamples held in memory
 PAIRS_FROM = 10  # clusters a free parameter from which `pairs` is used
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How resamples are drawn; the same settings give the same draws, bit for bit."""
+    """The settings of a bootstrap; the same settings give the same draws, bit for bit."""
 
     resamples: int = 4000
     level: float = 0.95
@@ -77,7 +77,7 @@ class Draws:
         }
 
     def percentiles(self, values: Array) -> tuple[float, float]:
-        """Percentile interval of any quantity of the resamples that did not fail."""
+        """Compute the percentile interval of a quantity of the resamples that did not fail."""
         tail = 50 * (1 - self.level)
         if values.size == 0:
             return (float("nan"), float("nan"))
@@ -86,11 +86,11 @@ class Draws:
         return (float(low), float(high))
 
     def estimate(self, value: float, drawn: Array) -> Estimate:
-        """`value` with the percentile interval of what the resamples gave in its place."""
+        """Give `value` the percentile interval of what the resamples gave in its place."""
         return Estimate(value, *self.percentiles(drawn))
 
     def log_loss(self, x: Array) -> Array:
-        """[r, m] log of the loss of each resample that did not fail, at centred logs x."""
+        """Compute the log loss [r, m] of each resample that did not fail, at centred logs x."""
         return self.fit.law.log_loss(self.theta[~self.failed], x)
 
 
@@ -161,14 +161,14 @@ def _method(fit: LawFit, resampling: Resampling, n_clusters: int) -> Method:
 
 
 def choose_method(n_clusters: int, n_free: int) -> Method:
-    """`pairs` where clusters are many for the parameters, else `errors`."""
+    """Choose `pairs` where clusters are many for the parameters, else `errors`."""
     return "pairs" if n_clusters >= PAIRS_FROM * n_free else "errors"
 
 
 def variance_components(
     residuals: Array, member: NDArray[np.intp], n_free: int
 ) -> tuple[float, float, int, int]:
-    """Variance between clusters and within, by moments, and the degrees of freedom of each.
+    """Estimate the variance between clusters and within, and the degrees of freedom of each.
 
     What the parameters take from the degrees of freedom is taken from both, and from those
     between clusters in full: parameters mostly tell runs apart, not checkpoints of one run.
@@ -222,19 +222,19 @@ def _refit_with(fit: LawFit, errors: Array) -> Refined:
 
 def _from_estimate(fit: LawFit, points: Points, weights: Array | None, count: int) -> Refined:
     problems = pose(fit.law, points, fit.delta, weights=weights, free=_free(fit))
-    start = np.repeat(_inside(fit)[None], count, axis=0)
+    start = np.repeat(_start_inside(fit)[None], count, axis=0)
     done = minimize(problems, start, max_steps=100, tol=AT_REST)
     _try_again(fit, problems, done)
     return done
 
 
 def _free(fit: LawFit) -> NDArray[np.bool_]:
-    """What resamples may move: all that is not held, also what the estimate has at a bound."""
+    """Tell which parameters resamples move: all not held, also those that are at a bound."""
     return np.array([name not in fit.held for name in fit.law.parameters])
 
 
-def _inside(fit: LawFit) -> Array:
-    """The estimate, with coefficients at zero moved to where a resample can raise them."""
+def _start_inside(fit: LawFit) -> Array:
+    """Move the estimate's coefficients that are zero to where a resample can raise them."""
     k = fit.law.n_coefficients
     logs, _ = fit.law.basis(fit.theta[None, k:], fit.points.x)
     theta = fit.theta.copy()
@@ -247,7 +247,7 @@ def _inside(fit: LawFit) -> Array:
 def paired_errors(
     a: LawFit, b: LawFit, resamples: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Errors for two arms whose rows are pairs in the same order: [r, n] each.
+    """Draw errors, [r, n] each, for two arms whose rows are pairs in the same order.
 
     What a pair has in common (the data seen, the shape of the law) and what it differs by are
     drawn apart, each with its own variance and degrees of freedom.
@@ -268,7 +268,7 @@ def _normal_limit(
     resamples: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Estimates drawn from N(theta, H^-1 V H^-1), V the variance of the clusters' scores."""
+    """Draw estimates from N(theta, H^-1 V H^-1), V the variance of the clusters' scores."""
     r, J = jacobian(fit.law, fit.theta, fit.points)
     J = J[:, fit.free]
     width = fit.delta or float(np.median(np.abs(r)))
@@ -283,7 +283,7 @@ def _normal_limit(
 
 
 def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
-    """Which resamples put a coefficient at zero, or an exponent outside (0, 5)."""
+    """Tell which resamples put a coefficient at zero, or an exponent outside (0, 5]."""
     k = fit.law.n_coefficients
     slopes = [fit.law.parameters.index(e) for e in fit.law.powers_of_scale]
     found: NDArray[np.bool_] = np.asarray((~is_scaling(theta[:, slopes])).any(axis=1))
@@ -293,13 +293,13 @@ def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
     losses = fit.points.log_loss[ends]
     for j, log in enumerate(logs):
         if fit.law.parameters[j] not in fit.held:
-            share = theta[:, j, None] + log - losses
-            found |= share.max(axis=1) < np.log(NEGLIGIBLE)
+            log_share = theta[:, j, None] + log - losses
+            found |= log_share.max(axis=1) < np.log(NEGLIGIBLE)
     return found
 
 
 def _try_again(fit: LawFit, problems: Problems, done: Refined) -> None:
-    """Give resamples that did not converge from the estimate the grid's best cells."""
+    """Refit resamples that did not converge from the estimate from the grid's best cells."""
     starting_points = points_on_grid(fit.law, fit.points, 3)
     starting_points[:, ~problems.free] = fit.theta[~problems.free]
     for theta in starting_points:

@@ -114,6 +114,7 @@ def activate_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
+    """Fill a block of h (rows, width) with the activation of z + bias."""
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     column = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)[None, :]
     inside = (row < rows) & (column < width)
@@ -144,6 +145,7 @@ def differentiate_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
+    """Fill d_z for a group of rows, and the group's row of `partial_d_bias` with column sums."""
     group = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)[None, :]
     z_width = 2 * width if ACTIVATION == "swiglu" else width

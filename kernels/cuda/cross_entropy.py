@@ -59,6 +59,7 @@ def rows_kernel(
     GRADIENT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Write the loss of one row of logits, and with GRADIENT overwrite the row by its gradient."""
     token = tl.program_id(0).to(tl.int64)
     row = logits + token * stride
     target = tl.load(targets + token)

@@ -30,8 +30,9 @@ from workloads.errors import InputError
 
 # Below so much free space anything may fail.
 MIN_FREE_BYTES = 5e9
-# fp32 weights and two moments of AdamW; a run keeps up to three checkpoints and writes a fourth.
-CHECKPOINT_BYTES_PER_PARAM, CHECKPOINTS_PER_RUN = 12, 4
+# Of fp32 weights, beside which a checkpoint has the optimizer's state. A run keeps up to three
+# checkpoints and writes a fourth.
+WEIGHT_BYTES_PER_PARAM, CHECKPOINTS_PER_RUN = 4, 4
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,12 @@ def _disk(runs_dir: Path, study: Study | None) -> Check:
 
 
 def _checkpoint_bytes(study: Study) -> int:
-    """Return the bytes that checkpoints of points without a directory may take."""
-    params = sum(p.params.total for p in study.points if not study.run_dir(p).exists())
-    return params * CHECKPOINT_BYTES_PER_PARAM * CHECKPOINTS_PER_RUN
+    """Return the bytes that the checkpoints of points without a directory may take."""
+    return CHECKPOINTS_PER_RUN * sum(
+        p.params.total * (WEIGHT_BYTES_PER_PARAM + p.config.optimizer.state_bytes_per_param)
+        for p in study.points
+        if not study.run_dir(p).exists()
+    )
 
 
 def _data(study: Study) -> Check:
@@ -198,11 +202,10 @@ def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
 
 def _uneven(point: Point, workers: int) -> str:
     """Return why the point's batch cannot be divided among so many workers, or nothing."""
-    rows, rest = divmod(point.config.batch_size, workers)
-    micro = min(point.config.runtime.micro_batch_size, rows)
-    if rest or rows % micro:
-        return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
-    return ""
+    if point.config.micro_batch(workers):
+        return ""
+    micro = point.config.runtime.micro_batch_size
+    return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
 
 
 def _too_large(study: Study, point: Point) -> str:

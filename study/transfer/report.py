@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.report import report
 from analysis.tables import runs
 from analysis.tables.curves import CURVE_COLUMNS
+from analysis.tables.errors import RunTableError
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.status import Status
@@ -25,7 +26,7 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
         return report.write_report(
             table(study, records), study.directory, f"Study {study.name}", _curves(study)
         )
-    except runs.RunTableError as error:
+    except RunTableError as error:
         raise InputError(str(error)) from error
 
 

@@ -31,3 +31,21 @@ def test_no_other_name_is() -> None:
 def test_the_package_alone_imports_nothing_heavy() -> None:
     code = "import sys, analysis; assert not {'numpy', 'pandas', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(analysis.__file__).parents[1], check=True)
+
+
+def test_imports_need_no_torch_no_ray_and_none_of_the_other_rooms() -> None:
+    root = Path(analysis.__file__).parents[1]
+    blocked = ("torch", "ray", "mlflow", "study", "workloads", "kernels", "cluster")
+    files = sorted((root / "analysis").rglob("[a-z]*.py"))
+    modules = [".".join(path.relative_to(root).with_suffix("").parts) for path in files]
+    assert "analysis.report.report" in modules
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        f"import importlib\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        f"assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

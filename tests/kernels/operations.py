@@ -1,4 +1,4 @@
-"""The operations under test: the definition of each, its dense matrix, and inputs to try it on."""
+"""The operations under test: the reference of each, its dense matrix, and random inputs."""
 
 import itertools
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Case:
     blocks: int
 
     def draw(self, batch: tuple[int, ...], bias: bool = True) -> Inputs:
-        """Normal draws: x of (*batch, n), the factors, and the bias if it is wanted."""
+        """Draw x (*batch, n), the factors, and the bias if it is wanted."""
         inner = self.rank // self.blocks
         v = torch.randn(self.blocks, inner, self.n // self.blocks)
         in_blocks = (self.blocks, self.m // self.blocks, inner)
@@ -82,7 +82,7 @@ def block_diagonal(v: Tensor) -> Tensor:
 
 
 def scatter(places: list[tuple[int, int]], values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A (rows, columns) matrix with each value at its place; differentiable in the values."""
+    """Return a (rows, columns) matrix with each value at its place; differentiable."""
     rows, columns = torch.from_numpy(np.array(places).T)
     empty = torch.zeros(shape, dtype=values.dtype)
     return empty.index_put((rows, columns), values.flatten(), accumulate=True)

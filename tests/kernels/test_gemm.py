@@ -23,7 +23,7 @@ def as_before() -> Iterator[None]:
 
 
 def found(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> list[int]:
-    """Have `probe` find this; the list grows with each call."""
+    """Make `probe` return this verdict; the returned list grows with each call."""
     calls: list[int] = []
     monkeypatch.setattr(gemm, "probe", lambda: calls.append(1) or verdict)
     return calls

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from kernels import __main__ as command_line
 from kernels import switches
 from kernels.__main__ import app
-from kernels.bench import claims, records, roofline
+from kernels.bench import claims, records, roofline, table
 from kernels.bench.errors import InputError
 from kernels.bench.provenance import source_hash
 from kernels.machine import cpu_name
@@ -77,6 +77,11 @@ def test_mistakes_are_named_with_their_remedy(arguments: list[str], words: str) 
 def test_cuda_is_refused_where_there_is_none() -> None:
     with pytest.raises(InputError, match="torch finds no CUDA device"):
         CliRunner().invoke(app, ["bench", "--device", "cuda"], catch_exceptions=False)
+
+
+def test_the_table_is_printed_and_nothing_else() -> None:
+    done = run("table")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, table.table(), "")
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from kernels import switches
 from kernels.rotary import reference, rotary
+from tests.kernels.checks import one_at_a_time
 
-SHAPES = [(7, 6), (2, 3, 5, 8), (1, 1, 1, 2), (2, 0, 4, 6)]
+SHAPES = [(2, 3, 5, 8), (7, 6), (2, 0, 4, 6), (1, 1, 1, 2)]
+LIMITS = {torch.float64: 1e-14, torch.float32: 2e-6}
 
 
 def angles(time: int, size: int) -> Tensor:
-    """(2, time, size): cosines and sines of any angles, each twice."""
+    """Draw (2, time, size) cosines and sines of random angles, each twice."""
     angle = torch.randn(time, size // 2, dtype=torch.float64).repeat(1, 2)
     return torch.stack([angle.cos(), angle.sin()])
 
@@ -21,19 +23,18 @@ def angles(time: int, size: int) -> Tensor:
 def by_complex_numbers(x: Tensor, rotation: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     phase = torch.complex(rotation[0, ..., :half], rotation[1, ..., :half])
-    turned = torch.complex(x[..., :half], x[..., half:]) * phase
-    return torch.cat([turned.real, turned.imag], dim=-1)
+    rotated = torch.complex(x[..., :half], x[..., half:]) * phase
+    return torch.cat([rotated.real, rotated.imag], dim=-1)
 
 
-@pytest.mark.parametrize("function", [rotary, reference])
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(
+    ("function", "shape", "dtype"),
+    one_at_a_time([rotary, reference], SHAPES, [torch.float64, torch.float32]),
+)
 def test_values_and_gradients(
-    function: Callable[[Tensor, Tensor], Tensor],
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    limit: float,
+    function: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
+    limit = LIMITS[dtype]
     rotation = angles(*shape[-2:])
     x, direction = torch.randn(2, *shape, dtype=torch.float64)
     exact = x.clone().requires_grad_()

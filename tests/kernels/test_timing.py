@@ -8,10 +8,10 @@ from kernels.timing import Ratio, time_round, time_rounds
 
 def test_a_round_goes_there_and_back() -> None:
     order: list[tuple[str, int]] = []
-    sides = {name: lambda number, name=name: order.append((name, number)) for name in "ab"}
-    seconds = time_round(sides, 5, num_passes=2)
+    contenders = {name: lambda number, name=name: order.append((name, number)) for name in "ab"}
+    seconds = time_round(contenders, 5, num_passes=2)
     assert order == [(name, 5) for name in "aabbbbaa"]
-    assert seconds.keys() == sides.keys() and min(seconds.values()) > 0
+    assert seconds.keys() == contenders.keys() and min(seconds.values()) > 0
 
 
 def test_rounds_after_those_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

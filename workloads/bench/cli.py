@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from kernels.bench.command import ResultsFile, Rounds, measure_claims
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
@@ -138,8 +138,8 @@ def _decoded_model(
             raise InputError(f"{config} says which model to measure; remove --{option}")
         model = load_run(config).model
     else:
-        kind = ffn.setdefault("kind", "lowrank")
-        if kind in PARAMETRIZATIONS and "rank" in PARAMETRIZATIONS[str(kind)].sizes:
+        row = FFN_KINDS.get(str(ffn.setdefault("kind", "lowrank")))
+        if row and row.fraction_size:
             ffn.setdefault("fraction", 0.3125)
         tree = {"preset": preset or "micro", "ffn": ffn}
         try:
@@ -150,6 +150,6 @@ def _decoded_model(
             # An option by name, or all of them together.
             place = "the FFN" if option == "ffn" else f"--{option} {first['input']}"
             raise InputError(f"{place}: {strict_yaml.reason(error)}") from error
-    if all(layer.kind == "dense" for layer in layer_ffns(model)):
+    if not any(layer.row.mergeable for layer in layer_ffns(model)):
         raise InputError("the model has no structured FFN to compare; choose another kind")
     return model

@@ -18,7 +18,7 @@ from kernels.bench.comparison import with_library as by_library
 from kernels.bench.ffn import INPUT_SETS
 from kernels.timing import Contender as Side
 from workloads.config.run import RunConfig
-from workloads.cost.flops import guide_flops_per_token, train_flops_per_token
+from workloads.cost.flops import train_flops_per_token
 from workloads.nn.self_guided import add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
@@ -33,7 +33,7 @@ def pair(claim: Claim, device: torch.device, onednn: bool) -> Pair:
     assert isinstance(claim.task, StepTask)
     config = _recipe(claim.task).resolve()
     tokens = config.tokens_per_step
-    flops = train_flops_per_token(config.model) + guide_flops_per_token(config.model)
+    flops = train_flops_per_token(config.model)
     batches = _batches(config, device)
     defined = _step(config, batches, device)
 

@@ -173,5 +173,4 @@ def _shape(width: int) -> ModelConfig:
 
 
 def _name(config: FFNConfig) -> str:
-    sizes = {" r": config.rank, " B": config.nblocks}
-    return config.kind + "".join(f"{key}{value}" for key, value in sizes.items() if value)
+    return " ".join([config.kind, *config.size_labels])

@@ -15,8 +15,9 @@ from pydantic import (
 )
 
 from workloads.config.model import ModelConfig
+from workloads.config.phases import Phase, phases_of
 from workloads.data.config import DataConfig
-from workloads.optim.config import OptimizerConfig
+from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import Config
 
 
@@ -38,55 +39,68 @@ class RuntimeConfig(Config):
     activation_checkpointing: NonNegativeInt = 0
     """Recompute the activations of every k-th layer in the backward pass; of none at 0."""
 
+    def recomputed_layers(self, num_layers: int) -> range:
+        """Return the indices of the layers whose activations the backward pass recomputes."""
+        every = self.activation_checkpointing
+        return range(0, num_layers, every) if every else range(0)
+
 
 class RunConfig(Config):
-    """One training run. `batch_size` is in sequences per optimizer step, over all workers.
-
-    `steps` read fresh tokens; a guide in mode `fixed_flops` adds steps that read some again.
-    """
+    """One training run. `batch_size` is in sequences per optimizer step, over all workers."""
 
     model: ModelConfig
     data: DataConfig
-    optimizer: OptimizerConfig
+    optimizer: AnyOptimizerConfig
     batch_size: PositiveInt
     steps: PositiveInt
+    """Fresh steps: optimizer steps that read text for the first time. The run's phases may add
+    steps that read the first text again (`total_steps`)."""
     seed: NonNegativeInt
     eval_tokens: PositiveInt
     runtime: RuntimeConfig = RuntimeConfig()
 
     @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The run's phases, in order, with which model trains in each."""
+        return phases_of(self.model, self.steps)
+
+    @property
     def tokens_per_step(self) -> int:
+        """Tokens of one optimizer step, over all workers."""
         return self.batch_size * self.model.block_size
 
     @property
     def tokens(self) -> int:
-        """Tokens of text trained on, exactly; those that are read again count once."""
+        """Tokens of text trained on, exactly; tokens that are read again count once."""
         return self.tokens_at(self.total_steps)
 
     @property
-    def guided_steps(self) -> int:
-        """Optimizer steps with the guide, the first of the run; 0 without one."""
-        return int(self.model.guide.ratio * self.steps) if self.model.guide else 0
-
-    @property
     def total_steps(self) -> int:
-        """Optimizer steps, with those that read tokens again; schedules run over these."""
-        guide = self.model.guide
-        repeated = self.guided_steps if guide and guide.mode == "fixed_flops" else 0
-        return self.steps + repeated
+        """Optimizer steps of all phases; schedules run over these."""
+        return self.phases[-1].end
 
     @property
     def stable_steps(self) -> int:
-        """Steps, the first of the run, that do not depend on how many there are in all.
+        """Number of first steps that are the same whatever the length of the run.
 
-        Under `constant` all, under `wsd` those before the decay, under cosine none. A guide's
-        share falls over a part of all steps: there are none with it.
+        Under `constant` these are all steps, under `wsd` those before the decay, under `cosine`
+        none. A run of several phases has none: where a phase ends depends on the length.
         """
-        shared = self.optimizer.schedule != "cosine" and not self.model.guide
-        return self.optimizer.decay_start(self.total_steps) if shared else 0
+        if self.optimizer.schedule == "cosine" or len(self.phases) > 1:
+            return 0
+        return self.optimizer.decay_start(self.total_steps)
+
+    def micro_batch(self, workers: int) -> int | None:
+        """Return how many sequences one forward pass takes on each of `workers` workers.
+
+        None where a worker's share of the batch is not a whole number of equal micro-batches.
+        """
+        rows, remainder = divmod(self.batch_size, workers)
+        micro = min(self.runtime.micro_batch_size, rows)
+        return None if remainder or rows % micro else micro
 
     def tokens_at(self, step: int) -> int:
-        """Tokens of text trained on after `step` optimizer steps."""
+        """Return the tokens of text trained on after `step` optimizer steps."""
         return min(step, self.steps) * self.tokens_per_step
 
     @model_validator(mode="after")
@@ -110,7 +124,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _guides_a_step(self) -> Self:
-        if self.model.guide and not self.guided_steps:
+        if self.model.guide and not self.phases[0].steps:
             raise ValueError(
                 f"guide.ratio {self.model.guide.ratio:g} of {self.steps} steps is less than one "
                 f"step; use {1 / self.steps:.2g} or more, or a larger budget"

@@ -12,13 +12,16 @@ They are nominal. `hardware_flops` are those of the products that a run's paths 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
 from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.run import RunConfig
+from workloads.config.phases import phases_of
+from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.optim.config import OptimizerOptions
 
 FlopConvention = Literal["paper", "causal", "6nd"]
 
@@ -34,33 +37,33 @@ class ParamCount:
 
 
 def projection_weights(n: int, m: int, ffn: FFNConfig) -> int:
-    """Weights of one FFN projection with `n` inputs and `m` outputs."""
-    return PARAMETRIZATIONS[ffn.kind].weights(n, m, ffn.rank or 0, ffn.nblocks or 1)
+    """Return the weights of one FFN projection with `n` inputs and `m` outputs."""
+    return ffn.row.weights(n, m, ffn.sizes)
 
 
 def ffn_weights(model: ModelConfig, ffn: FFNConfig) -> int:
-    """Weights of the two projections of one layer's FFN."""
+    """Return the weights of the two projections of one layer's FFN."""
     return sum(projection_weights(n, m, ffn) for n, m in model.ffn_shapes)
 
 
 def ffn_fraction(model: ModelConfig) -> float:
-    """Weights of one structured FFN over those of the dense FFN of the same shape."""
+    """Return the weights of one structured FFN over those of the dense FFN of the same shape."""
     return ffn_weights(model, model.ffn) / ffn_weights(model, FFNConfig())
 
 
 def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
-    """The FFN parametrization of each layer, first to last."""
+    """Return the FFN parametrization of each layer, first to last."""
     dense_layers = 1 if model.ffn.keep_first_dense else 0
     return [FFNConfig() if layer < dense_layers else model.ffn for layer in range(model.num_layers)]
 
 
 def guide_weights(model: ModelConfig) -> int:
-    """Weights of all dense guides of self-guided training, one a structured projection."""
+    """Return the weights of all dense guides, one a structured projection."""
     return len(_guided_ffns(model)) * ffn_weights(model, FFNConfig())
 
 
 def count_params(model: ModelConfig) -> ParamCount:
-    """All parameters: embeddings, head, attention, FFN, norms, and biases where there are any."""
+    """Count all parameters: embeddings, head, attention, FFN, norms and biases."""
     hidden, bias = model.hidden_dim, int(model.bias)
     ffn = sum(ffn_weights(model, layer) for layer in layer_ffns(model))
     positions = model.block_size * hidden if model.position == "absolute" else 0
@@ -73,115 +76,144 @@ def count_params(model: ModelConfig) -> ParamCount:
     return ParamCount(total=total, ffn=ffn, embedding=embedding)
 
 
+def trained_params(model: ModelConfig) -> int:
+    """Count the parameters that are trained, those of guides included."""
+    return count_params(model).total + guide_weights(model)
+
+
 def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "paper") -> int:
-    """Training FLOPs (forward and backward) per token at the full block size, without a guide."""
+    """Return the training FLOPs (forward and backward) per token at the full block size.
+
+    Guides add 3 x 2 x their weights; under `reduce_flops` half of that, which is what the draws
+    execute on average (arXiv 2406.16450, appendix). The guides' own gradients and weights are
+    matrix products like the others, in every convention.
+    """
     params = count_params(model)
+    guides = 3 * _draws_per_2_steps(model) * guide_weights(model)
     if convention == "6nd":
-        return 6 * params.total
+        return 6 * params.total + guides
     attention = _attention_multiply_adds(model, convention)
     logits = model.vocab_size * model.hidden_dim
-    return 3 * 2 * (model.num_layers * attention + params.ffn + logits)
+    return 3 * 2 * (model.num_layers * attention + params.ffn + logits) + guides
 
 
 def train_flops(config: RunConfig, convention: FlopConvention = "paper") -> int:
-    """Training FLOPs of the whole run, its guide's and those of repeated tokens included."""
+    """Return the training FLOPs of the whole run, those of all its phases."""
     return train_flops_at(config, config.total_steps, convention)
 
 
 def train_flops_at(config: RunConfig, step: int, convention: FlopConvention = "paper") -> int:
-    """Training FLOPs of the first `step` optimizer steps.
+    """Return the training FLOPs of the first `step` optimizer steps."""
+    return sum(
+        phase.steps_among(step)
+        * step_flops(phase.model, config.optimizer, config.tokens_per_step, convention)
+        for phase in config.phases
+    )
 
-    A guided step adds 3 x 2 x guide weights per token; under `reduce_flops` half of that, which
-    is what the draws execute on average (arXiv 2406.16450, appendix). The guides' own gradients
-    and weights are matrix products like the others, in every convention.
-    """
-    guided = min(step, config.guided_steps) * guide_flops_per_token(config.model)
-    base = step * train_flops_per_token(config.model, convention)
-    return config.tokens_per_step * (base + guided)
+
+def step_flops(
+    model: ModelConfig,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    convention: FlopConvention = "paper",
+) -> int:
+    """Return the training FLOPs of one optimizer step, what the optimizer adds included."""
+    passes = tokens_per_step * train_flops_per_token(model, convention)
+    return passes + optimizer.extra_step_flops(trained_params(model), passes)
 
 
 def hardware_flops(config: RunConfig) -> int:
-    """FLOPs of the matrix products that the whole run's training steps carry out."""
+    """Return the FLOPs of the matrix products that the whole run's training steps carry out."""
     return hardware_flops_at(config, config.total_steps)
 
 
 def hardware_flops_at(config: RunConfig, step: int) -> int:
-    """FLOPs of the matrix products that the first `step` optimizer steps carry out.
+    """Return the FLOPs of the matrix products that the first `step` optimizer steps carry out.
 
-    As `train_flops_at` in the `paper` convention, but for two things. A guided projection takes
-    the tokens through one dense product, and is merged once a step from its guide and its factors
-    (`kernels.self_guided`); the merges that further workers repeat, or the micro-batches of shards,
-    are not counted. And `activation_checkpointing` computes the forward pass of its layers again,
-    but for the product that ends a dense FFN, which the backward pass does not need.
+    They differ in two ways from `train_flops_at` in the `paper` convention. A guided projection
+    takes the tokens through one dense product, and is merged once a step from its guide and its
+    factors (`kernels.self_guided`); merges that further workers repeat, or the micro-batches of
+    shards, are not counted. And `activation_checkpointing` computes the forward pass of its layers
+    again, without the product that ends a dense FFN, which the backward pass does not need.
     """
-    model, guided = config.model, min(step, config.guided_steps)
-    draws = _draws_per_2_steps(model) * guided  # Twice the steps in which a guide runs.
-    flops = train_flops_at(config, step)
+    return train_flops_at(config, step) + sum(
+        phase.steps_among(step)
+        * _hardware_step_difference(phase.model, config.tokens_per_step, config.runtime)
+        for phase in config.phases
+    )
+
+
+def fresh_steps_flops(
+    model: ModelConfig, optimizer: OptimizerOptions, tokens_per_step: int, fresh_steps: int
+) -> int:
+    """Return the training FLOPs (`paper`) of a run with so many fresh steps, over all phases."""
+    return sum(
+        phase.steps * step_flops(phase.model, optimizer, tokens_per_step)
+        for phase in phases_of(model, fresh_steps)
+    )
+
+
+def affordable_steps(
+    model: ModelConfig, optimizer: OptimizerOptions, batch_size: int, flops: float
+) -> int:
+    """Return the most fresh steps of a run that costs at most `flops` (`paper`) over all phases."""
+
+    def cost(fresh_steps: int) -> int:
+        return fresh_steps_flops(model, optimizer, batch_size * model.block_size, fresh_steps)
+
+    too_many = 1
+    while cost(too_many) <= flops:
+        too_many *= 2
+    return bisect_right(range(too_many), flops, key=cost) - 1
+
+
+def _hardware_step_difference(model: ModelConfig, tokens: int, runtime: RuntimeConfig) -> int:
+    """Return what one step on so many tokens carries out beyond its training FLOPs, on average."""
+    recomputed = runtime.recomputed_layers(model.num_layers)
+    flops = tokens * _recomputed_flops_per_token(model, recomputed)
     if fast("self_guided"):
         structured = sum(ffn_weights(model, ffn) for ffn in _guided_ffns(model))
         merges = sum(_merge_multiply_adds(model, ffn) for ffn in _guided_ffns(model))
-        flops += 3 * draws * (merges - config.tokens_per_step * structured)
-    return flops + config.tokens_per_step * _recomputed_flops(config, step, draws)
-
-
-def guide_flops_per_token(model: ModelConfig) -> int:
-    """Training FLOPs per token that the guides add to a guided step."""
-    return 3 * _draws_per_2_steps(model) * guide_weights(model)
-
-
-def affordable_steps(model: ModelConfig, batch_size: int, flops: float) -> int:
-    """The most steps on fresh tokens whose run, guide included, costs at most `flops` (`paper`)."""
-    per_step = batch_size * model.block_size * train_flops_per_token(model)
-    guide = model.guide
-    if guide is None:
-        return int(flops // per_step)
-    guided = batch_size * model.block_size * guide_flops_per_token(model)
-    guided += per_step if guide.mode == "fixed_flops" else 0
-    # Guided steps are rounded down, which leaves at most one guided step's cost to spend.
-    steps = int((flops + guided) // (per_step + guide.ratio * guided)) + 1
-    while steps * per_step + int(guide.ratio * steps) * guided > flops:
-        steps -= 1
-    return steps
+        flops += 3 * _draws_per_2_steps(model) * (merges - tokens * structured)
+    return flops
 
 
 def _guided_ffns(model: ModelConfig) -> list[FFNConfig]:
-    """The FFNs that have guides while self-guided training lasts."""
+    """Return the FFNs that have guides in a model that is configured with them."""
     return [ffn for ffn in layer_ffns(model) if ffn.kind != "dense"] if model.guide else []
 
 
 def _draws_per_2_steps(model: ModelConfig) -> int:
-    """In how many of two guided steps a guide runs, on average."""
+    """Return in how many of two steps a guide runs, on average."""
     return 1 if model.guide is not None and model.guide.reduce_flops else 2
 
 
 def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
-    """Of one dense matrix from each projection's factors."""
-    merge = PARAMETRIZATIONS[ffn.kind].merge
-    return sum(merge(n, m, ffn.rank or 0, ffn.nblocks or 1) for n, m in model.ffn_shapes)
+    """Return the multiply-adds that make one dense matrix of each projection's factors."""
+    merge = ffn.row.merge
+    return sum(merge(n, m, ffn.sizes) for n, m in model.ffn_shapes) if merge else 0
 
 
-def _recomputed_flops(config: RunConfig, step: int, draws: int) -> int:
-    """FLOPs per token of the forward passes computed again in `step` steps, summed over steps;
-    `draws` is twice the number of those in which a guide runs."""
-    model, every = config.model, config.runtime.activation_checkpointing
+def _recomputed_flops_per_token(model: ModelConfig, layers: Iterable[int]) -> int:
+    """Return the FFN and attention FLOPs per token of the layers' forward pass, computed again."""
     dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
-    total = 0
-    for ffn in layer_ffns(model)[::every] if every else []:
+    draws, total, ffns = _draws_per_2_steps(model), 0, layer_ffns(model)
+    for ffn in (ffns[index] for index in layers):
         structured = ffn_weights(model, ffn)
-        total += 2 * step * (_attention_multiply_adds(model, "paper") + structured)
+        total += 2 * (_attention_multiply_adds(model, "paper") + structured)
         if ffn.kind == "dense":
-            total -= 2 * step * n * m
+            total -= 2 * n * m
         elif model.guide:
             total += draws * (dense - n * m - structured if fast("self_guided") else dense)
     return total
 
 
 def _attention_multiply_adds(model: ModelConfig, convention: FlopConvention) -> int:
-    """Of one layer's attention, per token at the full block size."""
+    """Return the multiply-adds of one layer's attention, per token at the full block size."""
     square = 2 * model.block_size * model.attn_dim
     return _attention_weights(model) + (square if convention == "paper" else square // 2)
 
 
 def _attention_weights(model: ModelConfig) -> int:
-    """Weights of one layer's query, key, value and output projections."""
+    """Return the weights of one layer's query, key, value and output projections."""
     return 2 * model.hidden_dim * (model.attn_dim + model.kv_dim)

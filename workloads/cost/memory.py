@@ -1,9 +1,9 @@
 """Peak memory of one GPU while it trains a run, from its configuration alone (no torch).
 
-A model of what training does on CUDA: fp32 weights, gradients and AdamW states, products in bf16
-under autocast, every operation by itself. Compiled layers, the default there, keep less: the plan
-is an upper bound. The CUDA context, NCCL and fragmentation are not counted; the memory capacities
-that the planner compares with leave room for them.
+A model of what training does on CUDA: fp32 weights and gradients, the optimizer's state, products
+in bf16 under autocast, every operation by itself. Compiled layers, the default there, keep less:
+the plan is an upper bound. The CUDA context, NCCL and fragmentation are not counted; the memory
+capacities that the planner compares with leave room for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 
 FP32, BF16, MASK = 4, 2, 1
-ADAM_STATES = 2
 # What there is of the logits at once, at most (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
 LOGIT_BYTES = 128 * 2**20
 # FSDP's backward pass holds the weights of the layer at work, those of the next one and the buffer
@@ -47,8 +46,13 @@ class _Layer:
 
 
 def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
-    """Bytes of tensors on each of `gpus` at the widest moment of an optimizer step."""
-    key = (config.model, config.runtime, config.batch_size, gpus)
+    """Return the bytes of tensors on each of `gpus` at the widest moment of an optimizer step.
+
+    That of a run of several phases is taken from the phase that trains the most weights.
+    """
+    model = max((phase.model for phase in config.phases), key=flops.trained_params)
+    state_bytes = config.optimizer.state_bytes_per_param
+    key = (model, config.runtime, config.batch_size, state_bytes, gpus)
     return _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
 
 
@@ -61,8 +65,8 @@ def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
     return next(
         (
             gpus
-            for gpus in _even_splits(config.batch_size, config.runtime.micro_batch_size)
-            if peak_memory_bytes(config, gpus) <= memory_bytes
+            for gpus in range(1, config.batch_size + 1)
+            if config.micro_batch(gpus) and peak_memory_bytes(config, gpus) <= memory_bytes
         ),
         None,
     )
@@ -83,13 +87,16 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
 
 # Points that differ in rate, seed or budget share it: a plan may have thousands.
 @lru_cache(maxsize=1024)
-def _peak(model: ModelConfig, runtime: RuntimeConfig, batch_size: int, gpus: int) -> int:
+def _peak(
+    model: ModelConfig, runtime: RuntimeConfig, batch_size: int, state_bytes: int, gpus: int
+) -> int:
     micro = min(runtime.micro_batch_size, batch_size // gpus)
     tokens = micro * model.block_size
     layers, stream = _layers(model, runtime), FP32 * model.hidden_dim * tokens
     shards = gpus if runtime.parallel == "fsdp" else 1
-    gradients = FP32 * _params(model) // shards
-    states = (1 + ADAM_STATES) * gradients
+    gradients = FP32 * flops.trained_params(model) // shards
+    # Weights are as large as gradients.
+    states = gradients + state_bytes * gradients // FP32
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.
@@ -117,26 +124,14 @@ def _loss_bytes(model: ModelConfig, tokens: int) -> int:
     return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
 
 
-def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
-    """The numbers of GPUs whose shares of the batch are whole micro-batches."""
-    splits = [gpus for gpus in range(1, batch_size + 1) if batch_size % gpus == 0]
-    rows = {gpus: batch_size // gpus for gpus in splits}
-    return [gpus for gpus in splits if rows[gpus] % min(micro_batch_size, rows[gpus]) == 0]
-
-
-def _params(model: ModelConfig) -> int:
-    """All that is trained while guides are there."""
-    return flops.count_params(model).total + flops.guide_weights(model)
-
-
 def _head_weights(model: ModelConfig) -> int:
     return model.vocab_size * model.hidden_dim
 
 
 def _layers(model: ModelConfig, runtime: RuntimeConfig) -> list[_Layer]:
-    every = runtime.activation_checkpointing
+    recomputed = runtime.recomputed_layers(model.num_layers)
     return [
-        _layer(model, ffn, recomputed=every > 0 and index % every == 0)
+        _layer(model, ffn, recomputed=index in recomputed)
         for index, ffn in enumerate(flops.layer_ffns(model))
     ]
 
@@ -168,10 +163,8 @@ def _attention_kept(model: ModelConfig) -> int:
 def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
     """The inputs of both projections and of the activation, and both bottlenecks.
 
-    A bottleneck has the rank, or where there is none the narrower side. A guided projection is
-    one matrix, and has none.
+    A guided projection is one matrix, and has no bottleneck.
     """
-    (n1, m1), (n2, m2) = model.ffn_shapes
-    factored = ffn.kind != "dense" and not guided
-    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if factored else []
-    return BF16 * (n1 + m1 + n2 + sum(inner))
+    (n1, m1), (n2, _) = model.ffn_shapes
+    inner = 0 if guided else sum(ffn.row.inner(n, m, ffn.sizes) for n, m in model.ffn_shapes)
+    return BF16 * (n1 + m1 + n2 + inner)

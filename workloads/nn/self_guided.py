@@ -8,8 +8,7 @@ step, so a resumed run goes on with the same shares and the same draws, on every
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 from torch import Tensor, nn
@@ -50,7 +49,7 @@ def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
     if not guided or config.model.guide is None:
         return 0.0
     guide = config.model.guide
-    share = guide_share(step, config.guided_steps, guide)
+    share = guide_share(step, config.phases[0].steps, guide)
     draws = np.random.RandomState(
         np.random.MT19937(np.random.SeedSequence([STREAM, config.seed, step]))
     ).random_sample(len(guided))
@@ -60,39 +59,46 @@ def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
     return share
 
 
-@contextmanager
-def merged_once(
-    model: nn.Module, precision: AbstractContextManager[object]
-) -> Iterator[Callable[[], None]]:
-    """Within it, passes share one merge of each guide with its weights: those of one step.
+class MergedGuides:
+    """One merge of each guide with its structured weights, shared by all passes of a step.
 
-    `precision` is that of the passes. Yields what to call before the last of them. The others
-    leave their gradients with the merged weights; the last one's backward pass adds them to its
-    own and takes them on to guides and factors, so that those products run once, and where DDP
-    awaits gradients. Weights in shards are left out: a layer that has gathered its own merges them
-    in each pass, because whole matrices that last for a step are what sharding has no memory for.
+    Call `begin` before the first pass, `before_last` before the last one, which takes gradients on
+    to guides and factors, and `end` after it. Passes without gradients need no `before_last`.
+    Weights in shards are left out: a layer that has gathered its own merges them in each pass,
+    because whole matrices that last for a step are what sharding has no memory for.
     """
-    with precision:
-        merges = {
-            projection: projection.merge()
-            for projection in guided_projections(model)
-            if projection.guided
-            and fast("self_guided")
-            and not isinstance(projection.guide, DTensor)
-        }
-    for projection, merge in merges.items():
-        projection.shared_merge = merge.detach().requires_grad_()
 
-    def before_last() -> None:
-        for projection, merge in merges.items():
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._merges: dict[Projection, Tensor] = {}
+
+    def begin(self, precision: AbstractContextManager[object]) -> None:
+        """Merge in the precision of the passes, which leave their gradients with the merges."""
+        if not fast("self_guided"):
+            return
+        with precision:
+            self._merges = {
+                projection: projection.merge()
+                for projection in guided_projections(self._model)
+                if projection.guided and not isinstance(projection.guide, DTensor)
+            }
+        for projection, merge in self._merges.items():
+            projection.shared_merge = merge.detach().requires_grad_()
+
+    def before_last(self) -> None:
+        """Have the last pass add the gradients of the others to its own and take them on.
+
+        The products that lead to guides and factors run once so, and where DDP awaits gradients.
+        """
+        for projection, merge in self._merges.items():
             _add_gradient_of(projection.shared_merge, merge)
             projection.shared_merge = merge
 
-    try:
-        yield before_last
-    finally:
-        for projection in merges:
+    def end(self) -> None:
+        """Let the merges go: passes that follow merge for themselves."""
+        for projection in self._merges:
             projection.shared_merge = None
+        self._merges = {}
 
 
 def _add_gradient_of(leaf: Tensor | None, merge: Tensor) -> None:

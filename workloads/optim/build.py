@@ -1,4 +1,4 @@
-"""AdamW and the learning-rate schedules."""
+"""The optimizer of a model, and the rates of its parameter groups."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from torch import nn
 from workloads.optim.config import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Fused AdamW on every parameter; the paper decays all of them."""
-    parameters = list(model.parameters())
-    undecayed = [p for p in parameters if p.ndim < 2 and config.decay == "matrices"]
-    kept = {id(p) for p in undecayed}
-    decayed = [p for p in parameters if id(p) not in kept]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=config.betas,
-        fused=True,
-    )
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of all parameters of the model, at its peak rate."""
+    optimizer = config.build(config.parameter_groups(model))
+    set_learning_rate(optimizer, config.learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set each group's rate: the schedule's, times the group's own multiplier if it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_multiplier", 1.0)

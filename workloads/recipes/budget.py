@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops
+from workloads.optim.config import OptimizerOptions
 from workloads.schema.base import Config
 
 # How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
@@ -70,12 +72,15 @@ class Budget(Config):
             raise ValueError("isoflop lists several FLOPs and one run spends one; use a study")
         return self.isoflop[0] if self.isoflop else None
 
-    def resolve(self, model: ModelConfig, batch_size: int) -> int:
-        """The most steps on fresh tokens within the budget; 0 when it pays for none."""
+    def resolve(self, model: ModelConfig, optimizer: OptimizerOptions, batch_size: int) -> int:
+        """Return the most fresh steps within the budget, 0 when it pays for none.
+
+        Raises ValueError for `wall_seconds`, which only a study's hardware gives a meaning.
+        """
         if self.steps is not None:
             return self.steps
         if self.train_flops is not None:
-            return flops.affordable_steps(model, batch_size, self.train_flops)
+            return flops.affordable_steps(model, optimizer, batch_size, self.train_flops)
         if self.wall_seconds is not None:
             raise ValueError("wall_seconds needs a study's hardware; use another unit")
         if self.tokens_per_param is not None:
@@ -98,30 +103,40 @@ def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
 
 
 def _costliest_step(run: RunConfig) -> int:
-    """The FLOPs that one more fresh step adds at most: its own, its guide's, its repetition's."""
-    repeated = run.total_steps > run.steps
-    own = run.tokens_per_step * flops.train_flops_per_token(run.model)
-    return flops.train_flops_at(run, 1) + (own if repeated else 0)
+    """Return the most FLOPs that one more fresh step adds: its own, and those of reading again."""
+    own = [
+        flops.step_flops(phase.model, run.optimizer, run.tokens_per_step) for phase in run.phases
+    ]
+    return max(own) + (own[-1] if run.total_steps > run.steps else 0)
 
 
 def matching_ratios(
-    model: ModelConfig, tokens_per_step: int, steps: int, train_flops: float
+    model: ModelConfig,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    steps: int,
+    train_flops: float,
 ) -> list[float]:
-    """The guide ratios, of four digits, that come nearest to spending `train_flops` over `steps`
-    from below and from above; `model` has the guide in question, at any ratio.
+    """Return the guide ratios, of four digits, whose runs spend `train_flops` most nearly.
 
-    Raises Unreachable where no share of the steps does.
+    One spends less and one more, over `steps` fresh steps. `model` has the guide in question, at
+    any ratio. Raises Unreachable where no ratio spends as much.
     """
     assert model.guide
-    per_step = tokens_per_step * flops.train_flops_per_token(model)
-    repeated = per_step if model.guide.mode == "fixed_flops" else 0
-    per_guided_step = tokens_per_step * flops.guide_flops_per_token(model) + repeated
-    guided = (train_flops - steps * per_step) / per_guided_step
-    if not 1 <= guided <= steps:
+    guide = model.guide
+
+    def spent(guided: int) -> int:
+        """Return the FLOPs of the run with so many guided steps."""
+        ratio = min(1.0, (guided + 0.5) / steps)
+        chosen = guide.model_copy(update={"ratio": ratio}) if guided else None
+        changed = model.model_copy(update={"guide": chosen})
+        return flops.fresh_steps_flops(changed, optimizer, tokens_per_step, steps)
+
+    if not spent(1) <= train_flops <= spent(steps):
         raise Unreachable(
-            f"no guide ratio spends {train_flops:.4g} FLOPs: unguided it is "
-            f"{steps * per_step:.4g}, guided throughout {steps * (per_step + per_guided_step):.4g};"
-            " use another size of the FFN, or another mode"
+            f"no guide ratio spends {train_flops:.4g} FLOPs: unguided it is {spent(0):.4g}, guided "
+            f"throughout {spent(steps):.4g}; use another size of the FFN, or another mode"
         )
+    below = bisect_right(range(steps + 1), train_flops, key=spent) - 1
     # Half a step more than what is guided, which is rounded down.
-    return [min(1.0, round((n + 0.5) / steps, 4)) for n in (int(guided), int(guided) + 1)]
+    return [min(1.0, round((n + 0.5) / steps, 4)) for n in (below, below + 1)]

@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError
+from workloads.schema.by_kind import ByKind
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -69,11 +70,14 @@ def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationErr
     # A misspelt key is also a missing one: the misspelling is what to show.
     details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
-    line, given = _find(tree, first["loc"])
+    _, location = _follow(model, first["loc"])
+    if first["type"] == "union_tag_invalid":
+        location += ("kind",)
+    line, given = _find(tree, location)
     message = _message(first, model)
     if len(details) > 1:
         message += f" (and {len(details) - 1} more in this file)"
-    return _error(path, line, first["loc"], given, message)
+    return _error(path, line, location, given, message)
 
 
 def _error(path: Path, line: int, location: Location, given: Any, message: str) -> InputError:
@@ -94,12 +98,16 @@ def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden" and model:
-        return f"no such key; {_nearest(name, _fields_at(model, detail['loc'][:-1]))}"
+        known, _ = _follow(model, detail["loc"][:-1])
+        return f"no such key; {_nearest(name, list(known.model_fields))}"
     if kind == "missing":
         return "this key is required; add it"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         return f"not a known value; {_nearest(str(detail['input']), allowed)}"
+    if kind == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", context["expected_tags"])
+        return f"not a known value; {_nearest(context['tag'], kinds)}"
     if kind == "value_error":
         return reason(context["error"])
     if kind == "greater_than":
@@ -113,13 +121,22 @@ def _nearest(name: str, allowed: list[str]) -> str:
     return f"did you mean {close[0]}? (known: {known})" if close else f"known: {known}"
 
 
-def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
-    """The field names of the model that a location leads to."""
-    for part in location:
+def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel], Location]:
+    """Return the model that a location leads to, and the location as it is in the file.
+
+    Below a field whose class is chosen by its kind, pydantic's locations name that kind, too.
+    """
+    in_file: Location = ()
+    parts = iter(location)
+    for part in parts:
+        in_file += (part,)
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        nested = _nested_model(field.annotation) if field else None
-        model = nested or model
-    return list(model.model_fields)
+        choice = next((m for m in field.metadata if isinstance(m, ByKind)), None) if field else None
+        if choice:
+            model = choice.classes.get(str(next(parts, None)), model)
+        elif field:
+            model = _nested_model(field.annotation) or model
+    return model, in_file
 
 
 def _nested_model(annotation: Any) -> type[BaseModel] | None:

@@ -51,9 +51,9 @@ def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.M
     Returns what to call in its stead; the model's own parameter names stay as they are.
     """
     runtime = config.runtime
-    every = runtime.activation_checkpointing
+    recomputed = runtime.recomputed_layers(config.model.num_layers)
     for index, layer in enumerate(model.layers):
-        layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]  # a Block
+        layer.recompute = index in recomputed  # type: ignore[assignment]  # a Block
     if device.type == "cuda" if runtime.compile is None else runtime.compile:
         _compile_layers(model)
     if world_size() == 1:

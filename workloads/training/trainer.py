@@ -20,21 +20,22 @@ from torch.distributed.tensor import DTensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, identity, trajectory
+from workloads.config.phases import Phase, phase_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
 from workloads.errors import InputError, Preempted, Refused
-from workloads.nn.self_guided import add_guides, drop_guides, merged_once, set_guides
+from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
-from workloads.optim.build import build_optimizer
+from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.schedules import learning_rate
 from workloads.run_dir.executed_flops import Life
 from workloads.run_dir.lock import claim, exclusive
 from workloads.run_dir.metrics_log import MetricsLog, Row
 from workloads.run_dir.paths import CHECKPOINT_FOLDER
 from workloads.run_dir.result import EndStatus, Result, read_result
-from workloads.training import checkpoint, parallel
+from workloads.training import checkpoint, parallel, phases
 from workloads.training.checkpoint import Progress, Stable
 from workloads.training.hardware import (
     choose_gemm,
@@ -90,6 +91,7 @@ class _Trainer:
                 f"{config.model.vocab_size}; choose a preset with at least as many"
             )
         self.config, self.dataset, self.run_id = config, dataset, run_id
+        self.phases = config.phases
         shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
@@ -110,11 +112,9 @@ class _Trainer:
         config = self.config
         saved = checkpoint.newest(self.checkpoints, self.run_id, self.stable)
         progress = saved.progress if saved else Progress()
+        self.phase = phase_at(self.phases, progress.step)
         torch.manual_seed(config.seed)
-        self.model = Transformer(config.model)
-        if config.model.guide and progress.step < config.guided_steps:
-            add_guides(self.model, config.model.guide)
-        self.model.to(self.device)
+        self.model = phases.build_model(self.phase).to(self.device)
         self.network = parallel.lay_out(self.model, config, self.device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         if saved:
@@ -175,8 +175,8 @@ class _Trainer:
                     self.log.append(row)
                 if evaluating:
                     report(row)
-            if step == self.config.guided_steps:
-                self._end_guidance(step)
+            if (entered := phase_at(self.phases, step)) is not self.phase:
+                self._enter(entered)
             elif self.stop_asked or step % runtime.checkpoint_interval == 0 or step in saved_steps:
                 self._save(step)
             if self.stop_asked and step < steps:
@@ -190,9 +190,9 @@ class _Trainer:
         When the loss or the gradient is not finite, the weights are left as they were.
         """
         rate = learning_rate(index, self.config.total_steps, self.config.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        share = set_guides(self.model, index, self.config)
+        set_learning_rate(self.optimizer, rate)
+        self.config.optimizer.before_step(self.optimizer, index)
+        prepared = phases.prepare(self.model, self.config, index)
         loss = self._accumulate_gradients(index)
         layers = _layer_grad_norms(self.model) if with_layers else {}
         norm = _number(
@@ -201,25 +201,25 @@ class _Trainer:
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        guidance = {"guide_share": share} if self.config.model.guide else {}
         metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
-        return metrics | guidance | layers
+        return metrics | prepared | layers
 
     def _accumulate_gradients(self, index: int) -> float:
-        """Backward over this worker's micro-batches; the mean loss over all workers."""
-        # Steps beyond `steps` read the first tokens again (`fixed_flops`).
-        batch = index if index < self.config.steps else index - self.config.steps
+        """Run backward over this worker's micro-batches; return the mean loss over all workers."""
+        batch = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
         _seed_step(self.config.seed, index)
         total = torch.zeros((), device=self.device)
-        with merged_once(self.model, self._precision()) as before_last:
-            for position, rows in enumerate(self.micro_batches, start=1):
-                last = position == len(self.micro_batches)
-                if last:
-                    before_last()
-                with nullcontext() if last else parallel.accumulating(self.network):
-                    loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
-                    loss.backward()
-                total += loss.detach()
+        guides = MergedGuides(self.model)
+        guides.begin(self._precision())
+        for position, rows in enumerate(self.micro_batches, start=1):
+            last = position == len(self.micro_batches)
+            if last:
+                guides.before_last()
+            with nullcontext() if last else parallel.accumulating(self.network):
+                loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
+                loss.backward()
+            total += loss.detach()
+        guides.end()
         # Whether any worker is to stop goes with the loss: so all stop after the same step.
         stop = torch.full_like(total, self.stopping())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
@@ -239,7 +239,7 @@ class _Trainer:
     def evaluate(self, step: int) -> Row:
         """After `step` optimizer steps: val_loss (nats per token) over the fixed validation slice,
         which the workers share, and bits per byte."""
-        set_guides(self.model, step, self.config)
+        phases.prepare(self.model, self.config, step)
         self.network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         batches = eval_batches(
@@ -250,10 +250,12 @@ class _Trainer:
             parallel.rank(),
             parallel.world_size(),
         )
-        with merged_once(self.model, self._precision()):
-            for inputs, targets in batches:
-                sums[0] += self._loss(inputs, targets, reduction="sum")
-                sums[1] += (targets != IGNORED).sum()
+        guides = MergedGuides(self.model)
+        guides.begin(self._precision())
+        for inputs, targets in batches:
+            sums[0] += self._loss(inputs, targets, reduction="sum")
+            sums[1] += (targets != IGNORED).sum()
+        guides.end()
         self.network.train()
         total, count = parallel.sum_over_workers(sums).tolist()
         val_loss = total / count
@@ -285,18 +287,21 @@ class _Trainer:
             row["mfu"] = flops / seconds / (peak * parallel.world_size())
         return row
 
-    def _end_guidance(self, step: int) -> None:
-        """Go on without the guides, as a run resumed from this step would.
+    def _enter(self, phase: Phase) -> None:
+        """Go on in the phase as a run resumed at its start would.
 
-        Building anew is what frees all that held them: optimizer, wrappers and compiled code.
+        Building anew is what frees all that held parameters which the model has no more:
+        optimizer, wrappers and compiled code.
         """
-        drop_guides(self.model)
-        self._save(step)
+        phases.enter(phase, self.model)
+        self._save(phase.start)
         parallel.wait_for_all()
         del self.model, self.network, self.optimizer  # before the new ones take their memory
         resumed = self._build().step
-        if resumed != step:
-            raise OSError(f"{self.checkpoints}: the checkpoint of step {step} cannot be read back")
+        if resumed != phase.start:
+            raise OSError(
+                f"{self.checkpoints}: the checkpoint of step {phase.start} cannot be read back"
+            )
 
     def _save(self, step: int) -> None:
         tensors = checkpoint.collect(self.model, self.optimizer)
@@ -374,13 +379,13 @@ def _number(norm: Tensor) -> float:
 def _micro_batches(config: RunConfig) -> list[range]:
     """This worker's rows of each global batch, in micro-batches of equal size."""
     workers = parallel.world_size()
-    rows, remainder = divmod(config.batch_size, workers)
-    micro = min(config.runtime.micro_batch_size, rows)
-    if remainder or rows % micro:
+    micro = config.micro_batch(workers)
+    if micro is None:
         raise InputError(
             f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
             f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
             "number of workers"
         )
+    rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -14,7 +14,8 @@ from analysis.figures import guided, scaling, schematic, style
 from analysis.figures.style import COLOURS, LINES, MARKERS
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
-from analysis.tables.runs import RunTableError, clean, run_table
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import run_table, split_usable
 
 Row = Callable[..., dict[str, Any]]
 
@@ -23,7 +24,7 @@ Row = Callable[..., dict[str, Any]]
 def test_limits_hold_the_runs_and_not_the_band(
     ladder: Callable[..., pd.DataFrame], noise: float
 ) -> None:
-    used, excluded = clean(ladder(noise=(noise, -noise, noise)))
+    used, excluded = split_usable(ladder(noise=(noise, -noise, noise)))
     arms = fit_arms(used, excluded)
     figure = scaling.scaling_figure(used, arms)
     axes = figure.axes[0]
@@ -51,7 +52,7 @@ def test_no_two_arms_look_alike() -> None:
 
 
 def test_the_papers_figure_has_a_panel_for_each_kind() -> None:
-    used, excluded = clean(published.scaling())
+    used, excluded = split_usable(published.scaling())
     figure = scaling.kinds_figure(used, fit_arms(used, excluded), None)
     assert [axes.get_title() for axes in figure.axes] == ["lowrank", "blockdense", "blockshuffle"]
     # A line and points for each of three arms; of the block kinds one point has no line.
@@ -64,7 +65,7 @@ def test_published_points_lie_hollow_beside_our_own(row: Row) -> None:
         row("transformer-s", "lowrank 62%", ffn_fraction=0.656, train_flops=1.4e18),
         row("transformer-s", ffn_fraction=1, train_flops=1.7e18),
     ]
-    used, excluded = clean(run_table(pd.DataFrame(ours), "ours"))
+    used, excluded = split_usable(run_table(pd.DataFrame(ours), "ours"))
     figure = scaling.kinds_figure(used, fit_arms(used, excluded), published.scaling())
     lines = figure.axes[0].get_lines()
     hollow = [line for line in lines if line.get_markerfacecolor() == "white"]

@@ -20,9 +20,10 @@ from analysis.figures.latency import latency_figure, published_figure
 from analysis.figures.scaling import kinds_figure, scaling_figure
 from analysis.figures.spectra import trained_figure
 from analysis.scaling.arms import fit_arms
+from analysis.tables.errors import RunTableError
 from analysis.tables.frames import where
 from analysis.tables.latency import Latencies, Timing, load_latencies
-from analysis.tables.runs import RunTableError, clean, run_table
+from analysis.tables.runs import run_table, split_usable
 from analysis.tables.spectra import Shape
 from analysis.uncertainty.bootstrap import Resampling
 from tests.analysis.figures.test_curves import falling
@@ -72,7 +73,7 @@ def test_unknown_kinds_look_like_no_known_one_and_always_the_same() -> None:
 
 
 def test_scaling(runs: pd.DataFrame) -> None:
-    used, excluded = clean(where(runs, runs["guide_ratio"].isna()))
+    used, excluded = split_usable(where(runs, runs["guide_ratio"].isna()))
     arms = fit_arms(used, excluded, Resampling(100))
     figure = kinds_figure(used, arms, None)
     assert [axes.get_title() for axes in figure.axes] == ["lowrank", "toy"]
@@ -86,7 +87,7 @@ def test_scaling(runs: pd.DataFrame) -> None:
 def test_a_name_of_the_legend_has_one_look_in_all_panels(row: Row) -> None:
     """The second arm of each panel is another fraction: looks follow names, not places."""
     rows = [row(arm=arm, ffn_kind=arm.split()[0]) for arm in ("dense", "lowrank 63%", "toy 32%")]
-    used, excluded = clean(run_table(pd.DataFrame(rows), "runs"))
+    used, excluded = split_usable(run_table(pd.DataFrame(rows), "runs"))
     figure = kinds_figure(used, fit_arms(used, excluded), None)
     legend = dict(zip(names(figure), figure.legends[0].get_lines(), strict=True))
     assert list(legend) == ["dense", "63%", "32%"]
@@ -96,7 +97,7 @@ def test_a_name_of_the_legend_has_one_look_in_all_panels(row: Row) -> None:
 
 def test_a_table_without_kinds_is_drawn_all_the_same(row: Row) -> None:
     rows = [row(size, "mine", ffn_kind="", train_flops=C) for size, C in (("s", 1e12), ("m", 1e13))]
-    used, excluded = clean(run_table(pd.DataFrame(rows), "runs"))
+    used, excluded = split_usable(run_table(pd.DataFrame(rows), "runs"))
     figure = kinds_figure(used, fit_arms(used, excluded), None)
     assert len(panel(figure, style.UNNAMED_KIND).get_lines()) == 2
     assert names(figure) == ["mine"]

@@ -16,7 +16,8 @@ import pytest
 
 from analysis.report.report import write_report
 from analysis.tables import published
-from analysis.tables.runs import RunTableError, load_csv
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import load_csv
 
 Row = Callable[..., dict[str, Any]]
 Ladder = Callable[..., pd.DataFrame]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables import published
-from analysis.tables.runs import RUN_COLUMNS, clean, run_table
+from analysis.tables.runs import RUN_COLUMNS, run_table, split_usable
 from analysis.uncertainty.bootstrap import Resampling
 
 Row = Callable[..., dict[str, Any]]
@@ -97,7 +97,7 @@ def test_many_sizes_leave_E_free(row: Row) -> None:
 def with_and_without(row: Row, ladder: Callable[..., pd.DataFrame]) -> Arms:
     stopped = row("xl", status="interrupted", train_flops=1e14, val_loss=3.0)
     runs = run_table(pd.concat([ladder(), pd.DataFrame([stopped])]), "rows")
-    return fit_arms(*clean(runs))
+    return fit_arms(*split_usable(runs))
 
 
 def test_runs_left_out_enter_the_second_fit_of_their_own_arm_only(
@@ -112,7 +112,7 @@ def test_runs_left_out_enter_the_second_fit_of_their_own_arm_only(
 
 
 def test_the_published_points_do_not_settle_which_kind_is_steeper() -> None:
-    used, excluded = clean(published.scaling())
+    used, excluded = split_usable(published.scaling())
     arms = fit_arms(used, excluded)
     slopes = {}
     for arm in arms.arms:

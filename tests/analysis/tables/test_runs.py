@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.tables.runs import RUN_COLUMNS, RunTableError, clean, load_csv, load_mlflow, run_table
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import RUN_COLUMNS, load_csv, load_mlflow, run_table, split_usable
 
 Row = Callable[..., dict[str, Any]]
 
@@ -53,7 +54,7 @@ def test_large_counts_do_not_overflow(row: Row) -> None:
     ],
 )
 def test_clean_says_why_a_run_stays_out(row: Row, changes: dict[str, Any], reason: str) -> None:
-    used, excluded = clean(table_of(row("m"), row("s", **changes)))
+    used, excluded = split_usable(table_of(row("m"), row("s", **changes)))
     assert list(used["point_id"]) == ["m-dense"]
     assert len(excluded) == 1
     assert excluded["reason"].item().startswith(reason)
@@ -65,7 +66,7 @@ def test_of_duplicates_the_first_usable_enters(row: Row) -> None:
         row(run_id="c", val_loss=2.4),
         row(run_id="a", val_loss=2.3),
     ]
-    used, excluded = clean(table_of(*attempts))
+    used, excluded = split_usable(table_of(*attempts))
     assert list(used["run_id"]) == ["c"]
     reasons = dict(zip(excluded["run_id"], excluded["reason"], strict=True))
     assert reasons["b"] == "failed"
@@ -75,8 +76,8 @@ def test_of_duplicates_the_first_usable_enters(row: Row) -> None:
 def test_mixed_conventions_are_refused(row: Row) -> None:
     rows = row("s"), row("m", flop_convention="6nd")
     with pytest.raises(RunTableError, match="mixes 6nd, paper"):
-        clean(table_of(*rows))
-    used, _ = clean(table_of(rows[0], rows[1] | {"status": "diverged"}))
+        split_usable(table_of(*rows))
+    used, _ = split_usable(table_of(rows[0], rows[1] | {"status": "diverged"}))
     assert len(used) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 from analysis.tables.spectra import initial_singular_values, singular_values, trained_projection
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.nn.ffn import FeedForward

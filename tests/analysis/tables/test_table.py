@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables.runs import RunTableError
+from analysis.tables.errors import RunTableError
 from analysis.tables.table import Columns, drop_highest, read_table, table_of, with_column
 
 FRAME = pd.DataFrame(

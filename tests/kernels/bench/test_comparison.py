@@ -10,12 +10,13 @@ from kernels import gemm
 from kernels.bench.claims import Claim, FFNTask, LossTask, of_kernels
 from kernels.bench.comparison import BASELINE, CANDIDATE, compare, with_library
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer
+from tests.kernels.checks import one_at_a_time
 
 CPU = torch.device("cpu")
 
 
 def passed(function: Callable[[Tensor], Tensor], x: Tensor, layer: FFN) -> dict[str, Tensor]:
-    """y and the gradients of x and of all weights."""
+    """Return y and the gradients by x and by all weights."""
     weights = [t for group in (*layer.matrices, *layer.factors) for t in group if t is not None]
     for tensor in weights:
         tensor.grad = None
@@ -41,14 +42,13 @@ def test_the_fast_path_and_the_plain_formulation_agree(kind: Kind, guided: bool)
         torch.testing.assert_close(layer.fast(x), plain["y"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", STRUCTURED)
-@pytest.mark.parametrize("width", [64, 512, 768])
+@pytest.mark.parametrize(("kind", "width"), one_at_a_time(STRUCTURED, [512, 64, 768]))
 def test_layers_count_their_weights(kind: Kind, width: int) -> None:
-    for share in (0.625, 0.3125):
-        layer = Layer(kind, width, share)
+    for fraction in (0.625, 0.3125):
+        layer = Layer(kind, width, fraction)
         built = FFN(layer, CPU)
         assert layer.weights == sum(f.v.numel() + f.u.numel() for f in built.factors)
-        assert layer.fraction == pytest.approx(share, rel=0.08)
+        assert layer.fraction == pytest.approx(fraction, rel=0.08)
 
 
 def test_the_ranks_are_those_of_the_recipes() -> None:
@@ -58,31 +58,32 @@ def test_the_ranks_are_those_of_the_recipes() -> None:
 
 
 def small(claim: Claim) -> Claim:
-    """The same claim in miniature."""
+    """Return the same claim in miniature, at one fraction of the weights."""
     task = claim.task
     if isinstance(task, FFNTask):
-        task = FFNTask(
-            Layer(task.layer.kind, 32, task.layer.requested_fraction), 8, task.passes, task.guided
-        )
+        task = FFNTask(Layer(task.layer.kind, 32, 0.3125), 8, task.passes, task.guided)
     elif isinstance(task, LossTask):
         task = LossTask(tokens=8, width=16, vocabulary=50)
     return Claim(claim.name, "cpu", task, claim.baseline, 1.0, 1.0, claim.quantity)
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [*of_kernels("cpu"), *of_kernels("cuda")][::3],
-    ids=lambda claim: f"{claim.device}-{claim.name}",
-)
-def test_every_claim_has_two_sides(claim: Claim) -> None:
-    comparison = compare(small(claim), CPU, onednn=False)
+# Each kind of task against each of its baselines, once.
+SMALL = {
+    (small(claim).task, claim.baseline): small(claim)
+    for claim in [*of_kernels("cpu"), *of_kernels("cuda")]
+}
+
+
+@pytest.mark.parametrize("claim", SMALL.values(), ids=lambda claim: claim.name)
+def test_every_claim_has_two_contenders(claim: Claim) -> None:
+    comparison = compare(claim, CPU, onednn=False)
     assert comparison.contenders().keys() == {CANDIDATE, BASELINE} and comparison.flops > 0
     for number in (-2, 0, 1):
         comparison.candidate(number)
         comparison.baseline(number)
 
 
-def test_each_side_has_its_library() -> None:
+def test_each_contender_has_its_library() -> None:
     seen: list[str] = []
     with gemm.using(False):
         default = gemm.library()

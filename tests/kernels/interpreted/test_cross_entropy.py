@@ -8,28 +8,30 @@ from torch import Tensor
 
 from kernels import cross_entropy
 from kernels.cuda.cross_entropy import rows_in_triton
+from tests.kernels.checks import one_at_a_time
 from tests.kernels.losses import IGNORED, Problem, errors_of
 
 
 def formula(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses and their gradients in float64; zeros where the target is ignored."""
+    """Return losses and their gradients in float64, zero where the target is ignored."""
     exact = logits.double()
-    shares = exact.softmax(1)
+    probabilities = exact.softmax(1)
     counts = targets != IGNORED
     rows = torch.arange(len(targets))[counts]
     losses = torch.zeros(len(targets), dtype=torch.float64)
     losses[counts] = -exact.log_softmax(1)[rows, targets[counts]]
-    shares[rows, targets[counts]] -= 1
-    shares[~counts] = 0
-    return losses, shares
+    probabilities[rows, targets[counts]] -= 1
+    probabilities[~counts] = 0
+    return losses, probabilities
 
 
 # One row in a block and in several, with and without a ragged end.
 @pytest.mark.parametrize(
-    ("tokens", "vocabulary"), [(1, 1), (5, 257), (3, 1024), (7, 1025), (2, 8192)]
+    ("size", "gradient"),
+    one_at_a_time([(7, 1025), (1, 1), (5, 257), (3, 1024), (2, 8192)], [True, False]),
 )
-@pytest.mark.parametrize("gradient", [True, False])
-def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
+def test_rows(size: tuple[int, int], gradient: bool) -> None:
+    tokens, vocabulary = size
     # Within rows of a wider tensor, whose rest must stay as it is.
     wide = torch.full((tokens, vocabulary + 3), float("nan"))
     logits = wide[:, 1 : vocabulary + 1]

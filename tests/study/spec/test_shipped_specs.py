@@ -110,4 +110,4 @@ def _guide_flops(point: Point) -> float:
     """FLOPs of the guides, from their shapes: 3 x 2 x weights a token, halved by the draws."""
     model = point.config.model
     weights = (model.num_layers - 1) * 2 * model.hidden_dim * model.ffn_dim
-    return 3 * weights * point.config.guided_steps * point.config.tokens_per_step
+    return 3 * weights * point.config.phases[0].steps * point.config.tokens_per_step

@@ -21,7 +21,7 @@ from study.plan.planner import Study
 from study.transfer import adopt, report
 from study.transfer.export import export_study, import_study
 from tests.study.recording import record, tracker_of
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.fingerprint import flatten
 
 # Every kind of FFN, plain and with both modes of a guide where there can be one.
@@ -79,7 +79,7 @@ def assert_same(table: pd.DataFrame, expected: pd.DataFrame, without: Iterable[s
 
 def test_points_are_of_every_kind_and_guided_in_both_modes(recorded: Study) -> None:
     models = [point.config.model for point in recorded.points]
-    assert {model.ffn.kind for model in models} == PARAMETRIZATIONS.keys()
+    assert {model.ffn.kind for model in models} == FFN_KINDS.keys()
     assert {model.guide and model.guide.mode for model in models} == {
         *(None, "fixed_flops", "fixed_steps")
     }

@@ -64,4 +64,4 @@ def test_the_head_dimension_that_does_not_fit_is_refused_with_the_nearest_width(
 def test_a_guide_of_less_than_a_step_is_refused_with_the_least_ratio() -> None:
     with pytest.raises(ValidationError, match=rf"guide.ratio 0.01 of {STEPS} .* use 0.025 or more"):
         pico(guide={"ratio": 0.01})
-    assert pico(guide={"ratio": 0.025}).guided_steps == 1
+    assert pico(guide={"ratio": 0.025}).phases[0].steps == 1

@@ -13,7 +13,7 @@ from workloads.config.fingerprint import VERSION_1_FIELDS, fingerprint, flatten,
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.data.config import DataConfig
-from workloads.optim.config import OptimizerConfig
+from workloads.optim.adamw import AdamWConfig
 from workloads.schema.base import Config
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ SHAPE: dict[str, Any] = {
 RUN = RunConfig(
     model=ModelConfig(**SHAPE, ffn=FFNConfig(kind="blockdense", rank=12, nblocks=3)),
     data=DataConfig(),
-    optimizer=OptimizerConfig(learning_rate=3e-3),
+    optimizer=AdamWConfig(learning_rate=3e-3),
     batch_size=8,
     steps=10,
     seed=1,
@@ -107,7 +107,7 @@ def test_the_validation_share_lies_between_0_and_1(fraction: float) -> None:
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
 def test_rates_that_mean_nothing_are_refused(rate: float) -> None:
     with pytest.raises(ValidationError):
-        OptimizerConfig(learning_rate=rate)
+        AdamWConfig(learning_rate=rate)
 
 
 def test_configurations_are_frozen_and_know_their_keys() -> None:
@@ -129,8 +129,8 @@ def test_the_fingerprint_of_a_fixed_run_never_changes() -> None:
     assert fingerprint(identity(RUN, "0123456789abcdef")) == "500db11d28ed0f4c"
 
 
-def test_the_identity_is_everything_but_runtime_and_the_first_schedule() -> None:
-    others = RUN.optimizer.unused_fields | {"schedule"}
+def test_the_identity_is_everything_but_runtime_and_later_defaults() -> None:
+    others = RUN.optimizer.unused_fields | {"schedule", "kind"}
     everything = flatten(
         RUN.model_dump(mode="json", exclude={"runtime": True, "optimizer": others})
     )
@@ -177,7 +177,7 @@ def test_fields_added_later_change_no_fingerprint_until_they_are_used() -> None:
 
 
 def test_version_1_names_only_fields_that_there_are() -> None:
-    wsd = OptimizerConfig(learning_rate=1e-3, schedule="wsd", warmup_steps=1)
+    wsd = AdamWConfig(learning_rate=1e-3, schedule="wsd", warmup_steps=1)
     guided = RUN.model.model_copy(update={"guide": GuideConfig(ratio=0.5)})
     tree = RUN.model_copy(update={"model": guided, "optimizer": wsd}).model_dump()
     leaves = flatten(tree)
@@ -223,6 +223,33 @@ def test_the_fingerprint_refuses_what_json_cannot_hold() -> None:
     for value in (float("nan"), float("inf"), object()):
         with pytest.raises((ValueError, TypeError)):
             fingerprint({"value": value})
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch_size", "workers", "micro_batch"),
+    [
+        (16, 16, 1, 16),
+        (16, 5, 1, None),
+        (16, 32, 1, 16),  # a batch below the limit is read at once
+        (24, 16, 1, None),
+        (24, 16, 2, 12),  # each worker's share is below the limit
+        (16, 4, 3, None),
+        (2, 1, 4, None),
+    ],
+)
+def test_a_batch_is_shared_in_whole_micro_batches_or_not_at_all(
+    batch_size: int, micro_batch_size: int, workers: int, micro_batch: int | None
+) -> None:
+    runtime = RuntimeConfig(micro_batch_size=micro_batch_size)
+    run = RUN.model_copy(update={"batch_size": batch_size, "runtime": runtime})
+    assert run.micro_batch(workers) == micro_batch
+
+
+@pytest.mark.parametrize(
+    ("every", "layers"), [(0, []), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (9, [0])]
+)
+def test_every_so_many_layers_are_recomputed(every: int, layers: list[int]) -> None:
+    assert [*RuntimeConfig(activation_checkpointing=every).recomputed_layers(5)] == layers
 
 
 def test_planning_imports_no_torch() -> None:

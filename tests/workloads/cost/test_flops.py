@@ -24,7 +24,7 @@ from workloads.data.shards import TokenDataset
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, drop_guides, set_guides
 from workloads.nn.transformer import Transformer
-from workloads.optim.config import OptimizerConfig
+from workloads.optim.adamw import AdamWConfig, AdamWOptions
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Budget, Recipe
 from workloads.training.trainer import train
@@ -141,7 +141,7 @@ def guided(
     return RunConfig(
         model=ModelConfig.model_validate(shape | model),
         data=DataConfig(),
-        optimizer=OptimizerConfig(learning_rate=1e-3),
+        optimizer=AdamWConfig(learning_rate=1e-3),
         batch_size=3,
         steps=40,
         seed=0,
@@ -194,7 +194,7 @@ def test_a_guided_step_executes_what_is_planned(ffn: FFNConfig, options: dict[st
 @pytest.mark.parametrize("ffn", STRUCTURES[1:6:2], ids=name)
 def test_reduced_flops_are_planned_as_the_draws_execute_on_average(ffn: FFNConfig) -> None:
     config = guided(ffn, reduce_flops=True).model_copy(update={"steps": 6000})
-    assert config.model.guide is not None and config.guided_steps == 3000
+    assert config.model.guide is not None and config.phases[0].steps == 3000
     model = Transformer(config.model)
     add_guides(model, config.model.guide)
     projections = [m for m in model.modules() if isinstance(m, Projection) and m.guide is not None]
@@ -229,7 +229,7 @@ def test_a_real_run_executes_what_is_planned(
     with switches.reference("self_guided"), sdpa_kernel(SDPBackend.MATH), counter:
         result = train(config, stdlib, tmp_path)
     # One evaluation at the end: three sequences' forward pass, a third of a training step.
-    evaluation = 3 * 64 * train_flops_per_token(config.model) / 3
+    evaluation = 3 * 64 * train_flops_per_token(config.phases[-1].model) / 3
     assert counter.get_total_flops() - evaluation == pytest.approx(train_flops(config), rel=0.01)
     assert result.train_flops == train_flops(config)
 
@@ -244,18 +244,17 @@ def test_a_guided_run_by_hand() -> None:
         (True, "fixed_flops", 60),
     ):
         config = guided(ffn, reduce_flops, mode)
+        unguided = config.model.model_copy(update={"guide": None})
         guide = 6 * 4 * 20 * 60 // (2 if reduce_flops else 1)
         for convention in ("paper", "causal", "6nd"):
-            step = 33 * train_flops_per_token(config.model, convention)
+            step = 33 * train_flops_per_token(unguided, convention)
             expected = total * step + 20 * 33 * guide
             assert train_flops(config, convention) == expected
             assert train_flops_at(config, 0, convention) == 0
             assert train_flops_at(config, 7, convention) == 7 * (step + 33 * guide)
             assert train_flops_at(config, 31, convention) == 31 * step + 20 * 33 * guide
-        assert train_flops_per_token(config.model, "6nd") == 6 * count_params(config.model).total
-    assert count_params(config.model) == count_params(
-        config.model.model_copy(update={"guide": None})
-    )
+        assert train_flops_per_token(unguided, "6nd") == 6 * count_params(unguided).total
+        assert count_params(config.model) == count_params(unguided)
 
 
 # What a budget pays for
@@ -271,17 +270,18 @@ def test_affordable_steps_are_the_most_that_fit(mode: str | None, ratio: float, 
         sizes |= {"num_kv_heads": 1, "vocab_size": 3, "block_size": 2}
     guide = {"ratio": ratio, "mode": mode, "reduce_flops": False} if mode else None
     model = ModelConfig.model_validate(sizes | {"guide": guide})
+    per_token = train_flops_per_token(ModelConfig.model_validate(sizes | {"guide": None}))
 
     def cost(steps: int) -> int:
         if guide is None:
-            return steps * 3 * model.block_size * train_flops_per_token(model)
+            return steps * 3 * model.block_size * per_token
         guided = int(ratio * steps)
         total = steps + (guided if mode == "fixed_flops" else 0)
         extra = 6 * model.num_layers * 2 * model.hidden_dim * model.ffn_dim
-        return 3 * model.block_size * (total * train_flops_per_token(model) + guided * extra)
+        return 3 * model.block_size * (total * per_token + guided * extra)
 
     for steps in (1, 2, 9, 10, 49, 50, 51, 99, 333):
-        assert affordable_steps(model, 3, cost(steps)) == steps
-        assert affordable_steps(model, 3, cost(steps) - 1) == steps - 1
-        assert affordable_steps(model, 3, cost(steps + 1) - 1) == steps
-    assert affordable_steps(model, 3, 0.0) == 0
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps)) == steps
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps) - 1) == steps - 1
+        assert affordable_steps(model, AdamWOptions(), 3, cost(steps + 1) - 1) == steps
+    assert affordable_steps(model, AdamWOptions(), 3, 0.0) == 0

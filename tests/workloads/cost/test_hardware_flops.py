@@ -48,7 +48,7 @@ def counted(config: RunConfig, dataset: TokenDataset, run_dir: Path) -> float:
     # The mathematical attention executes the whole T x T square, and the counter sees it.
     with sdpa_kernel(SDPBackend.MATH), counter:
         train(config, dataset, run_dir)
-    return counter.get_total_flops() - 256 * train_flops_per_token(config.model) / 3
+    return counter.get_total_flops() - 256 * train_flops_per_token(config.phases[-1].model) / 3
 
 
 @pytest.mark.parametrize("recomputed", [0, 1, 2])
@@ -96,7 +96,7 @@ def test_by_hand() -> None:
     """Four guided projections of 20 x 60 and rank 5 in two of three layers."""
     config = run(FFNConfig(kind="lowrank", rank=5))
     structured, guides, tokens = 4 * 5 * 80, 4 * 20 * 60, 256
-    step = tokens * train_flops_per_token(config.model)
+    step = tokens * train_flops_per_token(config.phases[-1].model)
     merged = step + tokens * 6 * (guides - structured) + 6 * 4 * 20 * 60 * 5
     assert hardware_flops_at(config, 0) == 0
     assert hardware_flops_at(config, 2) == 2 * merged

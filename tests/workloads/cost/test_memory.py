@@ -24,7 +24,7 @@ from study.spec.hardware import ACCELERATORS
 from workloads.config.run import RunConfig
 from workloads.cost import memory
 from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides, merged_once
+from workloads.nn.self_guided import MergedGuides, add_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
 from workloads.recipes.recipe import Recipe
@@ -120,17 +120,18 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
         tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
         for count in (1, micro_batches):
             memory_.peak = saved = 0
-            with merged_once(model, torch.autocast("cpu", torch.bfloat16)) as before_last:
-                for number in range(count):
-                    if number == count - 1:
-                        before_last()
-                    before = memory_.now
-                    with torch.autocast("cpu", torch.bfloat16):
-                        loss = model(tokens, tokens)
-                    saved = memory_.now - before
-                    loss.backward()
-                    del loss
-            del before_last  # the function that accumulates gradients has returned by now
+            guides = MergedGuides(model)
+            guides.begin(torch.autocast("cpu", torch.bfloat16))
+            for number in range(count):
+                if number == count - 1:
+                    guides.before_last()
+                before = memory_.now
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = model(tokens, tokens)
+                saved = memory_.now - before
+                loss.backward()
+                del loss
+            guides.end()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return Measured(saved, memory_.peak, memory_.now)

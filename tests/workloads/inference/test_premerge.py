@@ -15,8 +15,8 @@ from workloads.inference.crossover import premerge
 from workloads.inference.generate import generate
 from workloads.nn.self_guided import add_guides, drop_guides
 from workloads.nn.transformer import Transformer
+from workloads.optim.adamw import AdamWConfig
 from workloads.optim.build import build_optimizer
-from workloads.optim.config import OptimizerConfig
 from workloads.training import checkpoint
 from workloads.training.checkpoint import Progress
 
@@ -124,7 +124,7 @@ def test_an_ffn_goes_by_its_number_of_tokens(ffn: FFNConfig) -> None:
 
 
 def _optimizer_step(model: Transformer) -> None:
-    optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.1))
+    optimizer = build_optimizer(model, AdamWConfig(learning_rate=0.1))
     tokens = text(2, 8)
     model(tokens[:, :-1], tokens[:, 1:]).backward()
     for group in optimizer.param_groups:
@@ -147,7 +147,7 @@ def _load_by_assignment(model: Transformer) -> None:
 
 
 def _load_checkpoint(model: Transformer, directory: Path) -> None:
-    config = OptimizerConfig(learning_rate=1.0)
+    config = AdamWConfig(learning_rate=1.0)
     other = build()
     tensors = checkpoint.collect(other, build_optimizer(other, config))
     checkpoint.save(directory, tensors, Progress(1), "run")
@@ -224,7 +224,7 @@ def test_generating_in_training_does_not_end_the_merge() -> None:
 
 def test_merged_weights_are_nowhere_saved() -> None:
     model = build()
-    optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1.0))
+    optimizer = build_optimizer(model, AdamWConfig(learning_rate=1.0))
     states = []
     for tokens in (0, 100):
         premerge(model, tokens)
@@ -251,4 +251,4 @@ def test_versions_of_a_copy_do_not_pass_for_the_originals() -> None:
             while copied._version < kept._version:
                 copied.mul_(1 if name == "guide_share" else 1.1)
             assert copied._version == kept._version
-        torch.testing.assert_close(other(x), other.product(x, other.bias), rtol=0, atol=0)
+        torch.testing.assert_close(other(x), other.product(x), rtol=0, atol=0)

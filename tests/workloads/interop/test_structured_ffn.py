@@ -26,8 +26,8 @@ from workloads.errors import InputError
 from workloads.interop.structured_ffn import load_structured_ffn
 from workloads.nn.self_guided import set_guides
 from workloads.nn.transformer import Transformer
+from workloads.optim.adamw import AdamWConfig
 from workloads.optim.build import build_optimizer
-from workloads.optim.config import OptimizerConfig
 from workloads.optim.schedules import learning_rate
 
 over_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -37,7 +37,7 @@ def run_of(shape: Shape) -> RunConfig:
     return RunConfig(
         model=config_of(shape),
         data=DataConfig(),
-        optimizer=OptimizerConfig(learning_rate=PEAK),
+        optimizer=AdamWConfig(learning_rate=PEAK),
         batch_size=4,
         steps=STEPS,
         seed=0,
@@ -94,7 +94,7 @@ def test_six_steps_of_adamw_are_those_of_the_published_trainer(
     model = load_structured_ffn(state, config_of(shape)).to(dtype)
     run, batches = run_of(shape), batches_of(shape, 6)
     found = train(model, batches, run)
-    plan = Training(STEPS, PEAK, run.guided_steps)
+    plan = Training(STEPS, PEAK, run.phases[0].steps)
     expected = published.train(shape, state, batches, plan, FIRST)
     assert found == pytest.approx(expected, rel=1e-5)
     set_guides(model, FIRST + 6, run)

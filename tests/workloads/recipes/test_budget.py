@@ -50,7 +50,7 @@ def test_a_matching_guide_takes_the_nearest_share(
     spent = train_flops(resolved(budget={"steps": steps}))
     others = [with_guided_steps(run, guided) for guided in range(1, steps)]
     assert run.steps == steps
-    assert [other.guided_steps for other in others] == [*range(1, steps)]
+    assert [other.phases[0].steps for other in others] == [*range(1, steps)]
     nearest = min(abs(train_flops(other) - spent) for other in others)
     assert abs(train_flops(run) - spent) == nearest <= TOLERANCE * spent
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.errors import InputError
 from workloads.nn.transformer import Transformer
+from workloads.optim.adamw import AdamWConfig
 from workloads.optim.build import build_optimizer
-from workloads.optim.config import OptimizerConfig
 from workloads.training import checkpoint
 from workloads.training.checkpoint import Progress
 
@@ -34,7 +34,7 @@ class Trainee:
 
     def __init__(self) -> None:
         self.model = Transformer(SHAPE)
-        self.optimizer = build_optimizer(self.model, OptimizerConfig(learning_rate=1e-2))
+        self.optimizer = build_optimizer(self.model, AdamWConfig(learning_rate=1e-2))
         self.steps = 0
 
     def step(self) -> float:

@@ -56,7 +56,7 @@ def test_recomputed_activations_give_the_same_gradients_in_less_memory(
         model = Transformer(run.model).double()
         if run.model.guide is not None:
             add_guides(model, run.model.guide)
-            set_guides(model, run.guided_steps // 2, run)
+            set_guides(model, run.phases[0].steps // 2, run)
         runtime = run.runtime.model_copy(update={"activation_checkpointing": every})
         laid_out = run.model_copy(update={"runtime": runtime})
         network = parallel.lay_out(model, laid_out, torch.device("cpu"))

@@ -50,7 +50,7 @@ def many_steps(**changes: Any) -> RunConfig:
         guide={"ratio": 0.5, **changes.pop("guide", {})},
         **changes,
     )
-    assert config.guided_steps == 2000
+    assert config.phases[0].steps == 2000
     return config
 
 

@@ -99,7 +99,7 @@ def test_fixed_flops_reads_the_first_tokens_again(
 
     monkeypatch.setattr("workloads.training.trainer.BatchLoader", Watched)
     config = pico(budget={"steps": 10}, guide={"ratio": 0.39})
-    assert (config.guided_steps, config.total_steps) == (3, 13)
+    assert [phase.steps for phase in config.phases] == [3, 10]
     result = train(config, stdlib, tmp_path)
     assert len(read) == 13
     assert all(torch.equal(again, first) for again, first in zip(read[10:], read[:3], strict=True))
@@ -120,7 +120,7 @@ def test_fixed_flops_reads_the_first_tokens_again(
 
 def test_fixed_steps_reads_no_token_again(stdlib: TokenDataset, tmp_path: Path) -> None:
     config = guided_run(mode="fixed_steps")
-    assert (config.guided_steps, config.total_steps, config.tokens) == (5, 10, 10 * 8 * 128)
+    assert ([phase.steps for phase in config.phases], config.tokens) == ([5, 5], 10 * 8 * 128)
     result = train(config, stdlib, tmp_path)
     assert (result.step, result.tokens) == (10, 10 * 8 * 128)
 

@@ -14,7 +14,7 @@ from tests.workloads.guided import projections
 from tests.workloads.small_runs import pico, rows_of
 from workloads.config.run import RunConfig
 from workloads.data.shards import TokenDataset
-from workloads.nn.self_guided import add_guides, merged_once, set_guides
+from workloads.nn.self_guided import MergedGuides, add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.metrics_log import Row
 from workloads.training.trainer import train
@@ -56,13 +56,15 @@ def tokens() -> Tensor:
 def accumulate(model: Transformer, precision: AbstractContextManager[object]) -> None:
     """Backward over micro-batches, as a step of the trainer."""
     batches = tokens().chunk(MICRO_BATCHES)
-    with merged_once(model, precision) as before_last:
-        for number, batch in enumerate(batches, start=1):
-            if number == MICRO_BATCHES:
-                before_last()
-            with precision:
-                loss = model(batch, batch.roll(-1, 1)) / MICRO_BATCHES
-            loss.backward()
+    guides = MergedGuides(model)
+    guides.begin(precision)
+    for number, batch in enumerate(batches, start=1):
+        if number == MICRO_BATCHES:
+            guides.before_last()
+        with precision:
+            loss = model(batch, batch.roll(-1, 1)) / MICRO_BATCHES
+        loss.backward()
+    guides.end()
 
 
 def gradients(model: Transformer) -> dict[str, Tensor]:
@@ -129,11 +131,14 @@ def test_one_merge_serves_a_step(ffn: dict[str, object]) -> None:
     def count(passes: int) -> int:
         model = model_of(config, 10)
         batch = tokens()[:2]
-        with FlopCounterMode(display=False) as counter, merged_once(model, nullcontext()) as last:
+        guides = MergedGuides(model)
+        with FlopCounterMode(display=False) as counter:
+            guides.begin(nullcontext())
             for number in range(passes):
                 if number == passes - 1:
-                    last()
+                    guides.before_last()
                 model(batch, batch).backward()
+            guides.end()
         return counter.get_total_flops()
 
     counts = [count(passes) for passes in (1, 2, 3)]
@@ -148,20 +153,22 @@ def test_one_merge_serves_a_step(ffn: dict[str, object]) -> None:
 def test_nothing_is_shared_beyond_the_step() -> None:
     config = config_of(STRUCTURES[0])
     model = model_of(config, 10, torch.float32)
-    with merged_once(model, nullcontext()):
-        shared = [module.shared_merge is not None for module in projections(model)]
-        assert shared == [False, False, True, True, True, True]  # The first layer is dense.
-        copied = copy.deepcopy(model)
-        assert all(module.shared_merge is None for module in projections(copied))
-        with torch.no_grad():
-            kept = model(tokens())
-            for module in projections(model):
-                if module.guide is not None:
-                    module.guide.mul_(2)
-            assert torch.equal(model(tokens()), kept)
+    guides = MergedGuides(model)
+    guides.begin(nullcontext())
+    shared = [module.shared_merge is not None for module in projections(model)]
+    assert shared == [False, False, True, True, True, True]  # The first layer is dense.
+    copied = copy.deepcopy(model)
+    assert all(module.shared_merge is None for module in projections(copied))
     with torch.no_grad():
+        kept = model(tokens())
+        for module in projections(model):
+            if module.guide is not None:
+                module.guide.mul_(2)
+        assert torch.equal(model(tokens()), kept)
+        guides.end()
         assert not torch.allclose(model(tokens()), kept)
-    with switches.reference("self_guided"), merged_once(model, nullcontext()):
+    with switches.reference("self_guided"):
+        guides.begin(nullcontext())
         assert all(module.shared_merge is None for module in projections(model))
 
 

@@ -122,7 +122,7 @@ def guided(
         budget={"steps": 20},
         runtime={"log_interval": 2, "checkpoint_interval": 7},
     )
-    assert (config.guided_steps, config.total_steps) == (10, 30)
+    assert [phase.steps for phase in config.phases] == [10, 20]
     run_dir = tmp_path_factory.mktemp("guided")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workloads.training.trainer.training_device", lambda: torch.device("cpu"))
@@ -152,7 +152,7 @@ def test_a_run_that_stops_at_the_end_of_guidance_ends_with_the_same_bits(
     """To the line: the last of guidance may be in the newest checkpoint or not."""
     config, undisturbed, _ = guided
     target = {
-        "before saving": "workloads.training.trainer.drop_guides",
+        "before saving": "workloads.training.phases.enter",
         "after saving": "workloads.training.parallel.wait_for_all",
     }.get(place, "workloads.training.trainer.build_optimizer")
     skipped = 1 if place == "while building anew" else 0  # The first is the run's beginning.

@@ -11,14 +11,14 @@ from torch import nn
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
 from workloads.nn.self_guided import add_guides
 from workloads.nn.transformer import Transformer
+from workloads.optim.adamw import AdamWConfig
 from workloads.optim.build import build_optimizer
-from workloads.optim.config import OptimizerConfig
 from workloads.optim.schedules import learning_rate
 
-UNIT = OptimizerConfig(learning_rate=1.0)
+UNIT = AdamWConfig(learning_rate=1.0)
 
 
-def rates(steps: int, config: OptimizerConfig = UNIT) -> list[float]:
+def rates(steps: int, config: AdamWConfig = UNIT) -> list[float]:
     return [learning_rate(step, steps, config) for step in range(steps)]
 
 
@@ -35,7 +35,7 @@ def test_the_schedule_at_its_edges() -> None:
 
 @pytest.mark.parametrize("steps", [10, 19, 20, 129, 4196])
 def test_the_schedule_is_a_ramp_and_half_a_cosine(steps: int) -> None:
-    config = OptimizerConfig(learning_rate=6e-4)
+    config = AdamWConfig(learning_rate=6e-4)
     warmup = steps // 10
     ramp = [6e-4 * (step + 1) / warmup for step in range(warmup)]
     # The closed form of torch's own cosine schedule is the second formulation.
@@ -58,7 +58,7 @@ def test_the_shortest_runs_have_a_schedule(steps: int) -> None:
 
 
 def test_the_floor_and_the_warmup_are_the_configs() -> None:
-    config = OptimizerConfig(learning_rate=2.0, min_learning_rate_ratio=0.5, warmup_fraction=0.25)
+    config = AdamWConfig(learning_rate=2.0, min_learning_rate_ratio=0.5, warmup_fraction=0.25)
     found = rates(8, config)
     assert found[:3] == [1.0, 2.0, 2.0]
     assert found[5] == pytest.approx(1.5)
@@ -66,9 +66,7 @@ def test_the_floor_and_the_warmup_are_the_configs() -> None:
 
 
 def test_adamw_with_clipping_is_the_one_written_by_hand() -> None:
-    config = OptimizerConfig(
-        learning_rate=3e-2, betas=(0.8, 0.95), weight_decay=0.3, max_grad_norm=0.7
-    )
+    config = AdamWConfig(learning_rate=3e-2, betas=(0.8, 0.95), weight_decay=0.3, max_grad_norm=0.7)
     model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
     x, y = torch.randn(11, 5, dtype=torch.float64), torch.randn(11, 3, dtype=torch.float64)
     weights = [parameter.detach().numpy().copy() for parameter in model.parameters()]
@@ -133,7 +131,7 @@ def test_decay_on_matrices_leaves_norms_and_biases(ffn: FFNConfig) -> None:
         guide=GuideConfig(ratio=0.5),
     )
     for decay in ("matrices", "all"):
-        config = OptimizerConfig.model_validate(
+        config = AdamWConfig.model_validate(
             {"learning_rate": 0.1, "weight_decay": 0.3, "decay": decay}
         )
         model = Transformer(shape)
@@ -152,8 +150,8 @@ def test_decay_on_matrices_leaves_norms_and_biases(ffn: FFNConfig) -> None:
             torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)
 
 
-def scheduled(schedule: str, **changes: object) -> OptimizerConfig:
-    return OptimizerConfig.model_validate(
+def scheduled(schedule: str, **changes: object) -> AdamWConfig:
+    return AdamWConfig.model_validate(
         {"learning_rate": 2.0, "schedule": schedule, "warmup_steps": 4} | changes
     )
 
@@ -199,4 +197,4 @@ def test_a_longer_run_has_the_rates_of_the_shorter_ones_stable_phase(schedule: s
 )
 def test_what_a_schedule_does_not_take_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        OptimizerConfig.model_validate({"learning_rate": 1.0} | options)
+        AdamWConfig.model_validate({"learning_rate": 1.0} | options)

@@ -1,0 +1,99 @@
+"""The phases of a run, and what asks them: a made-up method is one more list and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.workloads.small_runs import pico
+from workloads.config.model import ModelConfig
+from workloads.config.phases import Phase, phase_at, phases_of
+from workloads.config.run import RunConfig
+from workloads.cost.flops import (
+    affordable_steps,
+    hardware_flops,
+    train_flops,
+    train_flops_at,
+    train_flops_per_token,
+)
+from workloads.cost.memory import peak_memory_bytes
+from workloads.optim.adamw import AdamWOptions
+
+TOKENS = 8 * 128
+
+
+def phases(steps: int = 20, **guide: Any) -> list[tuple[int, int, bool]]:
+    """(first, last + 1, guided) of each phase."""
+    run = pico(budget={"steps": steps}, **({"guide": guide} if guide else {}))
+    return [(phase.start, phase.end, phase.model.guide is not None) for phase in run.phases]
+
+
+def test_a_plain_run_is_one_phase_and_a_guided_run_two() -> None:
+    assert phases() == [(0, 20, False)]
+    assert phases(ratio=0.3, mode="fixed_steps") == [(0, 6, True), (6, 20, False)]
+    assert phases(ratio=0.3, mode="fixed_flops") == [(0, 6, True), (6, 26, False)]
+    # Guided steps are rounded down.
+    assert phases(ratio=0.39, mode="fixed_steps") == [(0, 7, True), (7, 20, False)]
+    # A guide that stays to the end is dropped there.
+    assert phases(ratio=1.0, mode="fixed_steps") == [(0, 20, True), (20, 20, False)]
+
+
+def test_steps_lie_in_one_phase_each() -> None:
+    run = pico(budget={"steps": 20}, guide={"ratio": 0.3})
+    guided, alone = run.phases
+    assert [phase_at(run.phases, step) for step in (0, 5)] == [guided] * 2
+    assert [phase_at(run.phases, step) for step in (6, 25, 26)] == [alone] * 3
+    for first in range(27):
+        counted = [sum(step < first for step in range(p.start, p.end)) for p in run.phases]
+        assert [phase.steps_among(first) for phase in run.phases] == counted
+    assert phase_at(phases_of(run.model, 0), 0).model.guide is None
+
+
+# A method that this platform does not have: 4 steps of a small model, then 6 of a larger one.
+
+
+class GrownRun(RunConfig):
+    small: ModelConfig
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase(self.small, start=0, steps=4),
+            Phase(self.model, start=4, steps=6, entry="grow"),  # type: ignore[arg-type]  # none yet
+        )
+
+
+@pytest.fixture
+def grown() -> GrownRun:
+    small = pico().model
+    large = small.model_copy(update={"num_layers": 3})
+    return GrownRun.model_validate(pico().model_dump() | {"small": small, "model": large})
+
+
+def test_flops_and_steps_of_a_new_method_follow_from_its_list(grown: GrownRun) -> None:
+    small, large = train_flops_per_token(grown.small), train_flops_per_token(grown.model)
+    assert large > 1.1 * small
+    assert grown.total_steps == 10
+    assert train_flops_at(grown, 3) == 3 * TOKENS * small
+    assert train_flops_at(grown, 4) == 4 * TOKENS * small
+    assert train_flops_at(grown, 9) == (4 * small + 5 * large) * TOKENS
+    assert train_flops(grown) == hardware_flops(grown) == (4 * small + 6 * large) * TOKENS
+
+
+def test_the_memory_of_a_new_method_is_that_of_its_largest_model(grown: GrownRun) -> None:
+    alone = pico(model={"num_layers": 3})
+    assert peak_memory_bytes(grown) == peak_memory_bytes(alone) > peak_memory_bytes(pico())
+
+
+def test_a_run_of_several_phases_shares_no_steps_with_longer_ones(grown: GrownRun) -> None:
+    constant = {"learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 1}
+    run = GrownRun.model_validate(grown.model_dump() | {"optimizer": constant})
+    assert run.stable_steps == 0
+    assert pico(optimizer={"schedule": "constant", "warmup_steps": 1}).stable_steps == 40
+
+
+def test_a_budget_below_one_step_pays_for_none() -> None:
+    model = pico(guide={"ratio": 0.5}).model
+    for flops in (0.0, 1.0):
+        assert affordable_steps(model, AdamWOptions(), 8, flops) == 0

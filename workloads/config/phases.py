@@ -1,0 +1,64 @@
+"""The phases of a run: which model trains in which of its optimizer steps.
+
+A plain run has one phase. A self-guided run has two: the model with its guide, then the model
+alone. Planning, budgets, training and resuming read this list, and know no method by name; a
+method that trains one model after another is one more list in `phases_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from workloads.config.model import ModelConfig
+
+# What turns the model of one phase into the model of the next (`workloads.training.phases`).
+Entry = Literal["drop_guide"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Consecutive optimizer steps in which one model trains; `start` counts the steps before them.
+
+    `model` has its guide where the phase is guided, and what one of its tokens costs follows from
+    it. `entry` is None in the first phase. At an entry the optimizer keeps its state of every
+    parameter that both models have.
+    """
+
+    model: ModelConfig
+    start: int
+    steps: int
+    entry: Entry | None = None
+
+    @property
+    def end(self) -> int:
+        """Steps of the run up to the end of the phase."""
+        return self.start + self.steps
+
+    def steps_among(self, first: int) -> int:
+        """Count the steps of the phase among the `first` steps of the run."""
+        return min(max(first - self.start, 0), self.steps)
+
+
+def phases_of(model: ModelConfig, fresh_steps: int) -> tuple[Phase, ...]:
+    """Return the phases of a run with so many fresh steps, steps that read text for the first time.
+
+    A guide in mode `fixed_flops` adds as many steps at the end as it guides. The last phase has no
+    step where a guide stays to the end.
+    """
+    guide = model.guide
+    if guide is None:
+        return (Phase(model, start=0, steps=fresh_steps),)
+    guided = int(guide.ratio * fresh_steps)
+    repeated = guided if guide.mode == "fixed_flops" else 0
+    alone = model.model_copy(update={"guide": None})
+    return (
+        Phase(model, start=0, steps=guided),
+        Phase(alone, start=guided, steps=fresh_steps - guided + repeated, entry="drop_guide"),
+    )
+
+
+def phase_at(phases: Sequence[Phase], step: int) -> Phase:
+    """Return the phase that trains on after `step` steps; at the end of the run the last one."""
+    return [phase for phase in phases if phase.start <= step][-1]

@@ -1,0 +1,31 @@
+"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101): means of gradients and of their squares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from workloads.optim.config import Fraction, OptimizerConfig, OptimizerOptions
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AdamWOptions(OptimizerOptions):
+    """AdamW as a study file has it; the defaults are the paper's (arXiv 2406.16450)."""
+
+    state_bytes_per_param: ClassVar[int] = 2 * 4  # Two means in fp32.
+
+    kind: Literal["adamw"] = "adamw"
+    """The optimizer."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the means of gradients and of their squares."""
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return torch's fused AdamW of these groups."""
+        from torch.optim import AdamW
+
+        return AdamW(groups, betas=self.betas, fused=True)
+
+
+class AdamWConfig(AdamWOptions, OptimizerConfig):
+    """AdamW of one run."""

@@ -1,0 +1,35 @@
+"""A field whose class is chosen by the key `kind` of what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from workloads.schema.base import Config
+
+
+class ByKind:
+    """Annotation of a field that holds one of several classes, each known by its `kind`.
+
+    Where no `kind` is written, the first class is meant: it is the one that the field had before
+    there were others.
+    """
+
+    def __init__(self, classes: Mapping[str, type[Config]]) -> None:
+        self.classes = classes
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        choices = {kind: handler.generate_schema(each) for kind, each in self.classes.items()}
+        return core_schema.tagged_union_schema(choices, discriminator=self._kind)
+
+    def _kind(self, value: Any) -> Any:
+        """Return the kind of a configuration, or of the mapping that it is written as."""
+        if isinstance(value, Config):
+            return getattr(value, "kind", None)
+        default = next(iter(self.classes))
+        return value.get("kind", default) if isinstance(value, Mapping) else default
