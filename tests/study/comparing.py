@@ -1,6 +1,6 @@
 """Two studies of the same points compared as MLflow holds them: a twin, and one that was disturbed.
 
-What depends on the machine's speed or on lives lost is left out; all else must be equal to the
+What depends on the machine's speed or on attempts lost is left out; all else must be equal to the
 last digit.
 """
 
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from analysis import runs
 from study.plan.planner import Study
-from workloads.run_dir.executed_flops import LIVES_FILE
+from workloads.run_dir.executed_flops import ATTEMPTS_FILE
 
 # How fast a machine was, and what was executed again after a kill.
 UNREPEATABLE = {"tokens_per_second", "train_seconds", "peak_memory_bytes", "mfu", "executed_flops"}
@@ -104,17 +104,17 @@ def table_differences(uri: str, twin: str, disturbed: str) -> list[str]:
 def print_table(
     study: Study, twin: dict[str, list[Recorded]], disturbed: dict[str, list[Recorded]]
 ) -> None:
-    """A line a point: both final losses in full, the steps recorded, the lives it took."""
-    print(f"{'point':<56} {'twin val_loss':>20} {'disturbed':>20}  equal  rows  lives")
+    """A line a point: both final losses in full, the steps recorded, the attempts it took."""
+    print(f"{'point':<56} {'twin val_loss':>20} {'disturbed':>20}  equal  rows  attempts")
     for point in study.points:
         one, other = twin[point.id][0], disturbed[point.id][0]
         equal = "yes" if one.val_loss.hex() == other.val_loss.hex() else "NO"
         rows = len(other.metrics.get("train_loss", []))
         print(
             f"{point.id:<56} {one.val_loss!r:>20} {other.val_loss!r:>20}  {equal:<5}  {rows:>4}"
-            f"  {_lives(study.run_dir(point)):>5}"
+            f"  {_attempts(study.run_dir(point)):>8}"
         )
 
 
-def _lives(run_dir: Path) -> int:
-    return (run_dir / LIVES_FILE).read_text().count("\n")
+def _attempts(run_dir: Path) -> int:
+    return (run_dir / ATTEMPTS_FILE).read_text().count("\n")

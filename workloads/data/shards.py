@@ -36,6 +36,7 @@ from workloads.data.manifest import (
     read_manifest,
 )
 from workloads.data.tokenizers.byte import TOKENIZERS
+from workloads.files import sync_folder
 
 if TYPE_CHECKING:
     from workloads.data.config import DataConfig
@@ -150,7 +151,7 @@ def build_dataset(
     try:
         _write_dataset(config, digest, temporary, shard_tokens)
         temporary.rename(directory)
-        _sync_directory(directory.parent)
+        sync_folder(directory.parent)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -193,7 +194,7 @@ def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_token
         val=writers["val"].finish(),
     )
     _write_synced(directory / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
-    _sync_directory(directory)
+    sync_folder(directory)
 
 
 class _SplitWriter:
@@ -259,11 +260,3 @@ def _write_synced(path: Path, content: bytes | memoryview) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
