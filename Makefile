@@ -10,8 +10,9 @@ TORCH_INDEX := $(if $(shell command -v nvidia-smi),,--extra-index-url https://do
 study: .venv/installed
 	$(BIN)/python -m study run $(SPEC)
 
+# A worker a core; the tests of one file share what is slow to make, so they stay together.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m kernels bench`: what the kernels claim, measured on this machine."""
+"""Command line of `python -m kernels`: benchmarks, and the table of what they showed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kernels import switches
+from kernels.bench.command import ResultsFile, Rounds, measure_claims
 from kernels.bench.errors import InputError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 
 class _Bench(TyperGroup):
-    """`bench NAME ...` is `bench claims NAME ...`."""
+    """Command group that reads `bench NAME ...` as `bench claims NAME ...`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in {*self.commands, "--help"}:
@@ -33,18 +34,19 @@ bench_app = typer.Typer(cls=_Bench, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
 
 Device = Annotated[
-    str | None, typer.Option(metavar="[cpu|cuda]", help="Where; by default CUDA if there is any.")
+    str | None,
+    typer.Option(metavar="[cpu|cuda]", help="Device to measure; by default CUDA if there is any."),
 ]
 
 
 @app.callback()
 def kernels() -> None:
-    """The operations of structured FFNs, and what they are worth."""
+    """Benchmark the operations of structured FFNs, and show what they are worth."""
 
 
 @bench_app.callback()
 def bench() -> None:
-    """Measure the kernels on this machine, in pairs.
+    """Measure the kernels on this machine, each paired with its baseline.
 
     \b
     Example: python -m kernels bench blockshuffle self-guided/lowrank
@@ -56,39 +58,29 @@ def bench() -> None:
 def claims(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME ...]", help="Claims, or what their names begin with."),
+        typer.Argument(metavar="[NAME ...]", help="Claims by name, or by the beginning of it."),
     ] = None,
     device: Device = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            dir_okay=False,
-            help="Append a line a claim here; by default to kernels/bench/results/HARDWARE.jsonl.",
-        ),
-    ] = None,
+    rounds: Rounds = 9,
+    out: ResultsFile = None,
 ) -> None:
-    """Time each claim's two sides in turns, and record the raw samples of both.
+    """Time each claim's candidate and baseline in turn, and record the raw samples of both.
 
     \b
     Example: python -m kernels bench claims blockshuffle --device cpu --rounds 15
 
-    A claim is that an operation is so many times faster, or smaller, than its plain formulation,
-    a dense layer or torch's default: kernels/bench/RESULTS.md lists them. On a CPU each side has
-    one thread. Other work on the machine spoils the numbers: look at the spread. Exit code 0 when
-    all claims held, 1 when one did not, 2 when the input is wrong.
+    A claim is that an operation takes so many times less time, or memory, than its plain
+    formulation, a dense layer or torch's default. kernels/bench/RESULTS.md lists all claims. On a
+    CPU both use one thread. Other work on the machine spoils the numbers: look at the spread. Exit
+    code 0 when all claims were verified, 1 when one was missed, 2 when the input is wrong.
     """
     # Imported late so that --help does not wait for torch.
-    from kernels.bench import measure, records
-    from kernels.bench.claims import named, of_kernels
+    from kernels.bench.claims import of_kernels, select
+    from kernels.bench.comparison import compare
 
     chosen = _device(device)
-    found = named(names or [], of_kernels(chosen.type))
-    path = out or records.file_of(chosen)
-    at = measure.conditions(chosen)
-    held = measure.measure(found, rounds, at, path, typer.echo)
-    typer.echo(f"appended to {path}", err=True)
-    raise typer.Exit(0 if held else 1)
+    found = select(names or [], of_kernels(chosen.type))
+    measure_claims(found, rounds, chosen, out, compare)
 
 
 @bench_app.command()
@@ -96,28 +88,28 @@ def latency(
     out: Annotated[Path, typer.Option(dir_okay=False, help="The CSV file to write.")],
     device: Device = None,
     width: Annotated[
-        list[int] | None, typer.Option(min=32, help="Widths in place of the usual ones.")
+        list[int] | None, typer.Option(min=32, help="Widths instead of the default ones.")
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=16, help="The most tokens, in place of the usual.")
+        int | None, typer.Option(min=16, help="Most tokens, instead of the default.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 5,
+    rounds: Rounds = 5,
 ) -> None:
-    """Time FFNs' forward pass over widths, weights and tokens: the paper's latency figures.
+    """Time the forward pass of FFNs over widths, weights and tokens for the latency figures.
 
     \b
     Example: python -m kernels bench latency --out latency.csv
     then:    python -m analysis plot latency latency.csv --out figures
 
-    On CUDA widths to 6144 and 30,720 tokens, the paper's; on a CPU widths to 768 and 4096 tokens,
-    a few minutes.
+    On CUDA these are the paper's figures: widths to 6144, and 30,720 tokens. On a CPU widths go to
+    768 and tokens to 4096, which takes a few minutes.
     """
     # Imported late, as above.
     from kernels.bench.latency import Sweep, measure, write
 
     chosen = _device(device)
     sweep = Sweep.of(chosen).within(tuple(sorted(width or ())), tokens)
-    rows = measure(sweep, rounds, chosen, lambda point: typer.echo(point, err=True))
+    rows = measure(sweep, rounds, chosen, lambda line: typer.echo(line, err=True))
     write(out, list(rows))
     typer.echo(f"python -m analysis plot latency {out}")
 
@@ -130,13 +122,13 @@ def table() -> None:
     Example: python -m kernels table > kernels/bench/RESULTS.md
     """
     # Imported late, as above.
-    from kernels.bench.table import table as text
+    from kernels.bench import table as claims_table
 
-    typer.echo(text(), nl=False)
+    typer.echo(claims_table.table(), nl=False)
 
 
 def _device(name: str | None) -> Any:
-    """The torch.device of that name; InputError where this machine has none."""
+    """Return the torch device of that name; raise InputError if this machine has none."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -148,7 +140,7 @@ def _device(name: str | None) -> Any:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line. A user's mistake becomes one line on stderr and exit code 2."""
     try:
         switches.check()
         app(prog_name="python -m kernels")

@@ -1,6 +1,6 @@
-"""The FFN's activations, and what they pass back, into memory that the caller keeps.
+"""The FFN's activation functions and their gradients, written into memory that the caller owns.
 
-`activation` is `gelu`, `gelu_tanh` or `swiglu`; others are a KeyError.
+The argument `activation` is `gelu`, `gelu_tanh` or `swiglu`; any other value raises KeyError.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ _APPROXIMATE: dict[str, str] = {"gelu": "none", "gelu_tanh": "tanh"}
 
 
 def activate(z: Tensor, activation: str) -> Tensor:
-    """GELU of z, exactly or by tanh; or SwiGLU, silu(first half of z) * second half."""
+    """Return the activation of z (..., m).
+
+    `gelu` is the exact GELU and `gelu_tanh` its tanh approximation, both (..., m) (Hendrycks and
+    Gimpel 2016, arXiv 1606.08415). `swiglu` is silu(first half of z) * second half, (..., m/2)
+    (Shazeer 2020, arXiv 2002.05202).
+    """
     if activation == "swiglu":
         gate, value = z.chunk(2, dim=-1)
         return F.silu(gate) * value
@@ -21,7 +26,7 @@ def activate(z: Tensor, activation: str) -> Tensor:
 
 
 def activate_into(h: Tensor, z: Tensor, activation: str) -> None:
-    """Fill h with `activate(z)`; outside autograd."""
+    """Fill h with `activate(z)`. Autograd does not record this."""
     if activation == "swiglu":
         gate, value = z.chunk(2, dim=-1)
         torch.mul(F.silu(gate), value, out=h)
@@ -30,7 +35,10 @@ def activate_into(h: Tensor, z: Tensor, activation: str) -> None:
 
 
 def gradient_into(d_z: Tensor, d_h: Tensor, z: Tensor, activation: str) -> None:
-    """Fill d_z, which may be d_h where their widths agree, with the gradient of z."""
+    """Fill d_z with the gradient by z, given the gradient d_h by `activate(z)`.
+
+    d_z may be the same tensor as d_h if the activation keeps the width.
+    """
     if activation != "swiglu":
         torch.ops.aten.gelu_backward.grad_input(
             d_h, z, approximate=_APPROXIMATE[activation], grad_input=d_z

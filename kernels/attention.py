@@ -1,9 +1,10 @@
-"""Attention with grouped queries: flash-attn where it serves, else torch's fused attention.
+"""Attention with grouped queries: flash-attn where it applies, otherwise torch's fused attention.
 
-flash-attn (Dao 2023, arXiv 2307.08691) is taken where it is installed and knows the case: CUDA of
-compute capability 8 on, fp16 or bf16, heads of at most 256 features, causal without a mask of one's
-own, as in training. All else goes to `scaled_dot_product_attention`, also decoding from a cache,
-whose rows differ in length and so have a mask.
+flash-attn (Dao 2023, arXiv 2307.08691) is an optional dependency. It computes causal attention
+without an explicit mask, in fp16 or bf16, for heads of at most 256 features, on CUDA devices of
+compute capability 8 or higher; training is such a case. Everything else goes to torch's
+`scaled_dot_product_attention`, including decoding from a cache, whose rows differ in length and
+therefore need a mask.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kernels.switches import fast
 
 FLASH_DTYPES = (torch.float16, torch.bfloat16)
 FLASH_HEAD_DIM = 256
-FLASH_CAPABILITY = 8  # major
+FLASH_CAPABILITY = 8  # The major version of the compute capability.
 
 
 def _is_installed(package: str) -> bool:
@@ -29,26 +30,27 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-HAS_FLASH = _is_installed("flash-attn")  # Asked of the metadata: importing it loads CUDA libraries.
+# The package's metadata is asked, because importing flash-attn loads CUDA libraries.
+HAS_FLASH = _is_installed("flash-attn")
 
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, scale: float
 ) -> Tensor:
-    """softmax(scale query key') value of each head; (batch, heads, time, head_dim).
+    """Return softmax(scale query key^T) value of each head, (batch, heads, time, head_dim).
 
-    Without a mask it is causal: the last query sees all keys, and each one before it one key less,
-    so the queries may be the last tokens of those in a cache.
+    Without a mask the attention is causal: the last query sees all keys, and each query before it
+    sees one key less. The queries may therefore be the last tokens of those in a cache.
 
     Args:
         query: (batch, heads, time, head_dim).
-        key: (batch, kv_heads, slots, head_dim); each serves heads / kv_heads successive heads.
-        value: like `key`.
+        key: (batch, kv_heads, slots, head_dim); heads / kv_heads successive heads share each.
+        value: same shape as `key`.
         mask: true where a query sees a key, broadcastable to (batch, heads, time, slots).
         scale: factor of the scores.
 
     Raises:
-        ValueError: heads are no multiple of kv_heads, or without a mask slots are fewer than time.
+        ValueError: heads is no multiple of kv_heads, or without a mask slots is less than time.
     """
     heads, kv_heads, time, slots = query.shape[1], key.shape[1], query.shape[2], key.shape[2]
     if heads % kv_heads:
@@ -58,7 +60,7 @@ def attention(
             f"{time} causal queries but {slots} keys: the first would see none; give a mask"
         )
     if not fast("attention"):
-        return definition(query, key, value, mask, scale=scale)
+        return reference(query, key, value, mask, scale=scale)
     if mask is None and _suits_flash(query, key, value):
         return _flash(query, key, value, scale)
     square = time == slots
@@ -76,12 +78,13 @@ def attention(
     )
 
 
-def definition(
+def reference(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, scale: float
 ) -> Tensor:
-    """`attention` as it is defined, all scores at once, the softmax in fp32 at least."""
+    """Compute `attention` in plain torch: all scores at once, the softmax in at least fp32."""
     group = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(group, dim=1) for part in (key, value))
+    key = key.repeat_interleave(group, dim=1)
+    value = value.repeat_interleave(group, dim=1)
     if mask is None:
         mask = causal_mask(query.shape[2], key.shape[2], query.device)
     scores = (query @ key.transpose(-1, -2)) * scale
@@ -91,12 +94,15 @@ def definition(
 
 
 def causal_mask(time: int, slots: int, device: torch.device) -> Tensor:
-    """(time, slots), true where a key is seen by the queries, which are the last of the slots."""
+    """Return a (time, slots) mask, true where a query sees a key.
+
+    The queries are the last `time` of the `slots` tokens.
+    """
     return torch.ones(time, slots, dtype=torch.bool, device=device).tril(slots - time)
 
 
 def _suits_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether flash-attn is there and computes this."""
+    """Return whether flash-attn is installed and computes causal attention of these tensors."""
     return (
         HAS_FLASH
         and query.is_cuda
@@ -108,11 +114,17 @@ def _suits_flash(query: Tensor, key: Tensor, value: Tensor) -> bool:
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Causal attention by flash-attn, which takes (batch, time, heads, head_dim).
+    """Compute causal attention by flash-attn, whose layout is (batch, time, heads, head_dim).
 
-    Its causal mask too lets the last query see all keys.
+    Its causal mask, like ours, lets the last query see all keys.
     """
     from flash_attn import flash_attn_func  # type: ignore[import-not-found]  # An extra.
 
-    parts = (part.transpose(1, 2) for part in (query, key, value))
-    return flash_attn_func(*parts, softmax_scale=scale, causal=True).transpose(1, 2)
+    mixed = flash_attn_func(
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        softmax_scale=scale,
+        causal=True,
+    )
+    return mixed.transpose(1, 2)

@@ -1,9 +1,10 @@
-"""activation(z + bias), which keeps z for the backward pass and computes all else there again.
+"""activation(z + bias), which stores only z and the bias for the backward pass.
 
-What torch keeps besides, the sum with the bias and SwiGLU's activated gate, is not kept, and on
-CUDA each pass reads z once, the bias gradient included (`kernels.cuda.bias_activation`). Compiled
-code fuses the definition by itself. Where a library's product adds the bias, as those of the FFN
-do, it is None here.
+The backward pass computes z + bias and the activation again, so that neither the sum nor SwiGLU's
+activated gate is stored. On CUDA the forward and the backward pass each read z once and the
+backward pass also sums the gradient of the bias (`kernels.cuda.bias_activation`). `torch.compile`
+traces and fuses the plain reference. The bias is None where the preceding matrix product has added
+it already, as the projections of the FFN do.
 """
 
 from __future__ import annotations
@@ -15,49 +16,56 @@ from torch import Tensor
 
 from kernels import switches
 from kernels.activation import activate, gradient_into
-from kernels.registered import Differentiable, Opaque
+from kernels.custom_op import CustomOp, DifferentiableOp
 
-IN_TRITON = (torch.float32, torch.bfloat16)  # On CUDA; the rest of types take the way of CPUs.
+# dtypes that the Triton kernels serve on CUDA; others are computed in torch, as on a CPU.
+TRITON_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def bias_activation(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """Of z (..., m) and bias (m,): (..., m) for `gelu` and `gelu_tanh`, (..., m/2) for `swiglu`.
+    """Return activation(z + bias) in the dtype of z.
 
-    The result has the dtype of z; another activation is a KeyError.
+    Args:
+        z: (..., m).
+        bias: (m,) or None.
+        activation: `gelu` or `gelu_tanh`, whose result is (..., m), or `swiglu`, (..., m/2).
+
+    Raises:
+        KeyError: the activation is none of these.
     """
     if torch.compiler.is_compiling() or not switches.fast("bias_activation"):
-        return definition(z, bias, activation)
-    return BIASED(z, bias, activation)
+        return reference(z, bias, activation)
+    return BIAS_ACTIVATION(z, bias, activation)
 
 
-def definition(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """The same function as it is written down, in plain torch."""
-    return activate(_biased(z, bias), activation)
+def reference(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """Compute `bias_activation` in plain torch."""
+    return activate(_add_bias(z, bias), activation)
 
 
-def _activate(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    if _in_triton(z):
+def _forward(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    if _suits_triton(z):
         from kernels.cuda.bias_activation import activate_rows  # Only here is Triton needed.
 
         return activate_rows(z, bias, activation)
-    return activate(_biased(z, bias), activation)
+    return activate(_add_bias(z, bias), activation)
 
 
-def _empty(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    h = activate(_biased(z, bias), activation)
-    return h.new_empty(h.shape) if _in_triton(z) else h
+def _fake_forward(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    h = activate(_add_bias(z, bias), activation)
+    return h.new_empty(h.shape) if _suits_triton(z) else h
 
 
-def _differentiate(
+def _gradients(
     d_h: Tensor, z: Tensor, bias: Tensor | None, activation: str, for_bias: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of z and of the bias, which is empty where it is not asked for."""
-    if _in_triton(z):
+    """Compute the gradients by z and by the bias; the latter is empty unless `for_bias`."""
+    if _suits_triton(z):
         from kernels.cuda.bias_activation import differentiate_rows
 
         d_z, d_bias = differentiate_rows(d_h, z, bias, activation)
     else:
-        biased = _biased(z, bias)
+        biased = _add_bias(z, bias)
         d_z, d_bias = torch.empty_like(biased), None
         gradient_into(d_z, d_h, biased, activation)
         if bias is not None and for_bias:
@@ -66,10 +74,10 @@ def _differentiate(
     return d_z, d_z.new_empty(0) if d_bias is None or not for_bias else d_bias
 
 
-def _empty_gradients(
+def _fake_gradients(
     d_h: Tensor, z: Tensor, bias: Tensor | None, activation: str, for_bias: bool
 ) -> tuple[Tensor, Tensor]:
-    d_z = z.new_empty(z.shape) if _in_triton(z) else torch.empty_like(_biased(z, bias))
+    d_z = z.new_empty(z.shape) if _suits_triton(z) else torch.empty_like(_add_bias(z, bias))
     return d_z, z.new_empty(0) if bias is None or not for_bias else torch.empty_like(bias)
 
 
@@ -81,21 +89,22 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, str], output: Tensor) -
 def _backward(ctx: Any, d_h: Tensor) -> tuple[Tensor, Tensor | None, None]:
     z, bias = ctx.saved_tensors
     for_bias = bias is not None and ctx.needs_input_grad[1]
-    d_z, d_bias = GRADIENTS(d_h, z, bias, ctx.activation, for_bias)
+    d_z, d_bias = BIAS_ACTIVATION_GRADIENTS(d_h, z, bias, ctx.activation, for_bias)
     return d_z, d_bias if for_bias else None, None
 
 
-GRADIENTS = Opaque("bias_activation_backward", _differentiate, _empty_gradients)
-BIASED = Differentiable("bias_activation", _activate, _empty, _save, _backward)
+BIAS_ACTIVATION_GRADIENTS = CustomOp("bias_activation_backward", _gradients, _fake_gradients)
+BIAS_ACTIVATION = DifferentiableOp("bias_activation", _forward, _fake_forward, _save, _backward)
 
 
-def _biased(z: Tensor, bias: Tensor | None) -> Tensor:
+def _add_bias(z: Tensor, bias: Tensor | None) -> Tensor:
     return z if bias is None else z + bias.to(z.dtype)
 
 
-def _in_triton(z: Tensor) -> bool:
-    """Whether its kernels take z: they want a row's numbers next to each other.
+def _suits_triton(z: Tensor) -> bool:
+    """Return whether the Triton kernels serve z: each row must be contiguous.
 
-    The wide side of `block_shuffle` is the other way round, and torch keeps it so.
+    The (tokens, ffn_dim) activations of `block_shuffle` are stored feature-major, and element-wise
+    operations keep that layout; those are computed in torch.
     """
-    return z.device.type == "cuda" and z.dtype in IN_TRITON and z.stride(-1) == 1
+    return z.device.type == "cuda" and z.dtype in TRITON_DTYPES and z.stride(-1) == 1

@@ -1,8 +1,9 @@
-"""BlockDense: y = U (blockdiag(V) x) + b, without a copy of the activations.
+"""BlockDense: y = U (blockdiag(V) x) + b, without copying activations.
 
-The blocks of x and of the inner vector are slices of their rows, which BLAS reads and writes in
-place: each block's product goes straight into its slice, forward and backward. With one block it
-is LowRank.
+The blocks of x and of the inner features are slices of their rows. BLAS reads and writes such
+slices in place, so each block's product goes directly into its slice, in the forward and in the
+backward pass. LowRank is BlockDense with one block. Both are parametrizations of Wei et al. 2024
+(arXiv 2406.16450), section 3.
 """
 
 from __future__ import annotations
@@ -11,33 +12,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kernels.factored import Factors, Product, multiply_blocks
-from kernels.registered import left_to_compiler
+from kernels.custom_op import left_to_compiler
+from kernels.factored import FactoredLinear, Factors, multiply_blocks
 from kernels.switches import fast
 
 
 def block_dense(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-    """(..., n) to (..., m), with v (B, rank/B, n/B), u (m, rank) and bias (m,).
+    """Apply a BlockDense layer: x (..., n) to (..., m). Under autocast products use its dtype.
 
-    Under autocast the products are in its dtype. Any layout of x is right; those that need no
-    copy have rows or columns without gaps.
+    x may have any layout; it is not copied if its rows or its columns have no gaps.
+
+    Args:
+        x: (..., n).
+        v: (B, rank/B, n/B), the diagonal blocks of V.
+        u: (m, rank).
+        bias: (m,) or None.
     """
     if left_to_compiler(x) or not fast("block_dense"):
-        return definition(x, v, u, bias)
-    return PRODUCT(x, Factors(v, u, bias))
+        return reference(x, v, u, bias)
+    return BLOCK_DENSE(x, Factors(v, u, bias))
 
 
-def definition(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
-    """The same function as it is written down, in plain torch."""
+def reference(x: Tensor, v: Tensor, u: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute `block_dense` in plain torch."""
     inner = torch.einsum("bri,...bi->...br", v, x.unflatten(-1, (len(v), -1)))
     return F.linear(inner.flatten(-2), u, bias)
 
 
 class BlockDense:
-    """The operation; its activations are row-major."""
+    """Factorization of a block-diagonal V and a dense U; its activations are row-major."""
 
     @staticmethod
-    def empty(like: Tensor, tokens: int, features: int) -> Tensor:
+    def allocate(like: Tensor, tokens: int, features: int) -> Tensor:
         return like.new_empty(tokens, features)
 
     @staticmethod
@@ -48,7 +54,7 @@ class BlockDense:
     @staticmethod
     def multiply(x: Tensor, weights: Factors, inner: Tensor, y: Tensor) -> None:
         v, u, bias = weights
-        multiply_blocks(_slices(x, v), v.mT, out=_slices(inner, v))
+        multiply_blocks(_blocks(x, v), v.mT, out=_blocks(inner, v))
         if bias is None:
             torch.mm(inner, u.t(), out=y)
         else:
@@ -63,22 +69,22 @@ class BlockDense:
             sums.bias.add_(d_y.sum(0, dtype=sums.bias.dtype))
         torch.addmm(sums.u, d_y.t(), inner, out=sums.u)
         d_inner = d_y @ u
-        multiply_blocks(_slices(d_inner, v).mT, _slices(x, v), out=sums.v, add=True)
-        multiply_blocks(_slices(d_inner, v), v, out=_slices(d_x, v))
+        multiply_blocks(_blocks(d_inner, v).mT, _blocks(x, v), out=sums.v, add=True)
+        multiply_blocks(_blocks(d_inner, v), v, out=_blocks(d_x, v))
 
     @staticmethod
     def linear(x: Tensor, weights: Factors) -> Tensor:
-        return block_dense(x, *weights)
+        return block_dense(x, weights.v, weights.u, weights.bias)
 
     @staticmethod
     def dense(v: Tensor, u: Tensor) -> Tensor:
-        # Block b of V meets b-th runs of U's columns, and makes the b-th run of the product's.
+        # Block b of V times the b-th slice of U's columns is the b-th slice of the dense columns.
         return torch.einsum("mbr,bri->mbi", u.unflatten(1, (len(v), -1)), v).flatten(1)
 
 
-PRODUCT = Product("block_dense", BlockDense)
+BLOCK_DENSE = FactoredLinear("block_dense", BlockDense)
 
 
-def _slices(rows: Tensor, v: Tensor) -> Tensor:
-    """(tokens, features) seen as (B, tokens, features / B)."""
-    return rows.unflatten(1, (len(v), -1)).transpose(0, 1)
+def _blocks(activations: Tensor, v: Tensor) -> Tensor:
+    """View (tokens, features) as (B, tokens, features / B): block b is the b-th slice."""
+    return activations.unflatten(1, (len(v), -1)).transpose(0, 1)

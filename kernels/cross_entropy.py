@@ -1,9 +1,10 @@
-"""Cross entropy of features @ weight.T against targets, without all of the logits at once.
+"""Cross entropy of the logits features @ weight.T, without storing all logits at once.
 
-The tokens pass in chunks. Each chunk's logits are made, turned into their own gradients where they
-lie, multiplied into the gradients of features and weight, and overwritten by the next chunk's: the
-backward pass only scales what the forward pass has left. So the memory is that of one chunk, and
-no product is computed twice. What all chunks add to, loss and weight gradient, is in fp32 at least.
+The tokens are processed in chunks. The logits of a chunk are computed, overwritten by their own
+gradients, multiplied into the gradients by features and weight, and overwritten by the logits of
+the next chunk. The forward pass therefore computes the gradients too, and the backward pass only
+scales them: logits take the memory of one chunk, and no product is computed twice. The sums over
+all chunks, the loss and the gradient by the weight, are accumulated in at least fp32.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels import switches
-from kernels.registered import Differentiable, left_to_compiler
+from kernels.custom_op import DifferentiableOp, left_to_compiler
 
 IGNORED = -100
-# The logits of one chunk. On a CPU they stay in the cache; a GPU needs rows enough to be busy.
+# Bytes of the logits of one chunk: few enough for a CPU's cache, enough rows to keep a GPU busy.
 CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 128 * 2**20}
-IN_TRITON = (torch.float32, torch.bfloat16)  # On CUDA; the rest of types take the way of CPUs.
+# dtypes that the Triton kernel serves on CUDA; others are computed in torch, as on a CPU.
+TRITON_DTYPES = (torch.float32, torch.bfloat16)
 
 Reduction = Literal["mean", "sum"]
-# Fills logits (tokens, vocabulary) with their gradients, where asked; returns losses (tokens,).
+# (logits, targets, ignore_index, gradient) -> losses; `rows_in_torch` describes it.
 Rows = Callable[[Tensor, Tensor, int, bool], Tensor]
 
 
@@ -35,34 +37,50 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     ignore_index: int = IGNORED,
 ) -> Tensor:
-    """The loss in nats, fp32 at least: of features (..., n), weight (vocabulary, n), targets (...).
+    """Return the cross entropy in nats, a scalar in at least fp32.
 
-    Targets of `ignore_index` do not count; the mean over none is NaN, without gradients. Under
-    autocast the products are in its dtype. Another reduction is a ValueError.
+    Under autocast the products use its dtype.
+
+    Args:
+        features: (..., n).
+        weight: (vocabulary, n).
+        targets: (...), indices of rows of `weight`.
+        reduction: `mean` or `sum` over the targets that count.
+        ignore_index: targets of this value do not count. The mean over no target is NaN, and its
+            gradients are zero.
+
+    Raises:
+        ValueError: another reduction.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; give 'mean' or 'sum'")
     if left_to_compiler(features) or not switches.fast("cross_entropy"):
-        return definition(features, weight, targets, reduction, ignore_index)
-    tokens, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
+        return reference(features, weight, targets, reduction, ignore_index)
+    targets = targets.reshape(-1)
     grads = torch.is_grad_enabled()
-    needed = grads and features.requires_grad, grads and weight.requires_grad
-    arguments = tokens, weight, targets, ignore_index, _product_dtype(features), *needed
-    total, *_ = SUM(*arguments)
+    total, _, _ = SUM(
+        features.reshape(-1, features.shape[-1]),
+        weight,
+        targets,
+        ignore_index,
+        _product_dtype(features),
+        grads and features.requires_grad,
+        grads and weight.requires_grad,
+    )
     if reduction == "sum":
         return total
     count = (targets != ignore_index).sum()
     return (total / count.clamp(min=1)).masked_fill(count == 0, float("nan"))
 
 
-def definition(
+def reference(
     features: Tensor,
     weight: Tensor,
     targets: Tensor,
     reduction: Reduction = "mean",
     ignore_index: int = IGNORED,
 ) -> Tensor:
-    """The same function as it is written down, in plain torch."""
+    """Compute `linear_cross_entropy` in plain torch, with all logits."""
     logits = F.linear(features, weight).reshape(-1, len(weight))
     return F.cross_entropy(
         logits.to(_precise(logits.dtype)),
@@ -81,12 +99,12 @@ def summed(
     for_features: bool,
     for_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The summed loss of features (tokens, n), and its gradients by them and by the weight.
+    """Compute the summed loss of features (tokens, n), and its gradients by them and the weight.
 
-    Products are in `dtype`. A gradient that is not asked for is empty.
+    The products use `dtype`. A gradient is empty unless `for_features` or `for_weight` asks for it.
     """
     x, w = features.to(dtype), weight.to(dtype)
-    total, d_x, d_w = _empty(x, w, targets, ignore_index, dtype, for_features, for_weight)
+    total, d_x, d_w = _allocate(x, w, dtype, for_features, for_weight)
     total.zero_()
     d_w.zero_()
     size, rows = _chunk_tokens(x, len(w)), _rows_of(x)
@@ -106,16 +124,10 @@ def summed(
     return total, d_x, d_w
 
 
-def _empty(
-    features: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    ignore_index: int,
-    dtype: torch.dtype,
-    for_features: bool,
-    for_weight: bool,
+def _allocate(
+    features: Tensor, weight: Tensor, dtype: torch.dtype, for_features: bool, for_weight: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Memory for what `summed` returns."""
+    """Allocate the results of `summed`."""
     precise = _precise(dtype)
     d_features = features.new_empty(features.shape if for_features else (0,), dtype=dtype)
     d_weight = features.new_empty(weight.shape if for_weight else (0,), dtype=precise)
@@ -128,40 +140,53 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(*output[1:])
 
 
-def _scaled(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The saved gradients times that of the sum; None where they were not asked for."""
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Scale the saved gradients by the gradient of the summed loss."""
     d_features, d_weight = ctx.saved_tensors
     features_dtype, weight_dtype = ctx.dtypes
     return (
         (d_features.to(features_dtype) * grad).to(features_dtype) if ctx.for_features else None,
         (d_weight * grad).to(weight_dtype) if ctx.for_weight else None,
-        *[None] * 5,
+        None,  # targets
+        None,  # ignore_index
+        None,  # dtype
+        None,  # for_features
+        None,  # for_weight
     )
 
 
-SUM = Differentiable("linear_cross_entropy", summed, _empty, _save, _scaled)
+SUM = DifferentiableOp(
+    "linear_cross_entropy",
+    summed,
+    lambda features, weight, targets, ignore_index, *rest: _allocate(features, weight, *rest),
+    _save,
+    _backward,
+)
 
 
 def rows_in_torch(logits: Tensor, targets: Tensor, ignore_index: int, gradient: bool) -> Tensor:
-    """Losses (tokens,), in fp32 at least, of logits (tokens, vocabulary), which are overwritten:
-    with `gradient` by the gradients of their losses."""
+    """Return the losses (tokens,), in at least fp32, of logits (tokens, vocabulary).
+
+    The logits are overwritten, with `gradient` by the gradients of their losses.
+    """
     counts = (targets != ignore_index)[:, None]
-    picked = targets[:, None].where(counts, 0)
-    rows = logits.to(_precise(logits.dtype))  # The logits themselves where they are precise.
+    valid_targets = targets[:, None].where(counts, 0)
+    rows = logits.to(_precise(logits.dtype))  # No copy if the logits are precise enough.
     rows.sub_(rows.amax(1, keepdim=True))
-    losses = -rows.gather(1, picked)
+    losses = -rows.gather(1, valid_targets)
     sums = rows.exp_().sum(1, keepdim=True)
     losses += sums.log()
     if gradient:
         ones = counts.to(rows.dtype)
-        rows.mul_(ones / sums).scatter_add_(1, picked, -ones)
+        rows.mul_(ones / sums).scatter_add_(1, valid_targets, -ones)
         if rows is not logits:
             logits.copy_(rows)
     return losses.where(counts, 0).squeeze(1)
 
 
 def _rows_of(x: Tensor) -> Rows:
-    if x.device.type != "cuda" or x.dtype not in IN_TRITON:
+    """Return the function that computes the losses of a chunk of logits with x's dtype."""
+    if x.device.type != "cuda" or x.dtype not in TRITON_DTYPES:
         return rows_in_torch
     from kernels.cuda.cross_entropy import rows_in_triton  # Only here is Triton needed.
 
@@ -169,7 +194,7 @@ def _rows_of(x: Tensor) -> Rows:
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, which may be less precise than their total."""
+    """Add a @ b to `total`, whose dtype may be more precise than that of a and b."""
     if total.dtype == a.dtype:
         torch.addmm(total, a, b, out=total)
     elif a.device.type == "cuda":
@@ -179,10 +204,10 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 def _chunk_tokens(x: Tensor, vocabulary: int) -> int:
-    """Tokens of one chunk, as even as the chunks' number allows."""
-    most = max(1, CHUNK_BYTES[x.device.type] // (vocabulary * x.element_size()))
-    chunks = max(1, -(-len(x) // most))
-    return max(1, -(-len(x) // chunks))
+    """Return the number of tokens of a chunk; all chunks but the last have it."""
+    most_tokens = max(1, CHUNK_BYTES[x.device.type] // (vocabulary * x.element_size()))
+    num_chunks = max(1, -(-len(x) // most_tokens))
+    return max(1, -(-len(x) // num_chunks))  # As even as this number of chunks allows.
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
@@ -190,7 +215,7 @@ def _precise(dtype: torch.dtype) -> torch.dtype:
 
 
 def _product_dtype(features: Tensor) -> torch.dtype:
-    """The type of a product with the features: theirs, or autocast's where that is on."""
+    """Return the dtype of a product with the features: autocast's if it is on, otherwise theirs."""
     device = features.device.type
     if features.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return features.dtype

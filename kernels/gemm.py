@@ -1,13 +1,13 @@
-"""The CPU's float32 matrix products: by oneDNN where it is as exact as the default, and faster.
+"""The library of a CPU's float32 matrix products: oneDNN where it is as exact and faster.
 
-`torch.set_float32_matmul_precision("medium")` hands mm, addmm, bmm and baddbmm to oneDNN, those
-into given memory among them. On CPUs that MKL serves badly this is up to twice as fast with the
-same rounding; on others (AMX) it rounds to bfloat16, which shows in every loss. So both are
-measured, by `probe`.
+`torch.set_float32_matmul_precision("medium")` gives mm, addmm, bmm and baddbmm to oneDNN, also
+with preallocated results. On CPUs that MKL, torch's default, serves badly, oneDNN is up to twice as
+fast with the same rounding errors. On other CPUs (with AMX) it rounds to bfloat16, which shows in
+every loss. `probe` therefore measures both.
 
-The verdict is kept in a file, for this CPU and its instruction sets, torch and number of threads:
-a speed that is measured twice may fall on either side of the bar, and a resumed run is to repeat
-its numbers. To have it measured anew, delete the file.
+The verdict is kept in a file for this CPU, its instruction sets, torch and the number of threads. A
+speed measured twice may fall on either side of the threshold, but a resumed run must repeat its
+numbers. Delete the file to measure again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,14 +24,15 @@ import torch
 from torch import Tensor
 
 from kernels import switches
-from kernels.bench.pairing import Ratio, rounds
+from kernels.files import create_file
 from kernels.machine import cpu_name, instruction_sets
+from kernels.timing import Contender, Ratio, time_rounds
 
-# Products of float32 err by 2 to 4e-7 against float64, those rounded to bfloat16 by 2e-3.
+# Norm-relative error against float64: float32 products have 2e-7 to 4e-7, bfloat16 ones 2e-3.
 ERROR_LIMIT = 1e-6
 LEAST_SPEEDUP = 1.05
 ROUNDS = 5
-# (tokens, inputs, outputs) of the products that are timed; a few milliseconds each.
+# (tokens, inputs, outputs) of the products that are timed; each takes a few milliseconds.
 SHAPE = (1024, 256, 1024)
 BLOCKS = 2
 CHECKED_TOKENS = 128
@@ -42,32 +42,38 @@ _verdicts: dict[Path, Verdict] = {}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `probe` found of oneDNN: the largest norm-relative error, and how many times faster
-    than the default it is; None where it is too inexact to be timed."""
+    """What `probe` measured of oneDNN.
+
+    Attributes:
+        error: the largest norm-relative error of its products against float64.
+        speedup: the default's seconds over oneDNN's; None if oneDNN is too inexact to be timed.
+    """
 
     error: float
     speedup: float | None
 
     @property
     def onednn(self) -> bool:
-        """Whether to use it."""
+        """Whether to multiply by oneDNN."""
         return self.speedup is not None and self.speedup >= LEAST_SPEEDUP
 
 
 def choose(folder: Path) -> None:
-    """From now on multiply by oneDNN if the verdict on this machine, kept in `folder`, says so;
-    by default if not, or if KERNELS turns `gemm` off."""
+    """Make this process multiply by oneDNN if the verdict kept in `folder` says so.
+
+    Otherwise, and if KERNELS switches `gemm` to its reference, torch's default multiplies.
+    """
     use(switches.fast("gemm") and verdict(folder).onednn)
 
 
 def use(onednn: bool) -> None:
-    """From now on multiply by oneDNN, or as torch does by default."""
+    """Make this process multiply by oneDNN, or by torch's default."""
     torch.set_float32_matmul_precision("medium" if onednn else "highest")
 
 
 @contextmanager
 def using(onednn: bool) -> Iterator[None]:
-    """Within it multiply by oneDNN, or as torch does by default."""
+    """Multiply by oneDNN, or by torch's default, within the context."""
     before = torch.get_float32_matmul_precision()
     use(onednn)
     try:
@@ -77,16 +83,16 @@ def using(onednn: bool) -> Iterator[None]:
 
 
 def library() -> str:
-    """The library at work: onednn, mkl, or torch for another that it was built with."""
+    """Return the library that multiplies: onednn, mkl, or torch for any other default of torch."""
     if torch.get_float32_matmul_precision() == "medium":
         return "onednn"
     return "mkl" if torch.backends.mkl.is_available() else "torch"
 
 
 def verdict(folder: Path) -> Verdict:
-    """The verdict on this machine, from `folder` or, the first time, by `probe`.
+    """Return the verdict on this machine from `folder`; the first time, `probe` and keep it there.
 
-    Where several processes measure at once, the first to finish decides for all.
+    If several processes probe at the same time, the first to finish decides for all.
     """
     setting = [cpu_name(), instruction_sets(), torch.__version__, torch.get_num_threads()]
     key = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:12]
@@ -97,42 +103,48 @@ def verdict(folder: Path) -> Verdict:
 
 
 def probe() -> Verdict:
-    """Measure oneDNN beside the default, in well under a second; draws no numbers of the caller's
-    generator, and leaves the choice as it was."""
+    """Measure oneDNN beside torch's default, in well under a second.
+
+    The caller's random generator and choice of library stay as they were.
+    """
     tokens, n, m = SHAPE
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(tokens, n, generator=generator)
     weight = torch.randn(m, n, generator=generator)
     exact = x[:CHECKED_TOKENS].double() @ weight.double().T
+    products = (_allocated, _preallocated, _in_blocks)
     with using(True):
-        found = [product(x, weight)[:CHECKED_TOKENS] for product in (_whole, _added, _in_blocks)]
+        found = [product(x, weight)[:CHECKED_TOKENS] for product in products]
     error = max(float((y.double() - exact).norm() / exact.norm()) for y in found)
     if not error < ERROR_LIMIT:
         return Verdict(error, None)
 
-    def timed(onednn: bool) -> Callable[[int], object]:
-        def side(number: int) -> None:
+    def multiplying(onednn: bool) -> Contender:
+        def multiply(number: int) -> None:
             with using(onednn):
-                _whole(x, weight)
+                _allocated(x, weight)
 
-        return side
+        return multiply
 
-    samples = rounds({"default": timed(False), "onednn": timed(True)}, ROUNDS)
+    samples = time_rounds({"default": multiplying(False), "onednn": multiplying(True)}, ROUNDS)
     return Verdict(error, Ratio.of(samples["default"], samples["onednn"]).median)
 
 
-def _whole(x: Tensor, weight: Tensor) -> Tensor:
+def _allocated(x: Tensor, weight: Tensor) -> Tensor:
     return x @ weight.T
 
 
-def _added(x: Tensor, weight: Tensor) -> Tensor:
-    """Into given memory, on top of what is there."""
+def _preallocated(x: Tensor, weight: Tensor) -> Tensor:
+    """Add the product to preallocated memory."""
     y = x.new_zeros(len(x), len(weight))
     return torch.addmm(y, x, weight.T, out=y)
 
 
 def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
-    """Into memory where each block's rows stand apart, as the block kinds' products are."""
+    """Write blocks of the product into memory where each block's rows have gaps.
+
+    The products of BlockDense and BlockShuffle are such blocks.
+    """
     y = x.new_empty(len(x), len(weight))
     torch.bmm(
         x.expand(BLOCKS, *x.shape),
@@ -143,7 +155,10 @@ def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _read(path: Path) -> Verdict | None:
-    """The verdict in the file, or None; a damaged file is a warning, and removed."""
+    """Read a verdict; return None if there is no file, or with a warning if it is damaged.
+
+    A damaged file is removed.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["verdict"]
         speedup = found["speedup"]
@@ -158,16 +173,10 @@ def _read(path: Path) -> Verdict | None:
 
 
 def _keep(path: Path, found: Verdict, setting: list[str | int]) -> Verdict:
-    """Write the verdict unless another process has meanwhile; returns the one that stands."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    """Write a verdict to its file; return another process's verdict if that came first."""
     document = {"setting": setting, "verdict": asdict(found)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        try:
-            os.link(temporary, path)  # Unlike a rename, it takes no other's place.
-        finally:
-            temporary.unlink()
+        create_file(path, json.dumps(document, indent=1) + "\n")
     except FileExistsError:
         return _read(path) or found
     except OSError as error:

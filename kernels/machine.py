@@ -1,4 +1,4 @@
-"""The machine that a process runs on, and the software whose numbers depend on it."""
+"""The machine that a process runs on, and the software that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ if TYPE_CHECKING:
 
 
 def cpu_name() -> str:
-    """Model name and number of logical CPUs."""
+    """Return the CPU's model name and its number of logical CPUs."""
     return f"{_cpuinfo('model name') or platform.processor()} ({os.cpu_count()} CPUs)"
 
 
 def instruction_sets() -> str:
-    """Those that the system lets programs use, which CPUs of one name may differ in: a virtual
-    machine can lack some. Empty where they are not known."""
+    """Return the instruction sets that programs may use, or an empty string if unknown.
+
+    CPUs of the same model name may differ in them: a virtual machine can hide some.
+    """
     return _cpuinfo("flags") or _cpuinfo("Features")
 
 
 def _cpuinfo(field: str) -> str:
-    """What Linux says of the first CPU, or nothing."""
+    """Return a field of the first CPU in Linux's /proc/cpuinfo, or an empty string."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     found = (line.split(":", 1)[1].strip() for line in lines if line.startswith(field))
@@ -32,14 +34,14 @@ def _cpuinfo(field: str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The CUDA device's name, or the CPU's."""
+    """Return the name of the CUDA device, or of the CPU."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def software() -> dict[str, str | None]:
-    """Versions of what the numbers are computed with; None where there is none."""
+    """Return the versions of torch, CUDA, Triton and Python; None for what is not installed."""
     import torch
 
     try:

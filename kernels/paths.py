@@ -1,4 +1,4 @@
-"""The path that each operation takes on a device, for the record of a run."""
+"""The path (implementation) that each operation takes on a device, for the record of a run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import torch
 from kernels import gemm, switches
 from kernels.attention import FLASH_CAPABILITY, HAS_FLASH
 
-# Kernels of their own on CUDA, in Triton.
+# Operations that have Triton kernels on CUDA.
 TRITON = ("bias_activation", "cross_entropy")
 CPU_ONLY = ("feed_forward", "gemm", "rotary")
 
 
 def kernel_path(device: torch.device) -> str:
-    """`operation=path` of each operation that the device has, such as
-    `attention=sdpa block_dense=torch cross_entropy=triton`.
+    """Return `operation=path` of each operation on the device, separated by spaces.
 
-    As it is without `torch.compile`, for training in the device's precision. A path is
-    `reference` (as defined, because KERNELS says so), `torch` (our own, in torch's operations),
-    `triton`, `sdpa` or `flash`; that of gemm, the CPU's float32 products, is the library at work,
-    `mkl`, `onednn`, or `torch` for another that torch was built with.
+    An example is `attention=sdpa block_dense=torch cross_entropy=triton`. The paths are those
+    without `torch.compile`, for training in the device's precision:
+
+    - `reference`: the plain-torch reference, because `KERNELS` asks for it,
+    - `torch`: the fast path, written in torch operations,
+    - `triton`: a Triton kernel,
+    - `sdpa`, `flash`: torch's fused attention, flash-attn,
+    - `mkl`, `onednn`, `torch` (of `gemm`, the CPU's float32 products): the library that multiplies,
+      the last for any other that torch was built with.
     """
     cpu = device.type == "cpu"
     found = {
@@ -43,5 +47,5 @@ def _path(operation: str, device: torch.device) -> str:
 
 
 def _flash_serves(device: torch.device) -> bool:
-    """Whether flash-attn is installed and knows the device."""
+    """Return whether flash-attn is installed and supports the device."""
     return HAS_FLASH and torch.cuda.get_device_capability(device)[0] >= FLASH_CAPABILITY

@@ -1,17 +1,18 @@
-"""Which operations take their fast path, and which run as they are defined.
+"""Switches between the fast path of each operation and its plain-torch reference.
 
-Every operation has a plain-torch definition beside its fast path. `KERNELS=reference` in the
-environment makes all of them run as defined, `KERNELS=cross_entropy:reference,attention:reference`
-those two. It is read once, when this module is imported; what is wrong with it is raised by
-`check`, with which commands begin, and at the latest by the first operation.
+Every operation has both. `KERNELS=reference` in the environment makes all operations use their
+reference, `KERNELS=cross_entropy:reference,attention:reference` these two. The variable is read
+once, when this module is imported. A mistake in it is raised by `check`, which commands call first,
+and otherwise by the first operation.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from kernels.nearest import nearest_name
 
 OPERATIONS = (
     "attention",
@@ -28,21 +29,24 @@ REFERENCE = "reference"
 
 
 class UnknownSwitch(ValueError):
-    """KERNELS is not understood; the message names what is wrong, and a remedy."""
+    """Error in the value of KERNELS; the message names the mistake and a remedy."""
 
 
 def parse(value: str) -> frozenset[str]:
-    """The operations that `KERNELS=value` turns off; UnknownSwitch where it is not understood."""
+    """Return the operations that `KERNELS=value` switches to their references.
+
+    Raises:
+        UnknownSwitch: the value is neither `reference` nor a list of `OPERATION:reference`.
+    """
     if value.strip() == REFERENCE:
         return frozenset(OPERATIONS)
     off = set()
     for part in filter(None, (part.strip() for part in value.split(","))):
         operation, _, path = part.partition(":")
         if path != REFERENCE or operation not in OPERATIONS:
-            near = difflib.get_close_matches(operation, OPERATIONS, n=1, cutoff=0.0)[0]
             raise UnknownSwitch(
                 f"KERNELS={value}: {part!r} is not understood; give `reference`, or pairs such as "
-                f"`{near}:reference`, separated by commas"
+                f"`{nearest_name(operation, OPERATIONS)}:reference`, separated by commas"
             )
         off.add(operation)
     return frozenset(off)
@@ -57,22 +61,22 @@ except UnknownSwitch as error:
 
 
 def check() -> None:
-    """Raise UnknownSwitch where the environment's KERNELS is not understood."""
+    """Raise UnknownSwitch if KERNELS in the environment is not understood."""
     if _mistake is not None:
         raise UnknownSwitch(_mistake)
 
 
 def fast(operation: str) -> bool:
-    """Whether the operation may take its fast path; raises as `check` does."""
+    """Return whether the operation may take its fast path; raise as `check` does."""
     check()
     return operation not in _off
 
 
 @contextmanager
 def reference(*operations: str) -> Iterator[None]:
-    """Within it these operations, or all if none is named, run as defined: for tests, benchmarks.
+    """Switch these operations, or all if none is named, to their references within the context.
 
-    What `torch.compile` made before stays as it is.
+    Code that `torch.compile` has compiled before keeps its path.
     """
     global _off
     before = _off

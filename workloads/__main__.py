@@ -104,7 +104,7 @@ def import_reference(
 
     CKPT.pth is a state dict (CLAIRE-Labo/StructuredFFN), alone or under `model`, and nothing in it
     is executed: objects pickled beside the tensors are refused. OUT holds the weights and the
-    model's configuration as safetensors; workloads.interop.structured_ffn.load_model(OUT) gives it.
+    model's configuration as safetensors; workloads.interop.model_file.load_model(OUT) reads it.
     Exit code 0 when OUT is written, 2 when the files do not fit or cannot be read.
     """
     model_config = load_run(config).model

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize as scipy_minimize
 from scipy.special import huber, logsumexp
 
-from analysis.bootstrap import Draws, Resampling, bootstrap
-from analysis.fit import LawFit, fit_law
-from analysis.laws import LAWS, Array
+from analysis.fitting.fit import LawFit, fit_law
+from analysis.laws.law import Array
+from analysis.laws.registry import LAWS
+from analysis.tables.writing import write_text
+from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap
 
 DELTA = 1e-3
 RESAMPLES = 4000
@@ -38,7 +40,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 
 def usual_starts() -> Array:
-    """The 4,500 starts of the published fit: (log A, log B, log E, alpha, beta)."""
+    """List the 4,500 starts of the published fit: (log A, log B, log E, alpha, beta)."""
     grid = product(
         np.arange(0, 30, 5),
         np.arange(0, 30, 5),
@@ -50,14 +52,14 @@ def usual_starts() -> Array:
 
 
 def usual_objective(start: Array, N: Array, D: Array, L: Array, weights: Array | float) -> float:
-    """Summed Huber loss of log residuals as notebooks write it."""
+    """Sum the Huber loss of log residuals as notebooks write it."""
     a, b, e, alpha, beta = start
     terms = np.stack([a - alpha * np.log(N), b - beta * np.log(D), np.full(N.shape, e)])
     return float((weights * huber(DELTA, logsumexp(terms, axis=0) - np.log(L))).sum())
 
 
 def multi_start(starts: Array, N: Array, D: Array, L: Array) -> tuple[float, float]:
-    """Seconds and the best objective of finite-difference L-BFGS-B from each start."""
+    """Time L-BFGS-B with finite differences from each start: seconds, and the best objective."""
     begun = time.process_time()
     best = min(
         scipy_minimize(usual_objective, start, args=(N, D, L, 1.0), method="L-BFGS-B").fun
@@ -67,7 +69,7 @@ def multi_start(starts: Array, N: Array, D: Array, L: Array) -> tuple[float, flo
 
 
 def resample_loop(fit: LawFit, N: Array, D: Array, L: Array, count: int) -> float:
-    """Seconds of refitting each of `count` resamples by itself."""
+    """Time the refitting of each of `count` resamples by itself, in seconds."""
     rng = np.random.default_rng(0)
     log_N, log_D, log_L = np.log(N), np.log(D), np.log(L)
     p = fit.params
@@ -102,7 +104,7 @@ def resample_loop(fit: LawFit, N: Array, D: Array, L: Array, count: int) -> floa
 def bootstrap_pairs(
     fit: LawFit, N: Array, D: Array, L: Array, count: int, pairs: int
 ) -> tuple[Draws, list[tuple[float, float]]]:
-    """Seconds of `RESAMPLES` resamples at once, and of the loop over `count` scaled to as many.
+    """Time `RESAMPLES` resamples at once, and the loop over `count` scaled to as many, in seconds.
 
     In turn, so that what else the machine does meets both of a pair.
     """
@@ -117,7 +119,7 @@ def bootstrap_pairs(
 
 
 def usual_loop(fit: LawFit, N: Array, D: Array, L: Array, count: int) -> float:
-    """Seconds of the same loop with finite differences and L-BFGS-B, as notebooks run it."""
+    """Time the same loop with finite differences and L-BFGS-B, as notebooks run it, in seconds."""
     rng = np.random.default_rng(0)
     p = fit.params
     start = np.array([np.log(p["A"]), np.log(p["B"]), np.log(p["E"]), p["alpha"], p["beta"]])
@@ -131,7 +133,7 @@ def usual_loop(fit: LawFit, N: Array, D: Array, L: Array, count: int) -> float:
 
 
 def read_points(path: Path) -> tuple[Array, Array, Array]:
-    """N, D = C/(6N) and loss of the published points, the five highest losses dropped."""
+    """Read N, D = C/(6N) and loss of the published points, the five highest losses dropped."""
     import pandas as pd
 
     frame = pd.read_csv(path, comment="#")
@@ -141,7 +143,7 @@ def read_points(path: Path) -> tuple[Array, Array, Array]:
 
 
 def synthetic_points() -> tuple[Array, Array, Array]:
-    """240 runs of a known law with 0.7% noise."""
+    """Make 240 runs of a known law with 0.7% noise."""
     rng = np.random.default_rng(0)
     N = np.exp(rng.uniform(np.log(5e7), np.log(1.6e10), 240))
     D = np.exp(rng.uniform(np.log(1e9), np.log(3e11), 240))
@@ -223,7 +225,7 @@ def main(
         f"{notebook / resampled:,.0f} x slower"
     )
     if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(out, json.dumps(result, indent=1) + "\n")
 
 
 def _commit() -> str:

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from analysis.arm import counts
 from analysis.commands import options as opt
-from analysis.compare import Comparison, compare, default_E
-from analysis.shared import Options, holm
-from analysis.table import labels_of
+from analysis.laws.power import ComputeLaw
+from analysis.scaling.arm import fit_arm
+from analysis.scaling.arms import default_E
+from analysis.scaling.compare import Comparison, compare
+from analysis.tables.table import labels_of
+from analysis.uncertainty.holm import holm
 
 
 @opt.with_groups
@@ -51,7 +53,7 @@ def compare_command(
     Example:
       python -m analysis compare runs.csv --by arm --reference dense --pair-col preset
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         resampling = resamples.needed("a comparison")
         read, columns = table.read(runs, ("flops",), group=group_col, by=by)
         arms = read.arms()
@@ -59,11 +61,13 @@ def compare_command(
         if pair_col is not None:
             cells = {name: labels_of(one, pair_col, "--pair-col") for name, one in arms.items()}
         held = default_E(arms) if e is None else e
-        options = Options(
-            opt.loss_named(estimator.loss), estimator.delta, held, resampling, extrapolate
-        )
+        settings = estimator.settings(ComputeLaw(), E=held, resampling=resampling)
+        fitted = {}
+        for name, rows in arms.items():
+            with opt.naming(f"arm {name!r}"):
+                fitted[name] = fit_arm(rows, settings)
         name = reference or next(iter(arms))
-        fitted, found = compare(arms, name, options, tuple(at or ()), cells)
+        contenders, found = compare(fitted, name, tuple(at or ()), cells, extrapolate)
         p_values = holm([one.shared.p_likelihood for one in found])
         document = {
             "reference": name,
@@ -75,7 +79,7 @@ def compare_command(
                     "n_used": one.fit.n,
                     "bootstrap_method": one.draws.method,
                 }
-                for arm, one in fitted.items()
+                for arm, one in contenders.items()
             },
             "comparisons": [
                 asdict(one) | {"p_likelihood_holm": p}
@@ -83,14 +87,14 @@ def compare_command(
             ],
             "multiplicity": _multiplicity(found),
             "excluded": [asdict(row) for row in read.excluded],
-            "excluded_counts": counts(read),
+            "excluded_counts": read.excluded_counts,
             "provenance": opt.provenance(runs, columns, resamples),
         }
         opt.write_json(json, document)
     lines = [_held_line(held, read.convention)]
     for one, p in zip(found, p_values, strict=True):
         lines += _sentences(one, p)
-    opt.printed([*lines, _multiplicity(found)])
+    opt.print_lines([*lines, _multiplicity(found)])
 
 
 def _held_line(held: float | None, convention: str | None) -> str:

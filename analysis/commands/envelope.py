@@ -5,12 +5,12 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from analysis.arm import document, sentences
 from analysis.commands import options as opt
-from analysis.envelope import Envelope, envelope
-from analysis.files import read_frame
-from analysis.laws import ComputeLaw
-from analysis.table import Columns, table_of
+from analysis.laws.power import ComputeLaw
+from analysis.report.arm_document import document, sentences
+from analysis.scaling.envelope import Envelope, envelope
+from analysis.tables.files import read_frame
+from analysis.tables.table import Columns, table_of
 
 
 @opt.with_groups
@@ -36,7 +36,7 @@ def envelope_command(
       python -m analysis envelope runs/quickstart/curves.csv --by arm --e 0
     """
     columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
-    with opt.refusals():
+    with opt.one_line_errors():
         settings = estimator.settings(ComputeLaw(), E=e, resampling=resamples.resampling)
         # A step without a validation loss is no point.
         frame = read_frame(curves)
@@ -45,7 +45,7 @@ def envelope_command(
             frame = pd.DataFrame(frame[frame[name].notna()])
         lines, found = [], {}
         for arm, table in table_of(frame, str(curves), columns, ("flops",)).arms().items():
-            with opt.at(f"{curves}, {arm}"):
+            with opt.naming(f"{curves}, {arm}"):
                 one = envelope(table, settings)
             lines += sentences(arm, one.arm) + _sentences(one)
             found[arm] = document(one.arm) | {
@@ -57,7 +57,7 @@ def envelope_command(
             }
         provenance = opt.provenance(curves, columns, estimator, resamples, E=e, law="compute")
         opt.write_json(json, {"arms": found, "provenance": provenance})
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _sentences(one: Envelope) -> list[str]:

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import ArmFit, Settings, document, fit_arm, fit_table, sentences
-from analysis.choose import candidates, delta_path
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.table import with_column
+from analysis.fitting.fit import FitError
+from analysis.report.arm_document import document, sentences
+from analysis.scaling.alternatives import compare_laws, delta_path
+from analysis.scaling.arm import FittedArm, Settings, fit_arm, fit_table
+from analysis.tables.table import with_column
 
 
 @opt.with_groups
@@ -59,7 +60,7 @@ def fit(
       python -m analysis fit points.csv --law chinchilla --params-col N --flops-col C \\
         --loss-col loss --loss huber --delta 1e-3 --drop-highest 5 --json fit.json
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         settings = estimator.settings(
             opt.law_named(law),
             E=e,
@@ -94,7 +95,7 @@ def fit(
                 shown = ", ".join(f"{n} {v:.5g}" for n, v in other["params"].items())
                 lines.append(f"  with {other['variable']} from {other['column']!r}: {shown}")
             if alternatives:
-                found[name]["alternatives"] = _alternatives(arm, settings, lines)
+                found[name]["alternatives"] = _alternatives(arm, lines)
             if deltas:
                 found[name]["delta_path"] = _delta_path(arm, lines)
         if by is not None and all("error" in one for one in found.values()):
@@ -102,11 +103,11 @@ def fit(
         whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _sensitivity(
-    arm: ArmFit, settings: Settings, columns: dict[str, list[str]]
+    arm: FittedArm, settings: Settings, columns: dict[str, list[str]]
 ) -> list[dict[str, Any]]:
     found = []
     for variable, names in columns.items():
@@ -123,12 +124,10 @@ def _sensitivity(
     return found
 
 
-def _alternatives(arm: ArmFit, settings: Settings, lines: list[str]) -> list[dict[str, Any]]:
+def _alternatives(arm: FittedArm, lines: list[str]) -> list[dict[str, Any]]:
     found = []
     lines.append("  laws on these runs, by AICc (lower is better) and held-out error:")
-    # One delta for all, or their likelihoods would not compare.
-    delta = arm.fit.delta if arm.fit.loss == "huber" else None
-    for one in candidates(arm.table.values, arm.table.loss, loss=settings.loss, delta=delta):
+    for one in compare_laws(arm):
         error = f"{one.held_out.rms:.2%}" if one.held_out else f"not known: {one.why_not}"
         aicc = one.fit.aicc if one.fit else float("inf")
         lines.append(f"    {one.law:16} AICc {aicc:10.2f}  misses the largest runs by {error}")
@@ -144,10 +143,10 @@ def _alternatives(arm: ArmFit, settings: Settings, lines: list[str]) -> list[dic
     return found
 
 
-def _delta_path(arm: ArmFit, lines: list[str]) -> list[dict[str, Any]]:
+def _delta_path(arm: FittedArm, lines: list[str]) -> list[dict[str, Any]]:
     found = []
     lines.append("  from absolute deviations over Huber's delta to squares:")
-    for one in delta_path(arm.fit, arm.table.loss):
+    for one in delta_path(arm):
         name = one.loss if one.loss != "huber" else f"{one.delta:g}"
         shown = ", ".join(f"{n} {v:.5g}" for n, v in one.params.items())
         lines.append(f"    {name:>8}: {shown}")

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from analysis.arm import document, fit_arm
-from analysis.bootstrap import Estimate
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.isoflop import IsoFlop, Minimum, isoflop
-from analysis.predict import flops_factor
+from analysis.fitting.fit import FitError
+from analysis.report.arm_document import document
+from analysis.scaling.arm import fit_arm
+from analysis.scaling.forecast import flops_factor
+from analysis.scaling.isoflop import IsoFlop, Minimum, isoflop
+from analysis.uncertainty.bootstrap import Estimate
 
 
 @opt.with_groups
@@ -36,13 +37,13 @@ def isoflop_command(
     Example:
       python -m analysis isoflop runs.csv --params-col params --flops-col train_flops
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         resampling = resamples.needed("isoflop")
         settings = estimator.settings(
             opt.law_named(law), drop_highest=drop_highest, resampling=resampling
         )
         read, columns = table.read(runs, ("params", "tokens", "flops"), group=group_col)
-        with opt.at(runs):
+        with opt.naming(runs):
             arm = fit_arm(read, settings)
             factor = flops_factor(arm.table.values)
             found = isoflop(arm.table, factor, arm, resampling)
@@ -58,7 +59,7 @@ def isoflop_command(
                 "provenance": opt.provenance(runs, columns, resamples),
             },
         )
-    opt.printed(_lines(found))
+    opt.print_lines(_lines(found))
 
 
 def _lines(found: IsoFlop) -> list[str]:

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import typer
 
-from analysis.arm import fit_arm
 from analysis.commands import options as opt
-from analysis.design import Size, next_runs, spec_fragment
-from analysis.files import read_frame
-from analysis.fit import FitError
-from analysis.predict import flops_factor
-from analysis.runs import RunTableError
-from analysis.table import Table
+from analysis.fitting.fit import FitError
+from analysis.scaling.arm import fit_arm
+from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
+from analysis.scaling.forecast import flops_factor
+from analysis.tables.errors import RunTableError
+from analysis.tables.files import read_frame
+from analysis.tables.table import Table
+from analysis.tables.writing import write_text
 
 
 @opt.with_groups
@@ -55,7 +56,7 @@ def next_runs_command(
       python -m analysis next-runs runs.csv --arm dense --law compute --e 0 \\
         --at flops=1e21 --budget 1e20 --out points.yaml
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         chosen = opt.law_named(law)
         target = opt.one_target(at, chosen)
         if not 0 < budget < float("inf"):
@@ -68,7 +69,7 @@ def next_runs_command(
                 raise FitError(f"--arm {arm!r}: no such arm in {runs}; one of {', '.join(arms)}")
             read = arms[arm]
         settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=None)
-        with opt.at(runs):
+        with opt.naming(runs):
             fitted = fit_arm(read, settings)
             sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
             factor = flops_factor(read.values)
@@ -84,7 +85,7 @@ def next_runs_command(
         opt.write_json(json, document)
         if out is not None:
             try:
-                out.write_text(fragment, encoding="utf-8")
+                write_text(out, fragment)
             except OSError as error:
                 raise RunTableError(
                     f"{out}: cannot be written ({error}); choose another"
@@ -108,7 +109,7 @@ def _named_sizes(presets: list[str], table: Table) -> list[Size]:
 
 
 def _table_sizes(table: Table) -> list[Size]:
-    """The models of the table's own rows, by its preset and FFN columns."""
+    """List the models of the table's own rows, by its preset and FFN columns."""
     frame = read_frame(Path(table.source)).rename(columns=str).iloc[table.row - 1]
     if "preset" not in frame.columns:
         raise FitError("no column 'preset' says which models can run; name some with --preset")

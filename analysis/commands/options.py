@@ -17,13 +17,14 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import Settings
-from analysis.bootstrap import Resampling
-from analysis.fit import FitError, Loss
-from analysis.laws import LAWS, Law
-from analysis.runs import RunTableError, nearest
-from analysis.table import Columns, Table, read_table
-from analysis.writing import finite
+from analysis.fitting.fit import FitError, Loss
+from analysis.laws.law import Law
+from analysis.laws.registry import LAWS
+from analysis.scaling.arm import Settings
+from analysis.tables.errors import RunTableError, nearest
+from analysis.tables.table import Columns, Table, read_table
+from analysis.tables.writing import finite, write_text
+from analysis.uncertainty.bootstrap import Resampling
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
 Curves = Annotated[
@@ -79,7 +80,7 @@ class TableOptions:
     def read(
         self, runs: Path, needs: tuple[str, ...], **others: str | None
     ) -> tuple[Table, Columns]:
-        """The rows of `runs` for a law in the variables `needs`; `others` are more `Columns`."""
+        """Read `runs` for a law in the variables `needs`; `others` are more fields of `Columns`."""
         columns = Columns(
             params=self.params_col,
             tokens=self.tokens_col,
@@ -94,7 +95,7 @@ class TableOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The estimator."""
+    """The loss function of the fit."""
 
     loss: Annotated[str, typer.Option(help="Loss of log-residuals: huber, l1 or l2.")] = "huber"
     delta: Annotated[
@@ -103,7 +104,7 @@ class LossOptions:
     ] = None
 
     def settings(self, law: Law, **others: Any) -> Settings:
-        """How `law` is fitted; `others` are more `Settings`."""
+        """Make the settings of a fit of `law`; `others` are more fields of `Settings`."""
         return Settings(law, loss_named(self.loss), self.delta, **others)
 
 
@@ -123,14 +124,18 @@ class ResampleOptions:
         return Resampling(self.bootstrap, self.level, self.seed) if self.bootstrap else None
 
     def needed(self, by: str) -> Resampling:
-        """`resampling`, refused where there is too little of it for what needs intervals."""
+        """Give `resampling`; raise a FitError if it is too little for a command that needs it."""
         if self.bootstrap < 100:
             raise FitError(f"--bootstrap {self.bootstrap}: {by} needs intervals; give 100 or more")
         return Resampling(self.bootstrap, self.level, self.seed)
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, whose parameters of a dataclass type become an option for each field."""
+    """Replace each parameter of `command` whose type is a dataclass by an option for each field.
+
+    typer reads a command's options off its signature, so the signature is written anew; the
+    command itself still takes the dataclass.
+    """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type] = {}
     for parameter in inspect.signature(command).parameters.values():
@@ -159,7 +164,7 @@ PACKAGES = ("numpy", "scipy", "pandas")
 
 
 def law_named(name: str) -> Law:
-    """The law, or an error that names the nearest."""
+    """Find a law by name; raise a FitError that names the nearest one."""
     for known, law in LAWS.items():
         if known == name:
             return law
@@ -167,14 +172,14 @@ def law_named(name: str) -> Law:
 
 
 def loss_named(name: str) -> Loss:
-    """The loss, or an error that names them all."""
+    """Check the name of a loss; raise a FitError that names them all."""
     if name not in ("huber", "l1", "l2"):
         raise FitError(f"--loss {name}: no such loss; one of huber, l1, l2")
     return name
 
 
 def one_target(text: str, law: Law) -> dict[str, float]:
-    """`params=7e9,tokens=1e12` as numbers for the law's variables."""
+    """Read `params=7e9,tokens=1e12` as numbers for the law's variables."""
     found = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
@@ -194,8 +199,8 @@ def one_target(text: str, law: Law) -> dict[str, float]:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2; a failed write too."""
+def one_line_errors() -> Iterator[None]:
+    """Turn a mistake of the user's into one line on stderr and exit code 2; a failed write too."""
     try:
         yield
     except (RunTableError, FitError) as error:
@@ -204,8 +209,8 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def at(place: object) -> Iterator[None]:
-    """A fit that is refused within it is refused with the file or arm it is about."""
+def naming(place: object) -> Iterator[None]:
+    """Put the file or arm that a refused fit is about before its message."""
     try:
         yield
     except FitError as error:
@@ -213,19 +218,18 @@ def at(place: object) -> Iterator[None]:
 
 
 def write_json(out: Path | None, document: dict[str, Any]) -> None:
-    """Write `document`, numbers that are not finite as null."""
+    """Write `document` as JSON, numbers that are not finite as null; nothing without `out`."""
     if out is None:
         return
     text = json.dumps(finite(document), indent=1, allow_nan=False, ensure_ascii=False)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+        write_text(out, text + "\n")
     except OSError as error:
         raise RunTableError(f"{out}: cannot be written ({error}); choose another --json") from error
 
 
 def provenance(path: Path, columns: Columns, *groups: Any, **options: Any) -> dict[str, Any]:
-    """Where the numbers come from: the file's hash, the columns, the options and versions.
+    """Record where the numbers come from: the file's hash, the columns, the options and versions.
 
     Options come as groups (dataclasses) or by name.
     """
@@ -240,6 +244,6 @@ def provenance(path: Path, columns: Columns, *groups: Any, **options: Any) -> di
     }
 
 
-def printed(lines: list[str]) -> None:
-    """Results go to stdout."""
+def print_lines(lines: list[str]) -> None:
+    """Print results to stdout, a line each."""
     typer.echo("\n".join(lines))

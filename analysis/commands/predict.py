@@ -5,19 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.arm import ArmFit, document, fit_arm
-from analysis.bootstrap import Estimate, Resampling
 from analysis.commands import options as opt
-from analysis.fit import FitError
-from analysis.predict import (
-    Allocation,
-    Prediction,
-    Rollout,
-    allocate,
-    flops_factor,
-    predict,
-    rollout,
-)
+from analysis.fitting.fit import FitError
+from analysis.report.arm_document import document
+from analysis.scaling.arm import FittedArm, fit_arm
+from analysis.scaling.backtest import Backtest, backtest
+from analysis.scaling.forecast import Allocation, Forecast, allocate, flops_factor, forecast
+from analysis.uncertainty.bootstrap import Estimate, Resampling
 
 
 @opt.with_groups
@@ -52,7 +46,7 @@ def predict_command(
     Example:
       python -m analysis predict runs.csv --at params=7e9,tokens=1e12 --optimal-at 1e22
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         chosen = opt.law_named(law)
         targets = [opt.one_target(text, chosen) for text in at or ()]
         if not targets and not optimal_at:
@@ -67,44 +61,43 @@ def predict_command(
         found: dict[str, Any] = {}
         lines: list[str] = []
         for name, rows in read.arms().items():
-            with opt.at(f"{runs}, {name}"):
+            with opt.naming(f"{runs}, {name}"):
                 arm = fit_arm(rows, settings)
                 found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
         opt.write_json(json, whole)
-    opt.printed(lines)
+    opt.print_lines(lines)
 
 
 def _arm(
     name: str,
-    arm: ArmFit,
+    arm: FittedArm,
     targets: list[dict[str, float]],
     budgets: list[float],
     resampling: Resampling,
     lines: list[str],
 ) -> dict[str, Any]:
-    assert arm.draws is not None
     factor = flops_factor(arm.table.values)
-    predictions = predict(arm.fit, arm.draws, targets, resampling.seed)
-    splits = allocate(arm.fit, arm.draws, budgets, factor) if budgets else []
-    past = rollout(arm.fit, arm.table.values, arm.table.loss, resampling)
+    forecasts = forecast(arm, targets, resampling.seed)
+    splits = allocate(arm, budgets, factor) if budgets else []
+    past = backtest(arm, resampling)
     lines.append(f"{name}: {arm.fit.law.formula}, {arm.fit.n} runs")
     if lost := arm.certificate.unidentified:
         lines.append(f"  not identified by these runs: {', '.join(lost)}")
-    lines += [_prediction(one, resampling.level) for one in predictions]
+    lines += [_forecast(one, resampling.level) for one in forecasts]
     lines += [_split(one, factor, arm.table.convention) for one in splits]
     lines += [_past(one) for one in past]
     return {
         "fit": document(arm),
-        "predictions": [asdict(one) for one in predictions],
+        "predictions": [asdict(one) for one in forecasts],
         "flops_per_param_token": factor,
         "allocations": [asdict(one) for one in splits],
         "rollout": [asdict(one) for one in past],
     }
 
 
-def _prediction(one: Prediction, level: float) -> str:
+def _forecast(one: Forecast, level: float) -> str:
     target = ", ".join(f"{name} {value:.4g}" for name, value in one.target.items())
     text = (
         f"  at {target}: loss {_range(one.loss, '.4f')} ({level:.0%}); "
@@ -122,7 +115,7 @@ def _split(one: Allocation, factor: float, convention: str | None) -> str:
     )
 
 
-def _past(one: Rollout) -> str:
+def _past(one: Backtest) -> str:
     return (
         f"  from the {one.n_fitted} smallest runs the other {one.n_foretold} were missed by "
         f"{one.rms:.2%} (bias {one.bias:+.2%}); {one.coverage:.0%} fell in their {one.level:.0%} "

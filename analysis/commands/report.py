@@ -7,9 +7,10 @@ import pandas as pd
 import typer
 
 from analysis.commands import options as opt
-from analysis.curves import curves_beside
-from analysis.report import write_report
-from analysis.runs import RunTableError, load_csv, load_mlflow
+from analysis.report.report import write_report
+from analysis.tables.curves import curves_beside
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import load_csv, load_mlflow
 
 
 def report_command(
@@ -40,7 +41,7 @@ def report_command(
       python -m analysis report out/runs.csv --out again --title "Quickstart"
       python -m analysis report analysis/published/scaling.csv --out published
     """
-    with opt.refusals():
+    with opt.one_line_errors():
         table, curves, name = _read(runs, mlflow, study)
         try:
             written = write_report(table, out, title or name, curves)
@@ -50,13 +51,13 @@ def report_command(
             ) from error
     lines = [*written.headlines, *written.cautions]
     counted = f"{written.n_used} runs entered, {written.n_excluded} did not"
-    opt.printed([*lines, f"{counted}: {out / 'report.md'}"])
+    opt.print_lines([*lines, f"{counted}: {out / 'report.md'}"])
 
 
 def _read(
     runs: Path | None, mlflow: str | None, study: str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, str]:
-    """The run table, its curves if they lie beside it, and its name."""
+    """Read the run table, its curves if they lie beside it, and its name."""
     if runs and not (mlflow or study):
         return load_csv(runs), curves_beside(runs), runs.stem
     if mlflow and study and not runs:

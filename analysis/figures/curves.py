@@ -8,15 +8,15 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
-from analysis.frames import column, numbers, sizes, where
-from analysis.runs import RunTableError
+from analysis.tables.errors import RunTableError
+from analysis.tables.frames import column, numbers, sizes, where
 
 ROLES = ("dense", "structured", "self-guided")
 SMOOTHED = 12  # parts of a curve that the running mean spans one of
 
 
 def curves_figure(curves: pd.DataFrame) -> Figure:
-    """Training loss against step, and validation loss against FLOPs; a line for each run.
+    """Draw training loss against step, and validation loss against FLOPs; a line for each run.
 
     Args:
         curves: a table with `CURVE_COLUMNS`, the rows of a run in the order of its steps.
@@ -32,7 +32,7 @@ def curves_figure(curves: pd.DataFrame) -> Figure:
 
 
 def largest_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Training curves of the largest size, a panel for each structured kind beside dense.
+    """Draw training curves of the largest size, a panel for each structured kind beside dense.
 
     Args:
         runs: a run table of the runs to show, unguided.
@@ -45,16 +45,18 @@ def largest_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     names = np.array(sizes(shown), dtype=object)
     size = names[largest]
     runs = where(shown, names == size)
-    kinds = [k for k in style.KINDS[1:] if k in set(runs["ffn_kind"])] or ["dense"]
-    figure, panels = style.panels(len(kinds), 4.0, 3.7, share=True)
+    kinds = style.structured_kinds(runs["ffn_kind"]) or ["dense"]
+    figure, panels = style.panels(len(kinds), 4.0, 3.7, same_scales=True)
     handles: dict[str, Line2D] = {}
+    numbers_of: dict[str, int] = {}  # one look for a name of the legend in all panels
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(f"{size}, {kind}", fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind, f"{size}, ")
         axes.set_xlabel("optimizer step")
         own = where(runs, np.isin(runs["ffn_kind"], ["dense", kind]))
-        for i, (arm, rows) in enumerate(own.groupby("arm", sort=False)):
-            _draw_smoothed(axes, curves, rows, i)
+        for arm, rows in own.groupby("arm", sort=False):
             name = str(arm).removeprefix(f"{kind} ")
+            i = numbers_of.setdefault(name, len(numbers_of))
+            _draw_smoothed(axes, curves, rows, i)
             handles.setdefault(name, Line2D([], [], linewidth=1.6, **style.line(i)))
     panels[0].set_ylabel("training loss (nats per token)")
     _limit(panels[0], _of(curves, runs), 0.9)
@@ -63,7 +65,7 @@ def largest_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Training loss against step by learning rate: dense, structured, and self-guided.
+    """Draw training loss against step by learning rate: dense, structured, and self-guided.
 
     A row of panels for each structured kind and a column for each learning rate. Runs that
     diverged are shown as far as they came: they are what such a figure is for.
@@ -73,7 +75,7 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: their curves.
     """
     runs = where(runs, np.isin(runs["point_id"], curves["point_id"]))
-    kinds = [kind for kind in style.KINDS[1:] if kind in set(runs["ffn_kind"])]
+    kinds = style.structured_kinds(runs["ffn_kind"])
     if not kinds:
         raise RunTableError(
             "curves.csv holds no curve of a structured run in the table; give the run table and "
@@ -85,10 +87,10 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     runs = where(named, named["size"] == size)
     rates = sorted(tried[size])
     height = 2.7 if len(kinds) > 1 else 3.6
-    figure, panels = style.panels(len(rates), 3.4, height, rows=len(kinds), share=True)
+    figure, panels = style.panels(len(rates), 3.4, height, rows=len(kinds), same_scales=True)
     grid = np.array(panels, dtype=object).reshape(len(kinds), len(rates))
     for kind, row in zip(kinds, grid, strict=True):
-        row[0].set_ylabel(f"{kind}\ntraining loss (nats)")
+        row[0].set_ylabel(f"{kind or style.UNNAMED_KIND}\ntraining loss (nats)", parse_math=False)
         for rate, axes in zip(rates, row, strict=True):
             for i, role in enumerate(ROLES):
                 rows = where(runs, (runs["learning_rate"] == rate) & (_roles(runs, kind) == role))
@@ -105,7 +107,7 @@ def dynamics_figure(runs: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def _roles(runs: pd.DataFrame, kind: str) -> NDArray[np.str_]:
-    """What each run is beside the runs of `kind`; empty for runs of other kinds."""
+    """Name the role of each run beside the runs of `kind`; empty for runs of other kinds."""
     guided = np.isfinite(numbers(runs, "guide_ratio"))
     own = np.asarray(runs["ffn_kind"] == kind)
     cases = [np.asarray(runs["ffn_kind"] == "dense"), own & ~guided, own & guided]
@@ -127,11 +129,11 @@ def _draw_smoothed(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame, index: 
         axes.plot(curve["step"], mean, linewidth=1.6, **look)
 
 
-def _limit(axes: Axes, curves: pd.DataFrame, share: float) -> None:
+def _limit(axes: Axes, curves: pd.DataFrame, fraction: float) -> None:
     """Cut the first steps, which fall from ln(vocabulary) and would leave the rest flat."""
     losses = numbers(curves, "train_loss")
     if losses.size:
-        low, high = float(losses.min()), float(np.quantile(losses, share))
+        low, high = float(losses.min()), float(np.quantile(losses, fraction))
         axes.set_ylim(low - 0.05 * (high - low) - 0.02, high + 0.05 * (high - low) + 0.02)
 
 

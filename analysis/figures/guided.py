@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.figures.scaling import PUBLISHED
-from analysis.frames import numbers, sizes, where
-from analysis.runs import RunTableError
+from analysis.tables.errors import RunTableError
+from analysis.tables.frames import numbers, sizes, where
 
 ROLES = ("dense", "more tokens", "self-guided")
 EQUAL_FLOPS = 0.05  # relative difference within which training FLOPs count as the dense model's
@@ -22,7 +22,7 @@ LARGEST = 700.0  # area of the largest bubble, square points
 
 
 def guided_points(used: pd.DataFrame) -> pd.DataFrame:
-    """Runs that spent the FLOPs of a dense run of their size, with role and perplexity.
+    """Select runs that spent the FLOPs of a dense run of their size; add role and perplexity.
 
     Raises:
         RunTableError: none but dense runs did.
@@ -48,7 +48,7 @@ def guided_points(used: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_points(scaling: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
-    """The published dense models, and the wide low-rank ones at the FLOPs of one of them."""
+    """Join the published dense models and the wide low-rank ones at the FLOPs of one of them."""
     dense = where(scaling, scaling["ffn_kind"] == "dense")
     dense = dense.assign(role=ROLES[0], perplexity=np.exp(numbers(dense, "val_loss")))
     structured = where(wide, wide["role"] != "dense").assign(ffn_kind="lowrank")
@@ -56,7 +56,7 @@ def published_points(scaling: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def guided_figure(points: pd.DataFrame | None, published: pd.DataFrame | None) -> Figure:
-    """One panel for each structured kind; a bubble for each model, its area the parameters.
+    """Draw a panel for each structured kind; a bubble for each model, its area the parameters.
 
     Args:
         points: this platform's runs, of `guided_points`; None to show what is published alone.
@@ -64,16 +64,15 @@ def guided_figure(points: pd.DataFrame | None, published: pd.DataFrame | None) -
     """
     parts = [part for part in (points, published) if part is not None]
     everything = pd.concat(parts)
-    found = set((everything if points is None else points)["ffn_kind"])
-    kinds = [kind for kind in style.KINDS[1:] if kind in found]
-    figure, panels = style.panels(len(kinds), 4.0, 4.0, share=True)
+    kinds = style.structured_kinds((everything if points is None else points)["ffn_kind"])
+    figure, panels = style.panels(len(kinds), 4.0, 4.0, same_scales=True)
     params, tokens = numbers(everything, "params"), numbers(everything, "tokens")
     is_wide = tokens.max() > 8 * tokens.min()
     panels[0].set(xscale="log" if is_wide else "linear", yscale="log")
     panels[0].set_ylabel("validation perplexity")
     most = float(params.max())
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind)
         axes.set_xlabel("training tokens")
         for part, hollow in ((points, False), (published, True)):
             if part is not None:
@@ -86,15 +85,13 @@ def guided_figure(points: pd.DataFrame | None, published: pd.DataFrame | None) -
         panels[0].xaxis.set_minor_formatter(NullFormatter())
     else:
         panels[0].xaxis.set_major_locator(MaxNLocator(4))
-    panels[0].xaxis.set_major_formatter(style.count)
+    panels[0].xaxis.set_major_formatter(style.short_count)
     handles = {
         role: Line2D([], [], **(style.line(i) | style.points(i))) for i, role in enumerate(ROLES)
     }
-    smallest = style.count(float(params.min()))
+    smallest, largest = style.short_count(float(params.min())), style.short_count(most)
     note = f"\n{PUBLISHED}" if published is not None else ""
-    title = (
-        f"area: parameters, {smallest} to {style.count(most)}; equal training FLOPs a size{note}"
-    )
+    title = f"area: parameters, {smallest} to {largest}; equal training FLOPs a size{note}"
     style.legend(figure, handles, title)
     return figure
 

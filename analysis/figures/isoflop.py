@@ -5,19 +5,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.arms import Arm, Arms
 from analysis.figures import style
-from analysis.isoflop import budgets, parabola
+from analysis.scaling.arms import Arm, Arms
+from analysis.scaling.isoflop import budgets, parabola
 
 MOST_IN_A_ROW = 3
 
 
 def isoflop_figure(arms: Arms) -> Figure:
-    """A panel for each arm that is an isoFLOP design, of which there is one at least."""
-    shown = [arm for arm in arms.arms if arm.profile]
+    """Draw a panel for each arm that is an isoFLOP design; there is at least one."""
+    shown = [arm for arm in arms.arms if arm.isoflop]
     columns = min(len(shown), MOST_IN_A_ROW)
     rows = -(-len(shown) // columns)
-    figure, panels = style.panels(columns, 4.2, 3.7, rows=rows, share=True)
+    figure, panels = style.panels(columns, 4.2, 3.7, rows=rows, same_scales=True)
     handles: dict[str, Line2D] = {}
     for arm, axes in zip(shown, panels, strict=False):
         axes.set_title(arm.name, fontsize="medium", fontweight="bold", parse_math=False)
@@ -32,9 +32,9 @@ def isoflop_figure(arms: Arms) -> Figure:
 
 
 def _draw(axes: Axes, arm: Arm, handles: dict[str, Line2D]) -> None:
-    assert arm.profile is not None
+    assert arm.isoflop is not None
     params, flops, loss = arm.table.values["params"], arm.table.values["flops"], arm.table.loss
-    for rows, found in zip(budgets(flops), arm.profile.minima, strict=True):
+    for rows, found in zip(budgets(flops), arm.isoflop.minima, strict=True):
         # One look for a budget in all panels, also where an arm lacks some of them.
         name = f"{found.flops:.2g} FLOPs"
         i = list(handles).index(name) if name in handles else len(handles)

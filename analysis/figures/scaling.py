@@ -9,20 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.arms import Arm, Arms
 from analysis.figures import style
-from analysis.frames import numbers, where
-from analysis.paper import NOTE, read_off
+from analysis.scaling.arms import Arm, Arms
+from analysis.tables.frames import numbers, where
+from analysis.tables.published import NOTE, read_off
 
 PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs with a dense first one
 
 
 def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
-    """All arms on one pair of axes, as the report shows them.
+    """Draw all arms on one pair of axes, as the report shows them.
 
     Args:
-        used: the runs that entered, as `clean` returns them.
+        used: the runs that entered, as `split_usable` returns them.
         arms: their fits.
     """
     figure, (axes,) = style.panels(1, 4.8, 3.9 + 0.1 * len(arms.arms))
@@ -38,7 +38,7 @@ def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
 
 
 def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None) -> Figure:
-    """One panel for each structured kind beside the dense arm, as in the paper.
+    """Draw a panel for each structured kind beside the dense arm, as in the paper.
 
     Args:
         used: the runs that entered.
@@ -48,18 +48,21 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
     first = used.drop_duplicates("arm")
     kind_of = dict(zip(first["arm"], first["ffn_kind"], strict=True))
     fraction_of = dict(zip(first["arm"], numbers(first, "ffn_fraction"), strict=True))
-    kinds = [kind for kind in style.KINDS[1:] if kind in kind_of.values()] or ["dense"]
-    figure, panels = style.panels(len(kinds), 3.7, 3.8, share=True)
+    kinds = style.structured_kinds(kind_of.values()) or ["dense"]
+    figure, panels = style.panels(len(kinds), 3.7, 3.8, same_scales=True)
     handles: dict[str, Line2D] = {}
+    numbers_of: dict[str, int] = {}  # one look for a name of the legend in all panels
     shown = used if published is None else pd.concat([used, published])
     _set_scales(panels[0], shown, arms.arms)
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind)
         axes.set_xlabel(panels[0].get_xlabel())
         drawn = [arm for arm in arms.arms if kind_of[arm.name] in ("dense", kind)]
-        for i, arm in enumerate(drawn):
+        for arm in drawn:
+            name = arm.name.removeprefix(f"{kind} ")
+            i = numbers_of.setdefault(name, len(numbers_of))
             handle = _draw(axes, i, arm)
-            handles.setdefault(arm.name.removeprefix(f"{kind} "), handle)
+            handles.setdefault(name, handle)
             if published is not None:
                 _draw_published(axes, i, published, kind_of[arm.name], fraction_of[arm.name])
     panels[0].set_ylabel("validation loss (nats per token)")
@@ -71,7 +74,7 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
 def _draw_published(
     axes: Axes, index: int, published: pd.DataFrame, kind: str, fraction: float
 ) -> None:
-    """The published points of an arm, matched by kind and share of FFN weights."""
+    """Draw the published points of an arm, matched by kind and fraction of FFN weights."""
     near = np.abs(numbers(published, "ffn_fraction") - fraction) < SAME_FRACTION
     rows = where(published, (published["ffn_kind"] == kind) & near)
     look = style.points(index, hollow=True)
@@ -81,7 +84,7 @@ def _draw_published(
 def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
     axes.set(xscale="log", yscale="log")
     # From the runs and the fitted lines alone: an interval may be ten times as tall as they are.
-    fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.found]
+    fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.fitted]
     log_loss = np.log(np.concatenate([runs["val_loss"], *fitted]))
     margin = max(0.1 * float(np.ptp(log_loss)), 0.01)
     axes.set_ylim(math.exp(log_loss.min() - margin), math.exp(log_loss.max() + margin))
@@ -91,8 +94,8 @@ def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
 
 
 def _key(arms: Arms) -> str | None:
-    """What the lines and the shading mean, of those that are drawn."""
-    if not any(arm.found for arm in arms.arms):
+    """Say what the lines and the shading mean, of those that are drawn."""
+    if not any(arm.fitted for arm in arms.arms):
         return None
     shaded = any(arm.interval for arm in arms.arms)
     law = "$L = E + a\\,C^{-b}$" if arms.E is None else "$L = a\\,C^{-b}$"
@@ -105,7 +108,7 @@ def _draw(axes: Axes, index: int, arm: Arm) -> Line2D:
     look = style.points(index)
     flops = arm.table.values["flops"]
     axes.plot(flops, arm.table.loss, linestyle="none", zorder=3, **look)
-    if arm.found is None:
+    if arm.fitted is None:
         return Line2D([], [], linestyle="none", **look)
     # The curve reaches as far as the runs: the figure does not extrapolate.
     grid = np.geomspace(flops.min(), flops.max(), 100)

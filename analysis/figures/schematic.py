@@ -51,7 +51,7 @@ KINDS = {
 
 
 def schematic_figure() -> Figure:
-    """The four kinds side by side, each with its formula and number of weights."""
+    """Draw the four kinds side by side, each with its formula and number of weights."""
     widths = [sum(one.width + GAP for one in factors) for factors, _, _ in KINDS.values()]
     figure = Figure(figsize=(11, 3.3), layout="constrained")
     panels = figure.subplots(1, len(KINDS), width_ratios=widths)

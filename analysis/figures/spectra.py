@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import style
-from analysis.laws import Array
-from analysis.spectra import Shape, initial_singular_values, singular_values
+from analysis.laws.law import Array
+from analysis.tables.spectra import KINDS as INITIALIZED
+from analysis.tables.spectra import Shape, initial_singular_values, singular_values
 
 WIDTHS = (768, 1536)  # the paper's
 RANKS = (2, 4, 8)  # the width over these
@@ -15,7 +16,7 @@ BLOCKS = (2, 4, 8)
 
 
 def initial_figure() -> Figure:
-    """At initialization, of width 768 and 1536: low rank by rank, block kinds by blocks."""
+    """Draw the values at initialization, for low rank by rank and for block kinds by blocks."""
     figure, panels = style.panels(4, 3.3, 3.4)
     for i, width in enumerate(WIDTHS):
         by_rank, by_blocks = panels[2 * i : 2 * i + 2]
@@ -23,8 +24,8 @@ def initial_figure() -> Figure:
         by_blocks.set_title(f"block kinds, width {width}", fontsize="medium")
         full = initial_singular_values(Shape("dense", width, 4 * width))
         _draw(by_rank, 0, full, "dense")
-        for j, share in enumerate(RANKS, start=1):
-            _draw(by_rank, j, full[: width // share], f"R = {width // share}")
+        for j, divisor in enumerate(RANKS, start=1):
+            _draw(by_rank, j, full[: width // divisor], f"R = {width // divisor}")
         _draw(by_blocks, 0, full, "dense")
         for j, blocks in enumerate(BLOCKS, start=1):
             shuffle = Shape("blockshuffle", width, 4 * width, nblocks=blocks)
@@ -40,20 +41,24 @@ def initial_figure() -> Figure:
 
 
 def trained_figure(runs: dict[str, tuple[Shape, Array]]) -> Figure:
-    """After training, a panel for each kind; thin grey lines are the same shapes untrained.
+    """Draw the values after training, a panel for each kind.
+
+    Thin grey lines are the same shapes before training, where the kind's initialization is known.
 
     Args:
         runs: label to the shape and the merged matrix of a projection.
     """
-    kinds = [kind for kind in style.KINDS if any(s.kind == kind for s, _ in runs.values())]
+    kinds = list(style.kind_numbers(shape.kind for shape, _ in runs.values()))
     figure, panels = style.panels(len(kinds), 3.9, 3.8)
     for kind, axes in zip(kinds, panels, strict=True):
-        axes.set_title(kind, fontsize="medium", fontweight="bold")
+        style.title_kind(axes, kind)
         own = {label: run for label, run in runs.items() if run[0].kind == kind}
         for i, (label, (shape, matrix)) in enumerate(own.items()):
-            before = initial_singular_values(shape)
-            values = singular_values(matrix)[: before.size]
-            axes.plot(_index(before), before, color="0.6", linewidth=0.8, zorder=1)
+            values = singular_values(matrix)
+            if kind in INITIALIZED:
+                before = initial_singular_values(shape)
+                values = values[: before.size]
+                axes.plot(_index(before), before, color="0.6", linewidth=0.8, zorder=1)
             _draw(axes, i, values, label)
         _finish(axes)
         legend = axes.legend(frameon=False, fontsize="small", handlelength=2.8)

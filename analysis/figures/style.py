@@ -5,7 +5,8 @@ grayscale printing and colour blindness. The colours are those of Okabe and Ito 
 Design, 2008) without yellow, which is too pale on white. The same figure gives the same bytes.
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
+from analysis.tables.writing import write_bytes
+
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")
+UNNAMED_KIND = "kind not given"
 SUFFIXES = (".svg", ".pdf", ".png")
 # Without these, files would hold the time they were written at and ids drawn at random.
 _UNDATED: dict[str, dict[str, str | None]] = {
@@ -31,28 +35,30 @@ _FONTS: dict[Any, Any] = {"svg.hashsalt": "structured-scaling", "pdf.fonttype": 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` as `stem`.svg, .pdf and .png (200 dpi), replacing files of these names."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     with matplotlib.rc_context(_FONTS):
         for path in written:
-            figure.savefig(path, dpi=200, metadata=_UNDATED[path.suffix])
+            data = io.BytesIO()
+            form = path.suffix.removeprefix(".")
+            figure.savefig(data, format=form, dpi=200, metadata=_UNDATED[path.suffix])
+            write_bytes(path, data.getvalue())
     return written
 
 
 def panels(
-    columns: int, width: float, height: float, *, rows: int = 1, share: bool = False
+    columns: int, width: float, height: float, *, rows: int = 1, same_scales: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` x `columns` panels, each `width` by `height` inches, row by row.
+    """Make a figure of `rows` x `columns` panels, each `width` by `height` inches, row by row.
 
-    `share` gives all panels the same scales.
+    `same_scales` gives all panels the same scales.
     """
     figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=same_scales, sharey=same_scales)
     return figure, [plain(axes) for axes in grid.flat]
 
 
 def plain(axes: Axes) -> Axes:
-    """Axes with a light grid behind the data and no frame on the sides without a scale."""
+    """Give axes a light grid behind the data and no frame on the sides without a scale."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="major", color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -60,19 +66,19 @@ def plain(axes: Axes) -> Axes:
 
 
 def few_ticks(axes: Axes) -> None:
-    """Round ticks on a log y axis of less than a decade, where log ticks would be one or none."""
+    """Set round ticks on a log y axis of under a decade, where log ticks are one or none."""
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
 def line(index: int) -> dict[str, Any]:
-    """Colour and line style of the arm of this number."""
+    """Choose colour and line style of the arm of this number."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 
 def points(index: int, hollow: bool = False) -> dict[str, Any]:
-    """Colour and marker of the arm of this number; hollow for what was published."""
+    """Choose colour and marker of the arm of this number; hollow for what was published."""
     colour = COLOURS[index % len(COLOURS)]
     edge = colour if hollow else "white"
     fill = "white" if hollow else colour
@@ -85,8 +91,30 @@ def points(index: int, hollow: bool = False) -> dict[str, Any]:
     }
 
 
-def count(value: float, _: object = None) -> str:
-    """`value` with k, M, B or T, for ticks and captions of parameters and tokens."""
+def kind_numbers(present: Iterable[str]) -> dict[str, int]:
+    """Number the looks of the FFN kinds in `present`, in the order in which they are drawn.
+
+    A kind of `KINDS` has its place there as its number. Other kinds follow in alphabetical order,
+    so every kind is drawn, and the same kinds always look the same.
+    """
+    found = set(present)
+    others = sorted(found - set(KINDS))
+    return {kind: i for i, kind in enumerate((*KINDS, *others)) if kind in found}
+
+
+def structured_kinds(present: Iterable[str]) -> list[str]:
+    """List the kinds in `present` that are not dense, in the order in which they are drawn."""
+    return [kind for kind in kind_numbers(present) if kind != "dense"]
+
+
+def title_kind(axes: Axes, kind: str, prefix: str = "") -> None:
+    """Write the name of a kind above its panel."""
+    title = prefix + (kind or UNNAMED_KIND)
+    axes.set_title(title, fontsize="medium", fontweight="bold", parse_math=False)
+
+
+def short_count(value: float, _: object = None) -> str:
+    """Write `value` with k, M, B or T, for ticks and captions of parameters and tokens."""
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -94,7 +122,7 @@ def count(value: float, _: object = None) -> str:
 
 
 def legend(figure: Figure, handles: Mapping[str, Line2D], title: str | None = None) -> None:
-    """A legend above the axes, where it covers no run however many arms there are."""
+    """Draw a legend above the axes, where it covers no run however many arms there are."""
     if not handles:
         return
     made = figure.legend(

@@ -1,5 +1,5 @@
-"""What a person asked of the benchmarks is wrong."""
+"""Errors in what a user asks of the benchmarks."""
 
 
 class InputError(ValueError):
-    """The message names what is wrong and the remedy; printed as one line, exit code 2."""
+    """A user's mistake. The message names it and a remedy; commands print it and exit with 2."""

@@ -1,4 +1,4 @@
-"""Measure claims, one after the other, and record each as soon as it is measured."""
+"""Measurement of claims, one after the other. Each is recorded as soon as it is measured."""
 
 from __future__ import annotations
 
@@ -8,53 +8,62 @@ from pathlib import Path
 import torch
 
 from kernels import gemm, switches
-from kernels.bench import ceilings, memory, records
+from kernels.bench import memory, records, roofline
 from kernels.bench.claims import Claim
-from kernels.bench.pairing import CPU_THREADS, rounds
+from kernels.bench.comparison import Comparison
 from kernels.bench.records import Conditions
-from kernels.bench.sides import Pair, pair
+from kernels.timing import CPU_THREADS, time_rounds
 
 MEMORY_ROUNDS = 3
 
 
-def conditions(device: torch.device, sizes: ceilings.Sizes | None = None) -> Conditions:
-    """Set the threads, probe oneDNN afresh, and measure the ceilings."""
+def conditions(device: torch.device) -> Conditions:
+    """Set the number of threads, probe oneDNN anew, and measure the roofline."""
     probed = None
     if device.type == "cpu":
         torch.set_num_threads(CPU_THREADS)
         probed = gemm.probe()
     onednn = probed is not None and probed.onednn and switches.fast("gemm")
     with gemm.using(onednn):
-        found = ceilings.measure(device, sizes or ceilings.Sizes.of(device))
+        found = roofline.measure(device, roofline.Sizes.of(device))
     return Conditions(device, onednn, probed, found)
 
 
 def measure(
     claims: Iterable[Claim],
-    count: int,
+    num_rounds: int,
     at: Conditions,
     out: Path,
     show: Callable[[str], object],
-    sides_of: Callable[[Claim, torch.device, bool], Pair] = pair,
+    compare: Callable[[Claim, torch.device, bool], Comparison],
 ) -> bool:
-    """Measure each claim over `count` rounds and append it to `out`; whether all of them held.
+    """Measure claims and append a record of each to `out`; return whether all were verified.
 
-    Those that claim nothing without oneDNN are left out. `sides_of` is told the claim, the device
-    and whether oneDNN multiplies.
+    A claim that has no threshold without oneDNN is skipped where oneDNN is not chosen.
+
+    Args:
+        claims: the claims.
+        num_rounds: rounds over which medians are taken.
+        at: the conditions of the measurement.
+        out: the results file.
+        show: receives a line for people after each claim.
+        compare: builds the contenders of a claim, given the claim, the device and whether oneDNN
+            multiplies.
     """
-    held = True
+    all_verified = True
     for claim in claims:
-        gate = claim.gate_with(at.onednn)
-        if gate is None:
+        threshold = claim.threshold_with(at.onednn)
+        if threshold is None:
             continue
         flops = None
         if claim.quantity == "bytes":
-            samples = memory.weigh(claim, at.device, at.onednn, MEMORY_ROUNDS)
+            samples = memory.measure_rounds(claim, at.device, at.onednn, MEMORY_ROUNDS)
         else:
-            sides = sides_of(claim, at.device, at.onednn)
-            samples, flops = rounds(sides.named(), count, at.device), sides.flops
-        record = records.line(claim, gate, samples, flops, at)
+            comparison = compare(claim, at.device, at.onednn)
+            samples = time_rounds(comparison.contenders(), num_rounds, at.device)
+            flops = comparison.flops
+        record = records.record_of(claim, threshold, samples, flops, at)
         records.append(out, record)
-        show(records.shown(record))
-        held = held and record["held"]
-    return held
+        show(records.summary(record))
+        all_verified = all_verified and record["verified"]
+    return all_verified

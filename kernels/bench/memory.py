@@ -1,4 +1,4 @@
-"""The most memory that a side of a claim takes beyond its inputs."""
+"""Peak memory of the contenders of a claim, beyond their inputs."""
 
 from __future__ import annotations
 
@@ -9,48 +9,53 @@ from pathlib import Path
 import torch
 
 from kernels.bench.claims import Claim
-from kernels.bench.pairing import CPU_THREADS, synchronize
-from kernels.bench.sides import BASELINE, SUBJECT, pair
+from kernels.bench.comparison import BASELINE, CANDIDATE, compare
+from kernels.timing import CPU_THREADS, synchronize
 
 KIBIBYTE = 1024
 
 
-def weigh(claim: Claim, device: torch.device, onednn: bool, count: int) -> dict[str, list[float]]:
-    """Bytes of each side, `count` times: of tensors on a CUDA device, of a fresh process on a CPU,
-    where memory that an earlier pass left would hide what the next one needs."""
-    samples: dict[str, list[float]] = {SUBJECT: [], BASELINE: []}
-    for _ in range(count):
-        for side, found in samples.items():
+def measure_rounds(
+    claim: Claim, device: torch.device, onednn: bool, num_rounds: int
+) -> dict[str, list[float]]:
+    """Return the peak bytes of both contenders in each round.
+
+    On CUDA they are the bytes of tensors. On a CPU they are those of a fresh process, because
+    memory that an earlier pass has left would hide what the next pass needs.
+    """
+    samples: dict[str, list[float]] = {CANDIDATE: [], BASELINE: []}
+    for _ in range(num_rounds):
+        for name, found in samples.items():
             if device.type == "cuda":
-                found.append(_of_tensors(claim, device, side))
+                found.append(_peak_on_cuda(claim, device, name))
                 continue
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as pool:
-                found.append(pool.submit(_of_process, claim, side, onednn).result())
+                found.append(pool.submit(_peak_of_process, claim, name, onednn).result())
     return samples
 
 
-def _of_tensors(claim: Claim, device: torch.device, side: str) -> float:
-    run = pair(claim, device, onednn=False).named()[side]
-    run(0)  # What is compiled or set up on the first call stays.
+def _peak_on_cuda(claim: Claim, device: torch.device, name: str) -> float:
+    run = compare(claim, device, onednn=False).contenders()[name]
+    run(0)  # The first call compiles kernels and allocates workspaces that stay.
     synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    held = torch.cuda.memory_allocated(device)
+    before = torch.cuda.memory_allocated(device)
     run(1)
     synchronize(device)
-    return float(torch.cuda.max_memory_allocated(device) - held)
+    return float(torch.cuda.max_memory_allocated(device) - before)
 
 
-def _of_process(claim: Claim, side: str, onednn: bool) -> float:
+def _peak_of_process(claim: Claim, name: str, onednn: bool) -> float:
     torch.set_num_threads(CPU_THREADS)
-    run = pair(claim, torch.device("cpu"), onednn).named()[side]
-    held = _status("VmRSS")
+    run = compare(claim, torch.device("cpu"), onednn).contenders()[name]
+    before = _process_bytes("VmRSS")
     run(0)
-    return float(_status("VmHWM") - held)
+    return float(_process_bytes("VmHWM") - before)
 
 
-def _status(field: str) -> int:
-    """Bytes that the system counts for this process: resident now, or at the most so far."""
+def _process_bytes(field: str) -> int:
+    """Return this process's resident bytes: now (`VmRSS`) or at their peak (`VmHWM`)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * KIBIBYTE

@@ -1,4 +1,4 @@
-"""What stands beside every measurement: the commit, the sources, the machine and its software."""
+"""The provenance of a measurement: the commit, the sources, the machine and its software."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kernels.machine import device_name, software
 from kernels.paths import kernel_path
 
 KERNELS = Path(__file__).parents[1]
-# What measures, and is not measured.
-APART = ("bench", "__main__.py")
+# Sources that measure and are not measured; changing them makes no measurement stale.
+UNMEASURED = ("bench", "__main__.py")
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """All of it for one measurement of the kernels, as they are set now."""
+    """Return the provenance of a measurement that is made now on the device."""
     return {
         "hardware": device_name(device),
         "driver": _driver() if device.type == "cuda" else None,
@@ -32,19 +32,21 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def checkout() -> dict[str, Any]:
-    """The commit that this code is of, and whether files differ from it, but for those that a
-    benchmark appends to; None outside of git."""
+    """Return the commit of this code, None outside of git, and whether files differ from it.
+
+    The results files do not count, because the benchmarks append to them.
+    """
     git = ("git", "-C", str(KERNELS))
     changes = _output(*git, "status", "--porcelain", "--", ":/", ":(exclude)bench/results")
     return {"commit": _output(*git, "rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
 
 
 def source_hash(folder: Path = KERNELS) -> str:
-    """12 hexadecimal digits of the kernels' sources, without the benchmarks'."""
+    """Return 12 hexadecimal digits of a hash of the kernels' sources, without the benchmarks."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         place = path.relative_to(folder)
-        if place.parts[0] not in APART:
+        if place.parts[0] not in UNMEASURED:
             digest.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
@@ -54,7 +56,7 @@ def _driver() -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What the command prints; None where it fails, or there is none of that name."""
+    """Return what the command prints; None if it fails or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:

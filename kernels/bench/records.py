@@ -1,4 +1,4 @@
-"""The lines of a results file: one measured pair each, appended and never rewritten."""
+"""The records of a results file: one line of JSON per measured claim, only ever appended."""
 
 from __future__ import annotations
 
@@ -13,44 +13,65 @@ from typing import Any
 import torch
 
 from kernels import gemm
-from kernels.bench.ceilings import Ceilings
 from kernels.bench.claims import BASELINES, Claim, FFNTask
+from kernels.bench.comparison import BASELINE, CANDIDATE
 from kernels.bench.errors import InputError
-from kernels.bench.pairing import Ratio
 from kernels.bench.provenance import provenance
-from kernels.bench.sides import BASELINE, SUBJECT
+from kernels.bench.roofline import Roofline
+from kernels.files import append_line
 from kernels.machine import device_name
+from kernels.timing import Ratio
 
 RESULTS = Path(__file__).parent / "results"
-# What the table reads of a line.
-FIELDS = {"claim", "device", "gate", "ratio", "held", "source", "hardware", "threads"}
-FIELDS |= {"kernel_path", "ceilings", "gemm_probe", "versions", "time", "share_of_gemm_ceiling"}
+# The keys that every record must have, because the table reads them.
+FIELDS = {"claim", "device", "threshold", "ratio", "verified", "source", "hardware", "threads"}
+FIELDS |= {"kernel_path", "roofline", "gemm_probe", "versions", "time", "fraction_of_gemm_peak"}
+# Keys of earlier records, which are read for ever, and their present names.
+FORMER_KEYS = {
+    "gate": "threshold",
+    "held": "verified",
+    "ceilings": "roofline",
+    "share_of_gemm_ceiling": "fraction_of_gemm_peak",
+    "subject": CANDIDATE,
+}
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What one run measures under: the device, whether oneDNN multiplies, what the probe found of
-    it (None on CUDA), and the machine's ceilings."""
+    """What one run of measurements has in common.
+
+    `probed` is what the probe of oneDNN found, None on CUDA; `onednn` is whether oneDNN multiplies.
+    """
 
     device: torch.device
     onednn: bool
     probed: gemm.Verdict | None
-    ceilings: Ceilings
+    roofline: Roofline
 
 
-def line(
-    claim: Claim, gate: float, samples: dict[str, list[float]], flops: int | None, at: Conditions
+def record_of(
+    claim: Claim,
+    threshold: float,
+    samples: dict[str, list[float]],
+    flops: int | None,
+    at: Conditions,
 ) -> dict[str, Any]:
-    """The record of one pair.
+    """Make the record of one measured claim.
 
-    `flops` are those that the task nominally is, a guide's included; None where nobody counts.
+    Args:
+        claim: the claim.
+        threshold: the ratio that it must reach under these conditions.
+        samples: seconds or bytes of the candidate and of the baseline, by round.
+        flops: nominal FLOPs of one pass of the candidate, a guide's included; None if not counted.
+        at: the conditions of the measurement.
     """
-    ratio = Ratio.of(samples[BASELINE], samples[SUBJECT])
-    with gemm.using(at.onednn):  # The path is that of the subject.
+    ratio = Ratio.of(samples[BASELINE], samples[CANDIDATE])
+    with gemm.using(at.onednn):  # The recorded kernel path is the candidate's.
         where = provenance(at.device)
-    rate = None
+    fraction_of_peak = None
     if flops is not None and claim.quantity == "seconds":
-        rate = flops / median(samples[SUBJECT]) / at.ceilings.gemm_flops_per_second
+        flops_per_second = flops / median(samples[CANDIDATE])
+        fraction_of_peak = flops_per_second / at.roofline.gemm_flops_per_second
     return {
         "claim": claim.name,
         "device": claim.device,
@@ -58,49 +79,55 @@ def line(
         "fraction": claim.task.layer.fraction if isinstance(claim.task, FFNTask) else None,
         "baseline": BASELINES[claim.baseline],
         "quantity": claim.quantity,
-        "gate": gate,
+        "threshold": threshold,
         "ratio": asdict(ratio),
-        "held": ratio.median >= gate,
-        "share_of_gemm_ceiling": rate,
+        "verified": ratio.median >= threshold,
+        "fraction_of_gemm_peak": fraction_of_peak,
         "samples": samples,
         "gemm_probe": None if at.probed is None else asdict(at.probed),
-        "ceilings": asdict(at.ceilings),
+        "roofline": asdict(at.roofline),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **where,
     }
 
 
-def shown(record: dict[str, Any]) -> str:
-    """A line for people."""
+def summary(record: dict[str, Any]) -> str:
+    """Return a record as one line for people."""
     ratio = record["ratio"]
     spread = f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
-    verdict = "held" if record["held"] else "missed"
-    return f"{record['claim']:<34}{spread:<22}gate {record['gate']:.2f}  {verdict}"
+    verdict = "verified" if record["verified"] else "missed"
+    return f"{record['claim']:<34}{spread:<22}threshold {record['threshold']:.2f}  {verdict}"
 
 
 def file_of(device: torch.device) -> Path:
-    """The results file of the device, by its name."""
+    """Return the results file of the device, which is named after it."""
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
     return RESULTS / f"{name}.jsonl"
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """Add one line to a results file, which need not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    """Append a record to a results file, and create the file if needed."""
+    append_line(path, json.dumps(record))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a results file, oldest first; InputError names a line that is none."""
+    """Read the records of a results file, the oldest first, with their keys' present names.
+
+    Raises:
+        InputError: a line is no record; the message names the line.
+    """
     records = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            record = json.loads(text)
+            record = json.loads(text, object_pairs_hook=_with_present_keys)
             missing = sorted(FIELDS - set(record))
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path}, line {number}: not a measured pair ({error!r})") from error
+            raise InputError(f"{path}, line {number}: not a measured claim ({error!r})") from error
         if missing:
-            raise InputError(f"{path}, line {number}: not a measured pair, without {missing[0]}")
+            raise InputError(f"{path}, line {number}: not a measured claim, without {missing[0]}")
         records.append(record)
     return records
+
+
+def _with_present_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {FORMER_KEYS.get(key, key): value for key, value in pairs}

@@ -1,8 +1,8 @@
-"""Bias and activation in one pass, and their gradients in another, in Triton.
+"""Triton kernels that add a bias and activate in one pass, and compute both gradients in another.
 
-The backward pass computes the activation again. Each of its programs goes down some columns of a
-group of rows and leaves their sum, its part of the bias gradient; the parts are summed after, in
-an order that is always the same. Everything is computed in fp32.
+Everything is computed in fp32. The backward pass computes the activation again. Each of its
+programs handles some columns of a group of rows and writes their column sums, a partial gradient
+by the bias. The partial gradients are then summed in a fixed order, so that results repeat exactly.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK_ROWS, BLOCK_COLUMNS, WARPS = 8, 128, 4
-# Rows of one group: the parts of the bias gradient are as much smaller than z.
+# Rows of one group; the partial gradients by the bias are smaller than z by this factor.
 GROUP_ROWS = 128
 ACTIVATIONS = ("gelu", "gelu_tanh", "swiglu")
 
-# Constants come second in a product: the interpreter would take a tensor after one as a constant.
+# Constants are the right operands of products: the interpreter would treat a tensor multiplied from
+# the left by a constant as a constant itself.
 SQRT_HALF: tl.constexpr = tl.constexpr(0.7071067811865476)
 NORMAL: tl.constexpr = tl.constexpr(0.3989422804014327)  # 1 / sqrt(2 pi)
 SLOPE: tl.constexpr = tl.constexpr(0.7978845608028654)  # sqrt(2 / pi)
@@ -27,7 +28,13 @@ CUBIC: tl.constexpr = tl.constexpr(0.044715)
 
 
 def activate_rows(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """activation(z + bias) for z (..., m), a row's numbers next to each other."""
+    """Return activation(z + bias) in the dtype of z.
+
+    Args:
+        z: (..., m); each row is contiguous.
+        bias: (m,) or None.
+        activation: one of ACTIVATIONS; another raises KeyError.
+    """
     rows = z.reshape(-1, z.shape[-1])
     width = _width(rows, activation)
     h = rows.new_empty(len(rows), width)
@@ -52,12 +59,15 @@ def activate_rows(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
 def differentiate_rows(
     d_h: Tensor, z: Tensor, bias: Tensor | None, activation: str
 ) -> tuple[Tensor, Tensor | None]:
-    """The gradients of z and of the bias, None where there is none."""
+    """Return the gradients by z (..., m) and by the bias (m,), None if there is no bias.
+
+    d_h is the gradient by the result of `activate_rows`.
+    """
     rows = z.reshape(-1, z.shape[-1])
     width = _width(rows, activation)
     d_z = torch.empty_like(rows, memory_format=torch.contiguous_format)
     grid = _grid(len(rows), width, GROUP_ROWS)
-    parts = rows.new_empty(grid[0], rows.shape[1], dtype=torch.float32)
+    partial_d_bias = rows.new_empty(grid[0], rows.shape[1], dtype=torch.float32)
     if d_z.numel():
         launch: Any = differentiate_kernel[grid]
         launch(
@@ -65,7 +75,7 @@ def differentiate_rows(
             rows,
             rows if bias is None else bias.contiguous(),
             d_z,
-            parts,
+            partial_d_bias,
             len(rows),
             width,
             rows.stride(0),
@@ -76,12 +86,12 @@ def differentiate_rows(
             BLOCK_COLUMNS=BLOCK_COLUMNS,
             num_warps=WARPS,
         )
-    d_bias = None if bias is None else parts.sum(0).to(bias.dtype)
+    d_bias = None if bias is None else partial_d_bias.sum(0).to(bias.dtype)
     return d_z.view(z.shape), d_bias
 
 
 def _width(rows: Tensor, activation: str) -> int:
-    """The features of the result."""
+    """Return the number of features of the result."""
     if activation not in ACTIVATIONS:
         raise KeyError(activation)
     return rows.shape[1] // 2 if activation == "swiglu" else rows.shape[1]
@@ -104,6 +114,7 @@ def activate_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
+    """Fill a block of h (rows, width) with the activation of z + bias."""
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     column = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)[None, :]
     inside = (row < rows) & (column < width)
@@ -124,7 +135,7 @@ def differentiate_kernel(
     z,
     bias,
     d_z,
-    parts,
+    partial_d_bias,
     rows,
     width,
     z_stride,
@@ -134,6 +145,7 @@ def differentiate_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
+    """Fill d_z for a group of rows, and the group's row of `partial_d_bias` with column sums."""
     group = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)[None, :]
     z_width = 2 * width if ACTIVATION == "swiglu" else width
@@ -147,23 +159,23 @@ def differentiate_kernel(
         out = d_z + row * z_width + column
         if ACTIVATION == "swiglu":
             value = _load_biased(z + row * z_stride, bias, width + column, inside, z_width, BIAS)
-            share = tl.sigmoid(a)
-            d_value = d_y * a * share
-            d_a = d_y * value * share * (1.0 + a * (1.0 - share))
+            sigmoid = tl.sigmoid(a)
+            d_value = d_y * a * sigmoid
+            d_a = d_y * value * sigmoid * (1.0 + a * (1.0 - sigmoid))
             tl.store(out + width, d_value.to(d_z.dtype.element_ty), mask=inside)
             value_sums += d_value
         elif ACTIVATION == "gelu":
-            share = 0.5 * (1.0 + tl.erf(a * SQRT_HALF))
-            d_a = d_y * (share + a * NORMAL * tl.exp(-0.5 * a * a))
+            normal_cdf = 0.5 * (1.0 + tl.erf(a * SQRT_HALF))
+            d_a = d_y * (normal_cdf + a * NORMAL * tl.exp(-0.5 * a * a))
         else:
-            share = tl.sigmoid((a + a * a * a * CUBIC) * (2.0 * SLOPE))
+            sigmoid = tl.sigmoid((a + a * a * a * CUBIC) * (2.0 * SLOPE))
             slope = (a * a * (3.0 * CUBIC) + 1.0) * (2.0 * SLOPE)
-            d_a = d_y * share * (1.0 + a * (1.0 - share) * slope)
+            d_a = d_y * sigmoid * (1.0 + a * (1.0 - sigmoid) * slope)
         tl.store(out, d_a.to(d_z.dtype.element_ty), mask=inside)
         sums += d_a
     if BIAS:
         inside = column < width
-        out = parts + group * z_width + column
+        out = partial_d_bias + group * z_width + column
         tl.store(out, tl.sum(sums, 0)[None, :], mask=inside)
         if ACTIVATION == "swiglu":
             tl.store(out + width, tl.sum(value_sums, 0)[None, :], mask=inside)

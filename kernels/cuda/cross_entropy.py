@@ -1,7 +1,7 @@
-"""Cross entropy and its gradient in one pass over each row of logits, in Triton.
+"""Triton kernel of the cross entropy of rows of logits, and of its gradients.
 
-One program takes one row: it reads the row once for its maximum and its sum of exponentials, and,
-where gradients are asked for, once more out of the cache, to write them where the logits were.
+One program handles one row. It reads the row once for its maximum and its sum of exponentials. If
+gradients are wanted, it reads the row again, from the cache, and overwrites it by its gradients.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Numbers of a row that a program holds at once, and its warps: for short rows, and for others.
+# (logits that a program holds at once, its warps), for short rows and for longer ones.
 CONFIGURATIONS = ((1024, 4), (4096, 8))
 
 
 def rows_in_triton(logits: Tensor, targets: Tensor, ignore_index: int, gradient: bool) -> Tensor:
-    """Losses (tokens,) in fp32 of logits (tokens, vocabulary), a row's numbers next to each other.
+    """Return the losses (tokens,) in fp32 of logits (tokens, vocabulary) with contiguous rows.
 
-    With `gradient` the logits are overwritten by the gradients of their losses. The loss of a
-    target that is no row of the weight is NaN.
+    With `gradient` the logits are overwritten by the gradients of their losses. A target of
+    `ignore_index` has loss 0; any other target outside the vocabulary has loss NaN.
     """
     losses = torch.empty(len(logits), device=logits.device, dtype=torch.float32)
     tokens, vocabulary = logits.shape
@@ -43,7 +43,7 @@ def rows_in_triton(logits: Tensor, targets: Tensor, ignore_index: int, gradient:
 
 
 def configuration(vocabulary: int) -> tuple[int, int]:
-    """(block, warps) for rows of that length."""
+    """Return (block, warps) for rows of `vocabulary` logits."""
     short, long = CONFIGURATIONS
     return short if vocabulary <= short[0] else long
 
@@ -59,16 +59,18 @@ def rows_kernel(
     GRADIENT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Write the loss of one row of logits, and with GRADIENT overwrite the row by its gradient."""
     token = tl.program_id(0).to(tl.int64)
     row = logits + token * stride
     target = tl.load(targets + token)
     counts = target != ignore_index
     columns = tl.arange(0, BLOCK)
-    # Read before the reductions, which all warps wait for: after them another may have written it.
+    # This is read before the reductions, which synchronize the warps: afterwards another warp may
+    # have overwritten it by its gradient.
     valid = (target >= 0) & (target < vocabulary)
     z_target = tl.load(row + target, mask=valid, other=float("nan")).to(tl.float32)
 
-    # The sum of exponentials is kept relative to the greatest number so far.
+    # The sum of exponentials is kept relative to the greatest logit so far, so it cannot overflow.
     greatest = tl.full((), float("-inf"), tl.float32)
     total = tl.full((), 0.0, tl.float32)
     for start in range(0, vocabulary, BLOCK):

@@ -1,4 +1,4 @@
-"""What the commands of `python -m study` share: their arguments, and where they print."""
+"""What the commands of `python -m study` share: arguments, output, reading study and ledger."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from study.ledger import reader
+from study.ledger.reader import Record
+from study.plan import planner
+from study.plan.planner import Study
+from study.search.samples import with_recorded
 
 # A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
 results = Console(width=max(100, Console().width))
@@ -22,5 +28,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
 def say(text: str) -> None:
-    """A line of progress, on stderr."""
+    """Print a line of progress on stderr."""
     progress.print(text, highlight=False, soft_wrap=True)
+
+
+def load_recorded(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
+    """Return the planned study with its recorded samples, and the ledger's records by point id.
+
+    Raises InputError for a mistake in the file, or where a point's id is recorded with another
+    meaning.
+    """
+    planned = planner.load(spec, runs)
+    records = reader.read(reader.tracking_uri(runs), planned.name)
+    reader.check_identities(planned.points, records)
+    return with_recorded(planned, records), records

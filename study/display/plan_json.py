@@ -1,4 +1,4 @@
-"""The plan for machines: exact numbers, prices and states."""
+"""The plan as JSON: exact numbers, prices and states."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def plan_as_json(
     seconds: Mapping[str, float],
     basis: str,
 ) -> dict[str, Any]:
-    """The plan for machines: exact numbers, prices, ledger states.
+    """Return the plan for machines; `states`, `notes` and `seconds` are by point id.
 
-    `hours` are on one GPU of each accelerator, and on this machine's CPUs (`cpu`, as
-    `estimated_seconds`; null where their speed is not known).
+    `hours` are on one GPU of each accelerator, and under `cpu` on this machine's CPUs as
+    `estimated_seconds` are; null where the speed of the CPUs is not known. `asked_flops` is the
+    older name of `target_flops`.
     """
     prices = {point.id: study.price(point) for point in study.points}
     costs = [each.cost for each in prices.values() if each.cost is not None]
@@ -41,7 +42,8 @@ def plan_as_json(
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 **point.summary(),
-                "asked_flops": point.asked_flops,
+                "target_flops": point.target_flops,
+                "asked_flops": point.target_flops,
                 **asdict(prices[point.id]),
                 "hours": hours[point.id],
                 "estimated_seconds": here[point.id],

@@ -1,4 +1,4 @@
-"""What a person sees of a plan: the points, what each takes, and the totals."""
+"""The plan as a table and lines: the points, what each needs, and the totals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from study.display.tables import (
     print_whole,
     styled,
 )
-from study.ledger.reader import ENDED
+from study.ledger.status import ENDED
 from study.plan.cost import Price
+from study.plan.naming import describe
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.progress import estimate
@@ -27,20 +28,19 @@ from workloads.cost.flops import ffn_fraction
 def print_plan(
     console: Console, study: Study, states: dict[str, str], seconds: dict[str, float], basis: str
 ) -> None:
-    """The table of points, then totals: FLOPs, hours on GPUs and here, money, what does not fit.
+    """Print the points, then the totals: FLOPs, hours on GPUs and here, money, what does not fit.
 
-    `FFN` is its share of the dense one's weights, memory that of one GPU, `GPUs` the fewest of the
-    planned ones that hold the point, and `GPU-h` its hours on one.
+    `FFN` is the fraction of the dense FFN's weights, memory that of one GPU, `GPUs` the smallest
+    number of the planned GPUs that holds the point, and `GPU-h` its hours on one of them.
     """
     prices = {point.id: study.price(point) for point in study.points}
     paid = study.hardware.price_per_gpu_hour is not None
-    table = new_table(
-        *("point", "params", "FFN", "tokens", "FLOPs", "memory", "GPUs", "GPU-h"),
-        *(["cost"] if paid else []),
-        *("here", "state"),
-    )
+    money = ["cost"] if paid else []
+    columns = ["point", "params", "FFN", "tokens", "FLOPs", "memory", "GPUs", "GPU-h"]
+    table = new_table(*columns, *money, "here", "state")
     for point in study.points[:MANY_POINTS]:
         price = prices[point.id]
+        money = [money_text(price.cost)] if price.cost is not None else []
         table.add_row(
             point.id,
             count(point.params.total),
@@ -50,25 +50,37 @@ def print_plan(
             _memory(study, price),
             str(price.min_gpus[study.hardware.accelerator] or "none"),
             hours_text(price.hours[study.hardware.accelerator]),
-            *([money_text(price.cost)] if price.cost is not None else []),
+            *money,
             duration(seconds[point.id]) if seconds else "-",
             styled(states[point.id]),
         )
     if study.points:
         print_whole(console, table)
-    more = len(study.points) - MANY_POINTS
-    lines = [
-        *([f"... and {more:,} points more; --json lists all."] if more > 0 else []),
-        *_work(study, states, seconds, basis),
-        *_gpus(study, list(prices.values())),
-        *_misfits(study, prices),
-    ]
-    for line in lines:
+    if (more := len(study.points) - MANY_POINTS) > 0:
+        console.print(f"... and {more:,} points more; --json lists all.", highlight=False)
+    lines = _work(study, states, seconds, basis) + _gpus(study, list(prices.values()))
+    for line in lines + _misfits(study, prices):
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
+    """Print how near points come to their target of FLOPs, the notes by point id, what a search
+    may add, and what was dropped and why."""
+    lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
+    lines += [
+        f"search: {describe(space.variant)}: {space.trials} samples of "
+        f"{', '.join(space.dimensions)}, {space.max_train_flops:.3g} FLOPs at most"
+        for space in study.searched
+    ]
+    lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
+    if (most := study.largest_flops_error) is not None:
+        lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis: str) -> list[str]:
-    """FLOPs in all, and the time on this machine."""
+    """Return lines about the FLOPs in all, and the time on this machine."""
     total = sum(point.train_flops for point in study.points)
     left = [point for point in study.points if states[point.id] not in ENDED]
     slots = estimate.slots(study.spec.value.resources)
@@ -85,7 +97,7 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
 
 
 def _gpus(study: Study, prices: list[Price]) -> list[str]:
-    """GPU-hours of all points on each accelerator, and the money."""
+    """Return lines about the GPU-hours of all points on each accelerator, and the money."""
     hardware = study.hardware
     hours = {name: sum(price.hours[name] for price in prices) for name in ACCELERATORS}
     each = ", ".join(f"{hours_text(total)} on {name}" for name, total in hours.items())
@@ -104,7 +116,7 @@ def _gpus(study: Study, prices: list[Price]) -> list[str]:
 
 
 def _memory(study: Study, price: Price) -> Text:
-    """Red where the planned GPUs do not hold it."""
+    """Return the memory of one GPU, red where it exceeds that of the planned GPUs."""
     used, unit = price.peak_memory_bytes / 1e9, "GB"
     if used < 1:
         used, unit = 1e3 * used, "MB"
@@ -116,7 +128,7 @@ def _too_large(study: Study, price: Price) -> bool:
 
 
 def _misfits(study: Study, prices: dict[str, Price]) -> list[str]:
-    """What is said of points that the planned GPUs do not hold."""
+    """Return a line about the points that need more memory than the planned GPUs have."""
     large = [point_id for point_id, price in prices.items() if _too_large(study, price)]
     if not large:
         return []

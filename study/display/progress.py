@@ -1,4 +1,4 @@
-"""What a person sees of a study: progress while it runs, and its state at any other time."""
+"""The progress of a launch: a live table on a terminal, one line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.display.tables import (
-    STYLES,
-    duration,
-)
+from study.display.tables import STYLES, duration
 from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from workloads.run_dir.metrics_log import Row
@@ -23,12 +20,14 @@ from workloads.run_dir.result import Result
 
 
 class Display:
-    """Shows a launch: a live table on a terminal, one line a change anywhere else."""
+    """The display of one launch, which is told what happens to points."""
 
     def __init__(self, console: Console, study: Study, records: dict[str, Record]) -> None:
         self._console = console
         self._points = study.points
-        self._ended = {i: record.status for i, record in records.items() if record.ended}
+        self._ended: dict[str, str] = {
+            i: record.status for i, record in records.items() if record.ended
+        }
         self._latest: dict[str, Row] = {}
         self._running: dict[str, Point] = {}
         self._flops = {p.id: float(p.train_flops) for p in self._points if p.id in self._ended}
@@ -50,11 +49,11 @@ class Display:
         self._live.stop()
 
     def plan(self, study: Study) -> None:
-        """Take up the points that a search has added."""
+        """Take over the points of the study, to which a search has added some."""
         self._points = study.points
 
     def started(self, point: Point, earlier: list[Row]) -> None:
-        """The point started; `earlier` is what it had recorded in another launch."""
+        """Show that the point started; `earlier` are its rows of another launch."""
         self._running[point.id] = point
         steps = f"{point.config.total_steps} steps, {point.config.tokens:,} tokens"
         if earlier:
@@ -64,16 +63,18 @@ class Display:
         self._say("started", point, steps)
 
     def progressed(self, point: Point, rows: list[Row]) -> None:
-        """Rows that the point recorded since the last call."""
+        """Show rows that the point recorded since the last call."""
         self._update(point, rows)
         evaluations = [row for row in rows if "val_loss" in row]
         if evaluations and not self._console.is_terminal:
             self._say("running", point, _progress_text(point, evaluations[-1]))
 
     def retrying(self, point: Point, cause: str) -> None:
+        """Show that another attempt at the point begins, and why the last one ended."""
         self._say("retrying", point, f"from its last checkpoint, after: {cause}")
 
     def ended(self, point: Point, result: Result) -> None:
+        """Show how the point finished, diverged or was stopped."""
         self._running.pop(point.id, None)
         self._ended[point.id] = result.status
         if result.status == "finished":
@@ -87,6 +88,7 @@ class Display:
         self._say(result.status, point, f"{text}, {seconds}; {self._summary()}")
 
     def failed(self, point: Point, cause: str) -> None:
+        """Show that every attempt at the point failed, and why."""
         self._running.pop(point.id, None)
         self._say("failed", point, cause)
 
@@ -94,13 +96,13 @@ class Display:
         table = Table("running", "loss", "tokens/s", "budget", "", box=None, padding=(0, 2, 0, 0))
         for point in self._running.values():
             row = self._latest.get(point.id, {})
-            share = row.get("step", 0) / point.config.total_steps
+            done = row.get("step", 0) / point.config.total_steps
             table.add_row(
                 point.id,
                 f"{row['train_loss']:.4f}" if row else "-",
                 f"{row['tokens_per_second']:,.0f}" if row else "-",
-                f"{share:.0%}",
-                ProgressBar(total=1.0, completed=share, width=24),
+                f"{done:.0%}",
+                ProgressBar(total=1.0, completed=done, width=24),
             )
         return Group(table, Text(self._summary(), style="dim"))
 

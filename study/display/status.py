@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from study.display.pareto_table import pareto_table, print_pareto_table
 from study.display.tables import (
     MANY_POINTS,
     duration,
@@ -21,29 +22,30 @@ from study.display.tables import (
 )
 from study.ledger.reader import Record
 from study.progress.overview import Overview
-from study.search.pareto import fronts_table, print_fronts
 
-# What is left out of the table of a large study.
+# States that are left out of the table of a large study.
 UNREMARKABLE = {"finished", "queued"}
 
 
 def print_status(console: Console, overview: Overview) -> None:
-    """The points with their losses or causes of failure; spending, ETA, fits, fronts below."""
+    """Print the points with their losses or causes of failure; below them spending, ETA, fits and
+    the best samples of searches."""
     if overview.study.points:
         print_whole(console, _status_table(overview))
     for line in _status_lines(overview):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    print_fronts(console, overview.study, overview.records)
+    print_pareto_table(console, overview.study, overview.records)
 
 
-def watch(console: Console, look: Callable[[], Overview], seconds: float) -> None:
+def repeat_status(console: Console, current: Callable[[], Overview], seconds: float) -> None:
     """Show the status anew every so many seconds, until no point is left to train or Ctrl-C."""
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
-            overview = look()
-            found = fronts_table(overview.study, overview.records)
+            overview = current()
             shown = [_status_table(overview), *map(Text, _status_lines(overview))]
-            live.update(Group(*shown, *([found] if found else [])), refresh=True)
+            if best := pareto_table(overview.study, overview.records):
+                shown.append(best)
+            live.update(Group(*shown), refresh=True)
             if overview.complete:
                 return
             time.sleep(seconds)
@@ -71,7 +73,7 @@ def _status_table(overview: Overview) -> Table:
 
 
 def _status_lines(overview: Overview) -> list[str]:
-    """What the table does not say: totals against the plan, the time left, the fits so far."""
+    """Return the lines below the table: totals against the plan, the time left, the fits."""
     lines = [_spending(overview)]
     if len(overview.study.points) > MANY_POINTS:
         lines.insert(0, "The table leaves finished and queued points out; --json lists all.")
@@ -98,7 +100,8 @@ def _spending(overview: Overview) -> str:
 
 
 def _gpu_spending(overview: Overview) -> str:
-    """GPU-hours and money against the plan, for studies that state their hardware or use GPUs."""
+    """Return GPU-hours and money against the plan; nothing for a study that neither states its
+    hardware nor uses GPUs."""
     planned, cap = overview.planned_gpu_hours, overview.study.spec.value.max_gpu_hours
     if planned is None and not overview.study.gpus_per_point:
         return ""

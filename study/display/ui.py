@@ -31,10 +31,14 @@ VIEW_KEY = "study"
 # MLflow opens on its pages for GenAI unless told otherwise.
 QUERY = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
 METRICS = (
-    *("val_loss", "bits_per_byte"),
-    *("train_flops", "hardware_flops", "executed_flops", "train_seconds"),
+    "val_loss",
+    "bits_per_byte",
+    "train_flops",
+    "hardware_flops",
+    "executed_flops",
+    "train_seconds",
 )
-# Measured and recorded as tags of a run: how it ended, and why or where.
+# How a run ended, and why or where.
 TAGS = ("status", "failure", "hardware")
 
 
@@ -58,10 +62,8 @@ def open_ui(study: Study) -> None:
 
 
 def view(study: Study) -> dict[str, object]:
-    """The runs table as MLflow stores a view: columns that vary between points, best loss first.
-
-    The study's own run is left out: it has no point id.
-    """
+    """Return a view of the runs table, as MLflow stores it: the columns that vary between points,
+    best loss first, without the study's own run, which has no point id."""
     rows = [point.summary() for point in study.points]
     names = dict.fromkeys(name for row in rows for name in row)
     varying = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
@@ -82,7 +84,7 @@ def _column(kind: str, name: str) -> str:
 
 
 def _share_view(uri: str, study: Study) -> str:
-    """Store the view, and that this is no GenAI experiment; return the experiment's id."""
+    """Store the view and the kind of the experiment, which is not GenAI; return its id."""
     client = reader.client(uri)
     experiment = client.get_experiment_by_name(study.name)
     assert experiment is not None  # it has runs
@@ -97,13 +99,12 @@ def _share_view(uri: str, study: Study) -> str:
 
 def _serve(uri: str, page: str) -> None:
     port = _free_port()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # no end of this leaves the server behind
-        signal.signal(ending, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # either of them also ends the server
+        signal.signal(number, signal.default_int_handler)
+    options = {"--backend-store-uri": uri, "--host": LOOPBACK, "--port": port, "--workers": 1}
+    words = [str(word) for option in options.items() for word in option]
     server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
-            *("--host", LOOPBACK, "--port", str(port), "--workers", "1"),
-        ],
+        [sys.executable, "-m", "mlflow", "server", *words],
         # The job runner is for GenAI evaluations: five processes that a study has no use for.
         env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A run as MLflow stores it, whole: read from one ledger, written into another.
+"""Copying whole runs of points from one ledger to another.
 
 Every value of every metric keeps its step and its time, so that a copy equals its original to the
 last digit.
@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Run
 
 from study.ledger import reader
 from study.ledger.lease import Lease
 from study.ledger.provenance import Provenance
-from study.ledger.writer import METRICS_PER_BATCH, Tracker
+from study.ledger.status import Status
+from study.ledger.writer import Tracker, log_metrics, log_params
 from workloads.errors import InputError
 from workloads.run_dir.lock import exclusive
 
-PARAMS_PER_BATCH = 100  # MLflow accepts no more
 PATIENCE_SECONDS = 1.0
 
 
@@ -41,9 +41,9 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A point's run: `end_status` is MLflow's word for how it ended, times are in ms since 1970.
+    """A point's run, with all that MLflow stores of it but MLflow's own tags.
 
-    Tags are the study's own, none of MLflow's.
+    `end_status` is MLflow's word for how it ended; times are in ms since 1970.
     """
 
     end_status: str
@@ -59,7 +59,7 @@ class StoredRun:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment's id. Raises InputError when there is none of that name."""
+    """Return the experiment's id. Raises InputError when there is none of that name."""
     if experiment := client.get_experiment_by_name(name):
         return experiment.experiment_id
     known = ", ".join(sorted(found.name for found in client.search_experiments())) or "none"
@@ -67,8 +67,8 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
-    """Every point's run of the experiment; its parent and deleted runs are no points."""
-    for run in _search(client, experiment_id(client, name), "tags.point_id LIKE '%'"):
+    """Yield the runs of an experiment's points, deleted runs excepted."""
+    for run in reader.find_runs(client, experiment_id(client, name), reader.OF_POINTS):
         yield StoredRun(
             end_status=run.info.status,
             start_ms=run.info.start_time,
@@ -80,18 +80,19 @@ def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
 
 
 def parent_id(client: MlflowClient, name: str) -> str:
-    """The study's own run."""
-    found = _search(client, experiment_id(client, name), "tags.role = 'study'")
+    """Return the id of the study's own run."""
+    found = reader.find_runs(client, experiment_id(client, name), reader.OF_STUDY)
     return next(found).info.run_id
 
 
 @contextmanager
-def held(
+def exclusive_tracker(
     name: str, runs_dir: Path, spec_text: str, provenance: Provenance, complete: bool
 ) -> Iterator[Tracker]:
-    """The study's store, made if it is new, with no driver beside; `complete` is how it stands.
+    """Open a study's ledger for writing while no driver can run the study; make it if it is new.
 
-    Raises InputError while the study runs, here or on another machine.
+    `complete` says whether every point of the study has ended when this is left. Raises InputError
+    while the study runs, here or on another machine.
     """
     with exclusive((runs_dir / name).resolve(), PATIENCE_SECONDS):
         tracker = Tracker(reader.tracking_uri(runs_dir), name, runs_dir, spec_text, provenance)
@@ -105,7 +106,7 @@ def held(
 
 
 def write(tracker: Tracker, runs: Iterable[StoredRun]) -> None:
-    """Add runs to the tracker's study, under the study's own run."""
+    """Add runs to the tracker's study, as children of the study's own run."""
     experiment = tracker.client.get_run(tracker.parent_id).info.experiment_id
     for run in runs:
         _write(tracker.client, experiment, tracker.parent_id, run)
@@ -117,21 +118,21 @@ def _write(client: MlflowClient, experiment: str, parent: str, run: StoredRun) -
         start_time=run.start_ms,
         run_name=run.point_id,
         # Its status comes last: a copy that was cut short is not taken for a finished run.
-        tags=run.tags | {"mlflow.parentRunId": parent, "status": "interrupted"},
+        tags=run.tags | {"mlflow.parentRunId": parent, "status": Status.INTERRUPTED},
     )
     run_id = created.info.run_id
-    params = [Param(key, value) for key, value in run.params.items()]
-    for start in range(0, len(params), PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
+    log_params(client, run_id, run.params)
     metrics = [Metric(m.metric, m.value, m.timestamp_ms, m.step) for m in run.metrics]
-    for start in range(0, len(metrics), METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+    log_metrics(client, run_id, metrics)
     client.set_terminated(run_id, run.end_status, run.end_ms)
     client.set_tag(run_id, "status", run.tags["status"])
 
 
-def trace(action: str, detail: str) -> dict[str, str]:
-    """Tags that say who did what to a run, and when: `adopted_from`, `adopted_at`, `adopted_by`."""
+def audit_tags(action: str, detail: str) -> dict[str, str]:
+    """Return tags that say what was done to a run, when and by whom.
+
+    For the action `adopted_from` they are `adopted_from`, `adopted_at` and `adopted_by`.
+    """
     verb = action.partition("_")[0]
     return {
         action: detail,
@@ -145,16 +146,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number only
         return str(os.getuid())
-
-
-def _search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _history(client: MlflowClient, run: Run) -> Iterator[MetricValue]:

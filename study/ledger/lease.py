@@ -1,8 +1,8 @@
-"""One driver a study, wherever its runs folder is: the study's own run in MLflow names it.
+"""The lease on a study: the study's own run in MLflow names the one driver that may run it.
 
-The lock on the study's directory keeps two drivers of one folder apart; this keeps those apart
-that share nothing but the ledger. MLflow has no compare-and-swap: whoever takes the lease looks
-again some seconds later, and of two that took it at once the last to write is the driver.
+A lock on the study's directory keeps two drivers of one folder apart. The lease keeps drivers apart
+that share nothing but the ledger. MLflow cannot compare and swap, so a driver that has taken the
+lease looks again some seconds later: of two that took it at once, the last to write has it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG = "driver"
-BEAT_SECONDS = 10.0
+RENEWAL_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The driver that holds a study; `seen` is when it last said so, in seconds since 1970.
+    """The driver that has the lease; `seen` is when it last renewed it, in seconds since 1970.
 
     `machine` and `process` tell whether it is a live process of this machine.
     """
@@ -47,56 +47,60 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether it may still be driving: on this machine it is looked up, elsewhere believed."""
+        """Whether it may still be driving.
+
+        A process of this machine is looked up. One of another machine is believed to be alive
+        until it has not renewed the lease for EXPIRY_SECONDS.
+        """
         if self.machine and self.machine == _machine():
             return self.process == _process(self.pid)
         return time.time() - self.seen < EXPIRY_SECONDS
 
-    def same(self, other: Holder) -> bool:
-        """Whether both are one process."""
+    def is_same_process(self, other: Holder) -> bool:
+        """Return whether both are one process, whenever they were seen."""
         return (self.machine, self.pid, self.process) == (other.machine, other.pid, other.process)
 
 
 def holder(tags: Mapping[str, str]) -> Holder | None:
-    """The driver that the tags of a study's own run name; None when nobody holds it."""
+    """Return the driver that the tags of a study's own run name; None if nobody has the lease."""
     return Holder(**json.loads(tags[TAG])) if tags.get(TAG) else None
 
 
 class Lease:
-    """This process's hold on a study, as a tag of the study's own run."""
+    """This process's lease on a study, kept as a tag of the study's own run."""
 
     def __init__(self, client: MlflowClient, parent_id: str, study: str) -> None:
         self._client, self._parent_id, self._study = client, parent_id, study
-        self._next_beat = 0.0
+        self._next_renewal = 0.0
 
     def take(self) -> None:
-        """Take the study. Raises InputError, naming the other, when another driver is alive."""
+        """Take the lease. Raises InputError, naming the other, while another driver is alive."""
         self.check()
         self._client.set_tag(self._parent_id, TAG, json.dumps(asdict(Holder.this())))
 
     def check(self) -> None:
-        """Raise InputError when another live driver holds the study."""
+        """Raise InputError when another live driver has the lease."""
         other = holder(self._client.get_run(self._parent_id).data.tags)
-        if other and other.alive and not other.same(Holder.this()):
+        if other and other.alive and not other.is_same_process(Holder.this()):
             raise InputError(
                 f"study {self._study} is run by another driver: pid {other.pid} on {other.host}, "
                 f"last seen {max(0.0, time.time() - other.seen):.0f} s ago; wait for it, or stop it"
             )
 
-    def beat(self) -> None:
-        """Say, where it is due, that the driver lives. Raises InputError when another took over."""
-        if time.monotonic() >= self._next_beat:
+    def renew(self) -> None:
+        """Renew the lease if that is due. Raises InputError when another driver took it."""
+        if time.monotonic() >= self._next_renewal:
             self.take()
-            self._next_beat = time.monotonic() + BEAT_SECONDS
+            self._next_renewal = time.monotonic() + RENEWAL_SECONDS
 
     def release(self) -> None:
-        """Let the study go, if it is still this process's."""
+        """Give the lease up. Raises InputError when another driver took it."""
         self.check()
         self._client.set_tag(self._parent_id, TAG, "")
 
 
 def _machine() -> str:
-    """Names this machine's pids until it is restarted; empty where there is no /proc."""
+    """Return what names this machine until it is restarted; empty where there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -105,7 +109,7 @@ def _machine() -> str:
 
 
 def _process(pid: int) -> str:
-    """When the process with this pid started, in the kernel's ticks; empty when there is none."""
+    """Return when the process started, in the kernel's ticks; empty if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:

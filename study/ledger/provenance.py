@@ -1,7 +1,7 @@
 """Where a result comes from: commit, uncommitted changes, versions, command.
 
-Code that was packed for a cluster is no checkout any more: what its commit was is written beside
-it when it is packed, and read here.
+Code that was packed for a cluster is no checkout any more. Its commit is therefore written beside
+it when it is packed, and read from there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKED_FILE = "packed.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What only the checkout knows of the code: `diff` is empty on a clean tree.
+    """The state of a checkout; `diff` is empty where nothing is uncommitted.
 
     `submitted_from` is the host that packed the code, empty where it runs from its checkout.
     """
@@ -47,7 +47,10 @@ class Provenance(Origin):
 
 
 def capture() -> Provenance:
-    """Provenance of this process. Outside a git checkout and not packed, commit is `unknown`."""
+    """Return the provenance of this process.
+
+    The commit is `unknown` where the code is neither a git checkout nor packed.
+    """
     packed = ROOT / PACKED_FILE
     origin = Origin(**json.loads(packed.read_text("utf-8"))) if packed.exists() else _checkout()
     return Provenance(
@@ -59,7 +62,7 @@ def capture() -> Provenance:
 
 
 def pack(directory: Path) -> None:
-    """Leave this checkout's commit, changes and command for `capture` where its code is copied."""
+    """Write this checkout's commit, changes and command beside a copy of its code."""
     origin = replace(_checkout(), submitted_from=platform.node())
     (directory / PACKED_FILE).write_text(json.dumps(asdict(origin)), encoding="utf-8")
 

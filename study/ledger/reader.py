@@ -1,13 +1,14 @@
-"""What MLflow holds of a study, read fast: `plan` and `status` look here before anything else.
+"""What MLflow holds of a study, read fast: every command looks here before anything else.
 
-Importing MLflow's client takes most of two seconds; a local SQLite ledger is read directly
-instead, through the three tables that hold runs, tags and latest metrics.
+Importing MLflow's client takes most of two seconds. A local SQLite ledger is therefore read
+directly, from MLflow's tables of runs, tags, latest metrics and parameters.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sqlite3
 import urllib.error
@@ -16,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from study.ledger.lease import Holder, holder
+from study.ledger.status import ENDED, Status
 from study.plan.planner import Point, Study
 from workloads.config.fingerprint import flatten
 from workloads.errors import InputError
@@ -26,9 +28,8 @@ from workloads.run_dir.lock import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-Status = Literal["running", "interrupted", "finished", "diverged", "stopped", "failed"]
-ENDED: frozenset[str] = frozenset({"finished", "diverged", "stopped"})
 SQLITE = "sqlite:///"
 # MLflow's own defaults have a call to a server that is away last four minutes.
 CLIENT_SETTINGS = {
@@ -38,34 +39,41 @@ CLIENT_SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 ANSWER_SECONDS = 5.0
+RUNS_PER_PAGE = 1000
+# Conditions in MLflow's filter language: the study's own run, and those of its points.
+OF_STUDY, OF_POINTS = "tags.role = 'study'", "tags.point_id LIKE '%'"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One point as MLflow holds it: tags, and the latest value of each metric."""
+    """One point as MLflow holds it: tags, and the latest value of each metric.
+
+    `params` are empty where `read` was not asked for them.
+    """
 
     run_id: str
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:
-        return self.tags["status"]  # type: ignore[return-value]  # only tracking.py writes it
+        return Status(self.tags["status"])
 
     @property
     def ended(self) -> bool:
-        """True when running it again could only repeat it."""
+        """Whether running it again could only repeat it."""
         return self.status in ENDED
 
 
 def tracking_uri(runs_dir: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or the SQLite database under `runs_dir`."""
+    """Return `MLFLOW_TRACKING_URI`, or the SQLite database under `runs_dir`."""
     default = f"{SQLITE}{(runs_dir / 'mlflow.db').resolve()}"
     return os.environ.get("MLFLOW_TRACKING_URI") or default
 
 
 def client(uri: str) -> MlflowClient:
-    """MLflow's client, which gives up in seconds. Raises InputError when no server answers."""
+    """Return MLflow's client, which gives up in seconds. Raises InputError if no server answers."""
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its notes on each try
@@ -93,8 +101,8 @@ def _unreachable(uri: str, reason: str) -> InputError:
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Within it, what MLflow cannot do is an InputError that names the server and the reason."""
+def outage_explained(uri: str) -> Iterator[None]:
+    """Turn an error of MLflow into an InputError that names the server and the reason."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -103,31 +111,36 @@ def answering(uri: str) -> Iterator[None]:
         raise _unreachable(uri, str(error).splitlines()[0]) from error
 
 
-def read(uri: str, study: str) -> dict[str, Record]:
-    """The study's points that have a run, by point id; empty when there is no ledger yet."""
+def read(uri: str, study: str, with_params: bool = False) -> dict[str, Record]:
+    """Return the study's points that have a run, by point id; none when there is no ledger yet.
+
+    Parameters are the larger part of a ledger: `with_params` says whether they are read, too.
+    """
     if uri.startswith(SQLITE):
-        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
+        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study, with_params)
     else:
-        with answering(uri):
-            runs = read_client(uri, study)
+        with outage_explained(uri):
+            runs = read_through_client(uri, study)
     return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
 
 
 def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
-    """The state of every planned point by id: its record's status, `queued` or `interrupted`.
+    """Return the state of every planned point by id: its record's status, or `queued`.
 
-    A record says `running` until its driver says otherwise; where the study has no live driver,
-    here or on another machine, the point is `interrupted`, and the next run goes on with it.
+    A record says `running` until its driver says otherwise. Where the study has no live driver,
+    here or on another machine, such a point is `interrupted`.
     """
-    running = any(record.status == "running" for record in records.values())
+    running = any(record.status == Status.RUNNING for record in records.values())
     alive = running and _is_driven(study)
     return {point.id: _state(records.get(point.id), alive) for point in study.points}
 
 
-def _state(record: Record | None, driver_alive: bool) -> str:
+def _state(record: Record | None, driver_alive: bool) -> Status:
     if record is None:
-        return "queued"
-    return "interrupted" if record.status == "running" and not driver_alive else record.status
+        return Status.QUEUED
+    if record.status == Status.RUNNING and not driver_alive:
+        return Status.INTERRUPTED
+    return record.status
 
 
 def _is_driven(study: Study) -> bool:
@@ -142,12 +155,12 @@ def _is_driven(study: Study) -> bool:
 
 
 def _driver(uri: str, study: str) -> Holder | None:
-    """The driver that holds the study, as the study's own run names it."""
+    """Return the driver that holds the study, as the study's own run names it."""
     if uri.startswith(SQLITE):
         runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
     else:
-        with answering(uri):
-            runs = read_client(uri, study, "tags.role = 'study'")
+        with outage_explained(uri):
+            runs = read_through_client(uri, study, OF_STUDY)
     tags = next((run.tags for run in runs if run.tags.get("role") == "study"), {})
     return holder(tags)
 
@@ -174,22 +187,26 @@ def _differences(recorded: dict[str, Any], planned: dict[str, Any]) -> str:
     )
 
 
-def _read_sqlite(path: Path, study: str) -> list[Record]:
+def _read_sqlite(path: Path, study: str, with_params: bool = False) -> list[Record]:
     if not path.exists():
         return []
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         runs = {run_id: Record(run_id) for (run_id,) in _query(connection, "runs", "", study)}
         for run_id, key, value in _query(connection, "tags", ", t.key, t.value", study):
             runs[run_id].tags[key] = value
-        for run_id, key, value in _query(connection, "latest_metrics", ", t.key, t.value", study):
-            runs[run_id].metrics[key] = value
+        columns = ", t.key, t.value, t.is_nan"
+        for run_id, key, value, is_nan in _query(connection, "latest_metrics", columns, study):
+            runs[run_id].metrics[key] = math.nan if is_nan else value
+        if with_params:
+            for run_id, key, value in _query(connection, "params", ", t.key, t.value", study):
+                runs[run_id].params[key] = value
     return list(runs.values())
 
 
 def _query(
     connection: sqlite3.Connection, table: str, columns: str, study: str
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of `table` that belong to the study's runs which are not deleted."""
+    """Return the rows of `table` that belong to the study's runs, deleted ones excepted."""
     return connection.execute(
         f"SELECT t.run_uuid{columns} FROM {table} t "
         "JOIN runs r ON r.run_uuid = t.run_uuid "
@@ -199,19 +216,29 @@ def _query(
     )
 
 
-def read_client(uri: str, study: str, which: str = "") -> list[Record]:
-    """The study's runs, its own included, through MLflow's client: for any server. `which` is a
-    filter in MLflow's language."""
+def read_through_client(uri: str, study: str, condition: str = "") -> list[Record]:
+    """Return the study's runs that meet a condition, its own run included, from any MLflow server.
+
+    The condition is in MLflow's filter language.
+    """
     mlflow = client(uri)
     experiment = mlflow.get_experiment_by_name(study)
-    records: list[Record] = []
+    if experiment is None:
+        return []
+    return [
+        Record(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+        for run in find_runs(mlflow, experiment.experiment_id, condition)
+    ]
+
+
+def find_runs(mlflow: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
+    """Yield all runs of an experiment that meet a condition in MLflow's filter language."""
     token: str | None = None
-    while experiment:
+    while True:
         page = mlflow.search_runs(
-            [experiment.experiment_id], which, max_results=1000, page_token=token
+            [experiment_id], condition, max_results=RUNS_PER_PAGE, page_token=token
         )
-        records += [Record(run.info.run_id, run.data.tags, run.data.metrics) for run in page]
+        yield from page
         token = page.token
         if not token:
-            break
-    return records
+            return

@@ -1,8 +1,8 @@
-"""MLflow: one parent run a study, one nested run a point; it is the ledger of what is finished.
+"""Writing the ledger: in MLflow, a study is a parent run and each of its points a nested run.
 
 Only the study's driver writes here. Workers write `metrics.jsonl`, whose rows carry their
-timestamps; delivering a row twice therefore changes nothing, and a driver that takes over from a
-dead one simply delivers all rows of its unfinished points again.
+timestamps. Uploading a row twice therefore changes nothing, and a driver that takes over from a
+dead one uploads all rows of the unfinished points again.
 """
 
 from __future__ import annotations
@@ -12,30 +12,48 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from study.ledger import reader
 from study.ledger.provenance import Provenance
 from study.ledger.reader import SQLITE, Record
+from study.ledger.status import MLFLOW_STATUS, Status
 from study.plan.naming import variant_tag
 from study.plan.planner import Point
 from workloads.config.fingerprint import IDENTITY_VERSION, flatten
-from workloads.run_dir.metrics_log import Row, read_rows
+from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
 from workloads.run_dir.result import Result
 
-# Its notes on creating tables would stand between the lines of progress.
+# MLflow's notes on creating tables would stand between the lines of progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
-METRICS_PER_BATCH = 1000  # MLflow accepts no more
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow accepts no more
+# Of the parameters that say all that changes a run's result. The others are the run table's, under
+# the names they have there: `steps` counts the whole run, `config.steps` the steps on fresh tokens.
+CONFIG_PREFIX = "config."
 POSITION = ("step", "timestamp_ms")
-MLFLOW_STATUS: dict[str, str] = {
-    "finished": "FINISHED",
-    "diverged": "FAILED",
-    "stopped": "KILLED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-}
+LONGEST_CAUSE = 5000  # MLflow accepts no longer tags
+
+
+def point_params(point: Point) -> dict[str, str]:
+    """Return MLflow's parameters of a point: its summary, and its identity as `config.*`."""
+    values = point.summary() | flatten(point.identity, CONFIG_PREFIX)
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
+    """Record parameters, in as many requests as their number needs."""
+    entities = [Param(name, value) for name, value in params.items()]
+    for start in range(0, len(entities), PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=entities[start : start + PARAMS_PER_BATCH])
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    """Record values of metrics, in as many requests as their number needs."""
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
 class Tracker:
@@ -49,9 +67,9 @@ class Tracker:
         self._provenance = provenance
         self._run_ids: dict[str, str] = {}
         self._offsets: dict[str, int] = {}
-        # (step, timestamp) of the last row delivered, which what a run comes to is logged at: so
-        # that delivering it again changes nothing.
-        self._ends: dict[str, tuple[int, int]] = {}
+        # (step, timestamp) of the last row uploaded. A run's totals are logged there, so that
+        # logging them again changes nothing.
+        self._last_rows: dict[str, tuple[int, int]] = {}
         local = uri.startswith(SQLITE)  # a server has its own place for artifacts
         artifacts = (runs_dir / "mlartifacts").resolve().as_uri() if local else None
         existing = self.client.get_experiment_by_name(study)
@@ -61,31 +79,30 @@ class Tracker:
         self.parent_id = self._open_parent(spec_text)
 
     def start_point(self, point: Point, record: Record | None, continued_from: str = "") -> None:
-        """Create the point's run, or take up the one that an earlier driver left unfinished.
+        """Create the point's run, or go on with the one that an earlier driver left unfinished.
 
-        `continued_from` names the run and step whose checkpoint the point goes on from, if any.
+        `continued_from` names the run and the step of the checkpoint that the point begins with;
+        it is empty for a point that begins from scratch.
         """
-        run_id = record.run_id if record else self._find(point)
+        run_id = record.run_id if record else self._existing_run_id(point)
         if run_id is None:
             tags = self._point_tags(point)
             run = self.client.create_run(self._experiment_id, run_name=point.id, tags=tags)
         else:
-            reset = [RunTag("status", "running"), RunTag("failure", "")]
+            reset = [RunTag("status", Status.RUNNING), RunTag("failure", "")]
             self.client.log_batch(run_id, tags=reset)
-            self.client.update_run(run_id, "RUNNING")
+            self.client.update_run(run_id, MLFLOW_STATUS[Status.RUNNING])
             run = self.client.get_run(run_id)
         run_id = run.info.run_id
         if not run.data.params:  # new, or its driver was killed in between
-            values = point.summary() | flatten(point.identity)
-            params = [Param(k, str(v)) for k, v in values.items() if v is not None]
-            self.client.log_batch(run_id, params=params)
+            log_params(self.client, run_id, point_params(point))
         if continued_from:
             self.client.set_tag(run_id, "continued_from", continued_from)
         self._run_ids[point.id], self._offsets[point.id] = run_id, 0
-        self._ends[point.id] = 0, run.info.start_time
+        self._last_rows[point.id] = 0, run.info.start_time
 
-    def deliver(self, point: Point, run_dir: Path) -> list[Row]:
-        """Send the rows recorded since the last call to MLflow, and return them."""
+    def upload_rows(self, point: Point, run_dir: Path) -> None:
+        """Upload the rows that the point recorded since the last call."""
         rows, offset = read_rows(run_dir / METRICS_FILE, self._offsets[point.id])
         metrics = [
             Metric(name, value, int(row["timestamp_ms"]), int(row["step"]))
@@ -93,48 +110,51 @@ class Tracker:
             for name, value in row.items()
             if name not in POSITION
         ]
-        for start in range(0, len(metrics), METRICS_PER_BATCH):
-            batch = metrics[start : start + METRICS_PER_BATCH]
-            self.client.log_batch(self._run_ids[point.id], metrics=batch)
+        log_metrics(self.client, self._run_ids[point.id], metrics)
         self._offsets[point.id] = offset
         if rows:
-            self._ends[point.id] = int(rows[-1]["step"]), int(rows[-1]["timestamp_ms"])
-        return rows
+            self._last_rows[point.id] = int(rows[-1]["step"]), int(rows[-1]["timestamp_ms"])
 
     def end_point(self, point: Point, result: Result) -> None:
-        """Record how the point ended, after its last rows were delivered."""
+        """Record how the point ended, after its last rows were uploaded."""
         tags = {name: str(value) for name, value in result.environment.items()}
         totals = {
             "train_seconds": result.train_seconds,
             "executed_flops": result.executed_flops,
             "hardware_flops": result.hardware_flops,
         }
-        self._terminate(point, tags | {"status": result.status}, totals)
+        self._terminate(point, Status(result.status), tags, totals)
 
     def fail_point(self, point: Point, cause: str, executed_flops: int) -> None:
-        """Record that every attempt at the point failed, why, and what they cost."""
-        tags = {"status": "failed", "failure": cause[:5000]}
-        self._terminate(point, tags, {"executed_flops": executed_flops})
+        """Record that every attempt at the point failed, why, and the FLOPs of all of them."""
+        tags = {"failure": cause[:LONGEST_CAUSE]}
+        self._terminate(point, Status.FAILED, tags, {"executed_flops": executed_flops})
 
     def interrupt_point(self, point: Point, executed_flops: int) -> None:
-        """Record that the study was stopped before the point ended, and what it cost so far."""
-        self._terminate(point, {"status": "interrupted"}, {"executed_flops": executed_flops})
+        """Record that the study was stopped before the point ended, and the FLOPs until then."""
+        self._terminate(point, Status.INTERRUPTED, {}, {"executed_flops": executed_flops})
 
     def close(self, complete: bool) -> None:
         """Mark the study's own run as finished, or as failed when points are missing."""
         self.client.set_terminated(self.parent_id, "FINISHED" if complete else "FAILED")
 
-    def _terminate(self, point: Point, tags: dict[str, str], totals: dict[str, float]) -> None:
-        run_id, (step, timestamp_ms) = self._run_ids[point.id], self._ends[point.id]
-        run_tags = [RunTag(name, value) for name, value in tags.items()]
+    def _terminate(
+        self, point: Point, status: Status, tags: dict[str, str], totals: dict[str, float]
+    ) -> None:
+        run_id, (step, timestamp_ms) = self._run_ids[point.id], self._last_rows[point.id]
+        run_tags = [RunTag(name, value) for name, value in (tags | {"status": status}).items()]
         metrics = [Metric(name, value, timestamp_ms, step) for name, value in totals.items()]
         self.client.log_batch(run_id, metrics=metrics, tags=run_tags)
-        self.client.set_terminated(run_id, MLFLOW_STATUS[tags["status"]])
+        self.client.set_terminated(run_id, MLFLOW_STATUS[status])
 
-    def _find(self, point: Point) -> str | None:
-        """The point's run if it has one: an answer that was lost does not make a second."""
-        runs = self.client.search_runs([self._experiment_id], f"tags.point_id = '{point.id}'")
-        return runs[0].info.run_id if runs else None
+    def _existing_run_id(self, point: Point) -> str | None:
+        """Return the point's run if it has one, so that a lost answer does not make a second."""
+        return self._first(f"tags.point_id = '{point.id}'")
+
+    def _first(self, condition: str) -> str | None:
+        """Return the first run that meets a condition in MLflow's filter language."""
+        run = next(reader.find_runs(self.client, self._experiment_id, condition), None)
+        return run.info.run_id if run else None
 
     def _point_tags(self, point: Point) -> dict[str, str]:
         return {
@@ -145,17 +165,16 @@ class Tracker:
             "identity": json.dumps(point.identity),
             "identity_version": str(IDENTITY_VERSION),
             "variant": variant_tag(point.variant),
-            "status": "running",
+            "status": Status.RUNNING,
             "commit": self._provenance.commit,
             "dirty": str(self._provenance.dirty),
         }
 
     def _open_parent(self, spec_text: str) -> str:
-        """The study's own run, with the spec and the provenance of this launch as artifacts."""
-        found = self.client.search_runs([self._experiment_id], "tags.role = 'study'")
-        if found:
-            run_id = found[0].info.run_id
-            self.client.update_run(run_id, "RUNNING")
+        """Return the study's own run, which gets the spec and this launch's provenance."""
+        run_id = self._first(reader.OF_STUDY)
+        if run_id:
+            self.client.update_run(run_id, MLFLOW_STATUS[Status.RUNNING])
         else:
             tags = {"role": "study", "study": self._study}
             run = self.client.create_run(self._experiment_id, run_name=self._study, tags=tags)

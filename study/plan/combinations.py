@@ -1,4 +1,4 @@
-"""spec -> combinations: the product of the grid, then rows, less what is excluded."""
+"""spec -> combinations: the product of the grid, then the rows, less what is excluded."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from workloads.schema.strict_yaml import Loaded, Location
 
 @dataclass(frozen=True)
 class Combination:
-    """A variant, and the part of the study file to blame for it.
+    """A variant, and the place in the study file that an error about it names.
 
-    One that stems from a product, of the grid or with `isoflop`, may turn out to be no run and be
-    dropped with the reason; a row that stands for one run is an error then.
+    A combination that the grid or `isoflop` has made is `droppable`: where it turns out to be no
+    run, it is dropped with the reason. A row that stands for one run is an error then.
     """
 
     location: Location
     variant: Variant
-    product: bool
+    droppable: bool
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Dropped:
 
 
 def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropped]]:
-    """What is to be planned, in the order of the file, and what is dropped before that.
+    """Return the combinations to plan, in the order of the file, and those that are dropped
+    before that.
 
     Raises InputError when a row of `exclude` matches nothing.
     """
@@ -55,12 +56,13 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (index, ffn), guide, rate, seed in itertools.product(
+    for preset, width, (index, ffn), guide, rate, batch_size, seed in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
         grid.guide,
         grid.learning_rate or [None],
+        grid.batch_size or [None],
         grid.seed,
     ):
         variant = Variant(
@@ -70,28 +72,30 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             ffn=ffn,
             guide=guide,
             learning_rate=rate,
+            batch_size=batch_size,
             seed=seed,
         )
-        if ffn.kind == "dense" and guide != grid.guide[0]:
-            yield Dropped(describe(variant), "a dense FFN has nothing to guide: it stands once")
-        elif ffn.kind == "dense":
+        if ffn.row.mergeable:
+            yield Combination(("grid", "ffn", index), variant, droppable=True)
+        elif guide == grid.guide[0]:
             unguided = variant.model_copy(update={"guide": None})
-            yield Combination(("grid", "ffn", index), unguided, product=True)
+            yield Combination(("grid", "ffn", index), unguided, droppable=True)
         else:
-            yield Combination(("grid", "ffn", index), variant, product=True)
+            reason = f"a {ffn.kind} FFN has nothing to guide: it stands once"
+            yield Dropped(describe(variant), reason)
 
 
 def _rows(spec: StudySpec) -> Iterator[Combination]:
     for index, row in enumerate(spec.points):
-        yield Combination(("points", index), row, product=False)
+        yield Combination(("points", index), row, droppable=False)
 
 
 def _at_each_budget(item: Combination, spec: StudySpec) -> Iterator[Combination]:
-    """The combination once, or once for each of the budgets that `isoflop` lists."""
+    """Yield the combination once, or once for each of the budgets that `isoflop` lists."""
     budget = item.variant.budget or spec.budget
     if budget is None or budget.isoflop is None:
         yield item
         return
     for flops in budget.isoflop:
         one = {"budget": budget.model_copy(update={"isoflop": (flops,)})}
-        yield Combination(item.location, item.variant.model_copy(update=one), product=True)
+        yield Combination(item.location, item.variant.model_copy(update=one), droppable=True)

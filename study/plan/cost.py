@@ -1,4 +1,4 @@
-"""What a run takes of GPUs: memory, hours and money (no torch, no Ray).
+"""What a run needs of GPUs: memory, hours and money (no torch, no Ray).
 
 Hours are train FLOPs (`paper` convention) over the accelerator's dense bf16 peak times a model
 FLOPs utilization (MFU), one number a kind of FFN.
@@ -16,23 +16,24 @@ SECONDS_PER_HOUR = 3600.0
 
 
 def flops_per_second(hardware: HardwareSpec, ffn_kind: str, gpus: int) -> float:
-    """Training FLOPs (`paper` convention) per second of one point on `gpus` of the hardware."""
+    """Return the training FLOPs (`paper` convention) per second of one point on `gpus` GPUs."""
     peak = ACCELERATORS[hardware.accelerator].peak_flops_per_second
     return gpus * peak * hardware.mfu[ffn_kind]
 
 
 def gpu_hours(hardware: HardwareSpec, ffn_kind: str, train_flops: float) -> float:
-    """Hours of one GPU for that many training FLOPs; n GPUs share them evenly."""
+    """Return the hours of one GPU for so many training FLOPs; n GPUs share them evenly."""
     return train_flops / flops_per_second(hardware, ffn_kind, gpus=1) / SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one point takes.
+    """Memory, hours and money that one point needs.
 
-    `peak_memory_bytes` is of each of the planned GPUs. By accelerator: the fewest GPUs that hold
-    the point, None where no number does, and its hours on one GPU, which n share evenly. `cost`
-    is of the planned accelerator's, None without a price.
+    `peak_memory_bytes` is that of each of the planned GPUs. `min_gpus` is the smallest number of
+    GPUs of each accelerator that holds the point, None where no number does. `hours` are those on
+    one GPU of each accelerator; n GPUs share them evenly. `cost` is the money for the planned
+    accelerator, None without a price.
     """
 
     peak_memory_bytes: int
@@ -42,7 +43,7 @@ class Price:
 
 
 def price(config: RunConfig, train_flops: float, hardware: HardwareSpec) -> Price:
-    """The price of a run on the hardware, and on each other accelerator in its place."""
+    """Return the price of a run on the hardware, and on each other accelerator in its place."""
     kind, hourly = config.model.ffn.kind, hardware.price_per_gpu_hour
     elsewhere = {name: hardware.model_copy(update={"accelerator": name}) for name in ACCELERATORS}
     hours = {name: gpu_hours(there, kind, train_flops) for name, there in elsewhere.items()}

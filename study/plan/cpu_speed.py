@@ -1,17 +1,16 @@
-"""How fast this machine's CPU trains: measured once by training, kept in the user's cache folder.
+"""The speed at which this machine's CPU trains: measured once, kept in the user's cache folder.
 
-`python -m study.planning.calibration` trains each of the CPU presets on one thread for a second and
-prints FLOPs (`paper` convention) per second of processor time. A second of a processor that others
-use too is still a second: the speed is that of a quiet machine. One thread, because threads that
-wait for each other on a busy machine use up processor time as well. `plan` runs it in a process of
-its own, and so needs no torch itself.
+`python -m study.plan.cpu_speed` trains each of the CPU presets on one thread for a second and
+prints FLOPs (`paper` convention) per second of processor time. Processor time leaves out what other
+programs use, so the speed is that of a quiet machine. One thread, because threads that wait for
+each other on a busy machine use up processor time as well. `plan` runs it in a process of its own,
+and so needs no torch itself.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pydantic import TypeAdapter
 
 from kernels.machine import cpu_name
 from workloads.cost import flops
-from workloads.files import measured_here
+from workloads.files import measured_here, write_atomically
 from workloads.recipes.presets import PRESETS
 
 # From small to large; a larger model trains at the speed of the last.
@@ -38,14 +37,14 @@ STORED = TypeAdapter(dict[str, Rates])
 
 
 def cpu_rates() -> Rates:
-    """Training FLOPs per second of each measured preset, on one thread of this CPU.
+    """Return the training FLOPs per second of each measured preset, on one thread of this CPU.
 
     Empty where they cannot be measured, such as where torch is not installed.
     """
     name, stored = cpu_name(), _load()
     if name not in stored:
         print("measuring the speed of this CPU, once: about 6 s", file=sys.stderr)
-        rates = _measure_apart()
+        rates = _measure_in_a_process()
         if not rates:
             return {}
         stored[name] = rates
@@ -54,12 +53,12 @@ def cpu_rates() -> Rates:
 
 
 def rate_for(flops_per_token: float, rates: Rates) -> float:
-    """The rate of the measured preset that is nearest in training FLOPs per token."""
-    return rates[min(rates, key=lambda preset: abs(math.log(flops_per_token / _size(preset))))]
+    """Return the rate of the measured preset that is nearest in training FLOPs per token."""
+    return rates[min(rates, key=lambda name: abs(math.log(flops_per_token / _per_token(name))))]
 
 
 @cache
-def _size(preset: str) -> int:
+def _per_token(preset: str) -> int:
     return flops.train_flops_per_token(PRESETS[preset].model)
 
 
@@ -98,7 +97,7 @@ def _measure_preset(preset: str) -> float:
 
 
 def _processor_seconds(step: Callable[[], None]) -> float:
-    """The median step's seconds of processor time."""
+    """Return the median step's seconds of processor time."""
     seconds: list[float] = []
     while len(seconds) < 2 or sum(seconds) < SECONDS_EACH:
         start = time.process_time()
@@ -107,7 +106,7 @@ def _processor_seconds(step: Callable[[], None]) -> float:
     return statistics.median(seconds)
 
 
-def _measure_apart() -> Rates:
+def _measure_in_a_process() -> Rates:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "study.plan.cpu_speed"],
@@ -121,20 +120,16 @@ def _measure_apart() -> Rates:
 
 
 def _load() -> dict[str, Rates]:
-    """The stored rates by CPU; a file that cannot be read is measured anew."""
+    """Return the stored rates by CPU; a file that cannot be read is measured anew."""
     with suppress(OSError, ValueError):
         return STORED.validate_json(measured_here(FILE).read_bytes())
     return {}
 
 
 def _store(rates: dict[str, Rates]) -> None:
-    """Keep the rates, if the folder can be written; else the next plan measures again."""
-    path = measured_here(FILE)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    """Keep the rates. Where the folder cannot be written, the next plan measures again."""
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(rates, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(measured_here(FILE), json.dumps(rates, indent=1))
 
 
 if __name__ == "__main__":

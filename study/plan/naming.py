@@ -1,4 +1,4 @@
-"""How points are named: the parts of an id, and words for a combination that is not a point."""
+"""Names of points: the parts of an id, and words for a combination that is not a point."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SIZE_LETTERS = {
 
 
 def shape_parts(variant: Variant) -> list[str]:
-    """Preset, changes and width: `micro-kv1-w0.5`."""
+    """Return preset, changes of the model and width: `micro-kv1-w0.5`."""
     width = [f"w{variant.width:g}"] if variant.width != 1 else []
     return [variant.preset.removeprefix("transformer-"), *_model_parts(variant.model), *width]
 
 
 def guide_parts(guide: GuideConfig | None) -> list[str]:
-    """What tells a guide: its ratio, and what differs from the defaults."""
+    """Return the guide's ratio and what differs from the defaults: `guided0.4`, `linear`."""
     if guide is None:
         return []
     changed = guide.model_dump(exclude_defaults=True, exclude={"ratio", "reduce_flops"})
@@ -34,37 +34,41 @@ def guide_parts(guide: GuideConfig | None) -> list[str]:
 
 
 def flops_part(variant: Variant, train_flops: int) -> str:
-    """`c1.01e19`: what the run spends; `iso1e19`: what it was to spend, one of several budgets."""
+    """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`,
+    `iso1e19`."""
     exact = variant.budget and variant.budget.exact_flops
     text = f"iso{exact:g}" if exact else f"c{train_flops:.2e}"
     return text.replace("e+", "e")
 
 
-def rate_part(variant: Variant) -> str:
-    return f"lr{variant.learning_rate:g}" if variant.learning_rate else ""
+def recipe_parts(variant: Variant) -> list[str]:
+    """Return what is given in place of the preset's recipe: `lr0.001`, `bs64`."""
+    rate = [f"lr{variant.learning_rate:g}"] if variant.learning_rate else []
+    # `b` followed by a number is the number of an FFN's blocks.
+    return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
 
 
 def describe(variant: Variant) -> str:
-    """A combination in words, as the study file gives it; it need not be a run."""
+    """Return a combination in words, as the study file gives it; it need not be a run."""
     exact = variant.budget and variant.budget.exact_flops
     parts = [
         *shape_parts(variant),
         variant.arm_name(),
         f"at {exact:g} FLOPs" if exact else "",
-        rate_part(variant),
+        *recipe_parts(variant),
         f"seed{variant.seed}",
     ]
     return " ".join(part for part in parts if part)
 
 
 def variant_tag(variant: Variant) -> str:
-    """Return a variant as its run in the ledger carries it: what differs from the defaults, as
+    """Return the tag of the variant's run in the ledger: what differs from the defaults, as
     JSON."""
     return variant.model_dump_json(exclude_defaults=True)
 
 
 def _model_parts(changes: ModelChanges) -> list[str]:
-    """What tells a changed model: `f4864-kv4`, `rmsnorm`, `bias=False`."""
+    """Return the changes of a model: `f4864`, `kv4`, `rmsnorm`, `bias=False`."""
     return [
         f"{SIZE_LETTERS[name]}{value}"
         if name in SIZE_LETTERS

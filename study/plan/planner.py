@@ -16,7 +16,7 @@ from study.plan.cost import Price, flops_per_second, gpu_hours, price
 from study.plan.naming import describe
 from study.plan.points import Point
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
-from study.spec.search import Reals, Wholes, with_values
+from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.data import shards
@@ -29,17 +29,22 @@ from workloads.schema.strict_yaml import Loaded, Location, reason
 
 
 @dataclass(frozen=True)
-class Open:
-    """A combination that a search completes: what it leaves open, and what its samples may cost.
+class SearchSpace:
+    """A combination that a search completes: its open dimensions, and what its samples may cost.
 
     `max_train_flops` is the most that all `trials` samples together can need.
     """
 
-    item: Combination
-    dimensions: dict[str, Reals | Wholes]
+    combination: Combination
+    dimensions: dict[str, FloatRange | IntRange]
     trials: int
     max_train_flops: int
     data_fingerprint: str
+
+    @property
+    def variant(self) -> Variant:
+        """The combination, without the values of a sample."""
+        return self.combination.variant
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Study:
     points: list[Point]
     dropped: list[Dropped]
     runs_dir: Path
-    searched: list[Open] = field(default_factory=list)
+    searched: list[SearchSpace] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -59,17 +64,29 @@ class Study:
 
     @property
     def directory(self) -> Path:
+        """The study's own folder, absolute."""
         return (self.runs_dir / self.name).resolve()
 
     @property
+    def points_dir(self) -> Path:
+        """The directories of all points, by id."""
+        return self.directory / "points"
+
+    def run_dir(self, point: Point) -> Path:
+        """Return the directory of the point's run."""
+        return self.points_dir / point.id
+
+    @property
     def data_root(self) -> Path:
+        """The folder of all prepared texts."""
         return self.runs_dir / "data"
 
     @property
-    def imprecision(self) -> float | None:
-        """The largest relative difference of planned FLOPs from those asked for, if any are."""
-        points = [(p.train_flops, p.asked_flops) for p in self.points if p.asked_flops]
-        return max((abs(planned / asked - 1) for planned, asked in points), default=None)
+    def largest_flops_error(self) -> float | None:
+        """The largest relative difference of a point's FLOPs from its target; None where no point
+        has a target."""
+        pairs = [(p.train_flops, p.target_flops) for p in self.points if p.target_flops]
+        return max((abs(planned / target - 1) for planned, target in pairs), default=None)
 
     @property
     def hardware(self) -> HardwareSpec:
@@ -80,23 +97,16 @@ class Study:
 
     @property
     def gpus_per_point(self) -> int:
+        """GPUs that one point occupies while it trains."""
         return self.spec.value.resources.gpus_per_point
 
     def gpu_hours(self, train_seconds: Iterable[float]) -> float:
-        """What points that have trained for so long each have taken of GPUs."""
+        """Return the GPU-hours that points have taken which have trained for so long each."""
         return self.gpus_per_point * sum(train_seconds) / 3600
 
     def price(self, point: Point) -> Price:
-        """What the point takes on that hardware."""
+        """Return what the point takes on the study's hardware."""
         return price(point.config, point.train_flops, self.hardware)
-
-    @property
-    def points_dir(self) -> Path:
-        """The directories of all points, by id."""
-        return self.directory / "points"
-
-    def run_dir(self, point: Point) -> Path:
-        return self.points_dir / point.id
 
 
 def load(path: Path, runs_dir: Path) -> Study:
@@ -104,10 +114,10 @@ def load(path: Path, runs_dir: Path) -> Study:
     spec = load_spec(path)
     data_fingerprint = shards.fingerprint(spec.value.data)
     found, dropped = combinations(spec)
-    closed = [item for item in found if not _open_dimensions(spec.value, item)]
-    planned, unreachable = points(spec, closed, data_fingerprint)
+    given = [item for item in found if not _open_dimensions(spec.value, item)]
+    planned, unreachable = plan_points(spec, given, data_fingerprint)
     searched = [
-        open_point(spec, item, data_fingerprint)
+        plan_search(spec, item, data_fingerprint)
         for item in found
         if _open_dimensions(spec.value, item)
     ]
@@ -119,10 +129,10 @@ def load(path: Path, runs_dir: Path) -> Study:
     return Study(spec, planned, dropped, runs_dir, searched)
 
 
-def points(
+def plan_points(
     spec: Loaded[StudySpec], found: list[Combination], data_fingerprint: str
 ) -> tuple[list[Point], list[Dropped]]:
-    """The points of a study, in the order of the file, and the combinations that are none.
+    """Return the points of a study, in the order of the file, and the combinations that are none.
 
     Raises InputError when parts do not fit together or two points are the same.
     """
@@ -140,35 +150,38 @@ def points(
     return list(planned.values()), dropped
 
 
-def open_point(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> Open:
-    """What a search may make of the combination. Raises InputError where a sample is no run."""
+def plan_search(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> SearchSpace:
+    """Plan the samples of a combination ahead. Raises InputError where a sample is no run."""
     dimensions, search = _open_dimensions(spec.value, item), spec.value.search
     assert search is not None
-    bounds = [dimension.bounds() for dimension in dimensions.values()]
-    dearest = 0
-    for values in itertools.product(*bounds):
+    highest_flops = 0
+    for values in itertools.product(*(each.planned_values() for each in dimensions.values())):
         try:
-            variant = with_values(item.variant, dict(zip(dimensions, values, strict=True)))
+            variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
             raise _error(spec, item.location, item.variant, error) from error
         point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
-        dearest = max(dearest, point.train_flops)
-    return Open(item, dimensions, search.trials, search.trials * dearest, data_fingerprint)
+        highest_flops = max(highest_flops, point.train_flops)
+    max_train_flops = search.trials * highest_flops
+    return SearchSpace(item, dimensions, search.trials, max_train_flops, data_fingerprint)
 
 
-def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, Reals | Wholes]:
-    """What the combination leaves to the search; rows leave nothing."""
+def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange | IntRange]:
+    """Return what the combination leaves to the search; rows leave nothing."""
     if spec.search is None or item.location[0] != "grid":
         return {}
-    return spec.search.open_in(item.variant)
+    return spec.search.dimensions_of(item.variant)
 
 
 def plan_point(
     spec: Loaded[StudySpec], item: Combination, data_fingerprint: str
 ) -> Point | Dropped:
-    """The combination as a point, or why there is no such run."""
+    """Return the combination as a point, or why there is no such run.
+
+    Raises InputError when parts do not fit together, or when a row of `points` is no run.
+    """
     variant, study = item.variant, spec.value
     try:
         recipe = Recipe(
@@ -178,9 +191,9 @@ def plan_point(
             eval_tokens=study.eval_tokens,
             runtime=study.runtime,
         )
-        return Point(variant, recipe.resolve(), data_fingerprint, recipe.asked_flops)
+        return Point(variant, recipe.resolve(), data_fingerprint, recipe.target_flops)
     except Unreachable as error:
-        if item.product:
+        if item.droppable:
             return Dropped(describe(variant), str(error))
         raise _error(spec, item.location, variant, error) from error
     except WidthError as error:
@@ -190,7 +203,8 @@ def plan_point(
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:
-    """The point's budget; seconds as the FLOPs that the study's hardware computes in them."""
+    """Return the point's budget; seconds as the FLOPs that the study's hardware computes in
+    them."""
     budget = variant.budget or study.budget
     if budget is None or budget.wall_seconds is None:
         return budget
@@ -216,11 +230,13 @@ def _width_location(item: Combination, study: StudySpec) -> Location:
     return (*item.location, "width")
 
 
-def _check_total(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+def _check_total(
+    spec: Loaded[StudySpec], planned: list[Point], searched: list[SearchSpace]
+) -> None:
     total = sum(point.train_flops for point in planned)
-    total += sum(item.max_train_flops for item in searched)
+    total += sum(space.max_train_flops for space in searched)
     if total > spec.value.max_total_flops:
-        samples = sum(item.trials for item in searched)
+        samples = sum(space.trials for space in searched)
         searching = f" and the search's {samples} samples" if samples else ""
         raise spec.error(
             ("max_total_flops",),
@@ -230,12 +246,14 @@ def _check_total(spec: Loaded[StudySpec], planned: list[Point], searched: list[O
 
 
 def _rounded_up(total: float) -> float:
-    """To four digits, so that a cap of the printed number is enough."""
+    """Round up to four digits, so that a cap of the printed number is enough."""
     unit = 10 ** (math.floor(math.log10(total)) - 3)
     return math.ceil(total / unit) * unit
 
 
-def _check_gpu_hours(spec: Loaded[StudySpec], planned: list[Point], searched: list[Open]) -> None:
+def _check_gpu_hours(
+    spec: Loaded[StudySpec], planned: list[Point], searched: list[SearchSpace]
+) -> None:
     cap, hardware = spec.value.max_gpu_hours, spec.value.hardware
     if cap is None:
         return
@@ -245,7 +263,7 @@ def _check_gpu_hours(spec: Loaded[StudySpec], planned: list[Point], searched: li
             "hours are planned for stated hardware; add hardware: {accelerator: a100-80g}",
         )
     work = [(point.config.model.ffn.kind, point.train_flops) for point in planned]
-    work += [(open.item.variant.ffn.kind, open.max_train_flops) for open in searched]
+    work += [(space.variant.ffn.kind, space.max_train_flops) for space in searched]
     total = sum(gpu_hours(hardware, kind, train_flops) for kind, train_flops in work)
     if total > cap:
         raise spec.error(

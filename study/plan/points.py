@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from study.plan.naming import flops_part, guide_parts, rate_part, shape_parts
+from study.plan.naming import flops_part, guide_parts, recipe_parts, shape_parts
+from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
@@ -19,13 +20,14 @@ FLOP_CONVENTION: flops.FlopConvention = "paper"
 class Point:
     """One planned run: `variant` is how the study file names it, `config` is the run in full.
 
-    `asked_flops` are what `isoflop` or a dense twin asks the run to spend, to within 1%.
+    `target_flops` are the training FLOPs that `isoflop` or a dense twin has the run spend, to
+    within 1%.
     """
 
     variant: Variant
     config: RunConfig
     data_fingerprint: str
-    asked_flops: float | None = None
+    target_flops: float | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -43,12 +45,11 @@ class Point:
         parts = [
             *shape_parts(self.variant),
             ffn.kind,
-            f"r{ffn.rank}" if ffn.rank else "",
-            f"b{ffn.nblocks}" if ffn.nblocks else "",
+            *ffn.size_labels,
             "" if ffn.keep_first_dense else "alllayers",
             *guide_parts(self.config.model.guide),
             flops_part(self.variant, self.train_flops),
-            rate_part(self.variant),
+            *recipe_parts(self.variant),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -62,15 +63,14 @@ class Point:
         return flops.train_flops(self.config, FLOP_CONVENTION)
 
     def summary(self) -> dict[str, Any]:
-        """The planned quantities under the names they have from here to the plot."""
+        """Return the planned quantities by the names that they keep up to the plot."""
         model = self.config.model
         return {
             "preset": self.variant.preset,
             "width": self.variant.width,
             "arm": self.variant.arm_name(),
             "ffn_kind": model.ffn.kind,
-            "ffn_rank": model.ffn.rank,
-            "ffn_nblocks": model.ffn.nblocks,
+            **{f"ffn_{name}": model.ffn.sizes.get(name) for name in SIZES},
             "ffn_fraction": flops.ffn_fraction(model),
             "guide_ratio": model.guide.ratio if model.guide else None,
             "guide_mode": model.guide.mode if model.guide else None,
@@ -78,6 +78,8 @@ class Point:
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
             "steps": self.config.total_steps,
+            "batch_size": self.config.batch_size,
+            "tokens_per_step": self.config.tokens_per_step,
             "train_flops": self.train_flops,
             "flop_convention": FLOP_CONVENTION,
             "learning_rate": self.config.optimizer.learning_rate,

@@ -1,9 +1,9 @@
-"""Continuation: a point with a larger budget goes on where the run with the smaller one was.
+"""Continuation: a point with a larger budget goes on from a run with a smaller one.
 
 Under `constant` and `wsd` schedules the first steps of a run do not depend on its length
-(`fingerprint.trajectory`), and the checkpoint at the end of those is kept. A new point takes
-up the farthest such checkpoint at hand, with the rows recorded up to it: it has the numbers of a
-run from scratch, and executes the new part alone.
+(`fingerprint.trajectory`), and the checkpoint at the end of these steps is kept. A new point starts
+from the latest such checkpoint at hand, with the rows recorded up to it. It gets the numbers of a
+run from scratch and executes only the new steps.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from workloads.config.fingerprint import fingerprint, trajectory
 from workloads.config.run import RunConfig
+from workloads.files import write_atomically
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
@@ -33,7 +34,7 @@ from workloads.run_dir.paths import (
 
 @dataclass(frozen=True)
 class Donor:
-    """A recorded run of a point's trajectory, and the step of its checkpoint to go on from; 0
+    """A recorded run of a point's trajectory, and the step of the checkpoint to go on from, 0
     where there is none."""
 
     point_id: str
@@ -41,7 +42,7 @@ class Donor:
 
 
 def prepare(study: Study, points: list[Point], records: dict[str, Record]) -> None:
-    """Put in place what new points continue from; those that have begun go on by themselves."""
+    """Copy rows and checkpoint of a donor into the directories of new points that have one."""
     new = [p for p in points if p.config.stable_steps and not _has_begun(study.run_dir(p))]
     for point, donor in _donors(study, new, records):
         if donor.step:
@@ -49,8 +50,10 @@ def prepare(study: Study, points: list[Point], records: dict[str, Record]) -> No
 
 
 def notes(study: Study, records: dict[str, Record]) -> dict[str, str]:
-    """For points without a run that differ from a recorded one by their budget alone: whether they
-    continue from it, by point id."""
+    """Return by point id whether a point without a run continues from a recorded run.
+
+    Only points that differ from a recorded run by their budget alone have a note.
+    """
     missing = [point for point in study.points if point.id not in records]
     return {point.id: _note(point, donor) for point, donor in _donors(study, missing, records)}
 
@@ -72,25 +75,27 @@ def _note(point: Point, donor: Donor) -> str:
 def _donors(
     study: Study, points: list[Point], records: dict[str, Record]
 ) -> Iterator[tuple[Point, Donor]]:
-    """The points that have recorded relatives of another length, each with the best of these."""
+    """Yield the points whose trajectory has recorded runs of another length, each with the run
+    whose checkpoint is the latest."""
     if not points:
         return
-    relatives: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    recorded: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for point_id, record in records.items():
         tree = json.loads(record.tags["identity"])
-        relatives[fingerprint(trajectory(tree))].append((point_id, tree))
+        recorded[fingerprint(trajectory(tree))].append((point_id, tree))
     for point in points:
         found = [
-            Donor(point_id, _farthest(study.points_dir / point_id, point.config, tree))
-            for point_id, tree in relatives[fingerprint(trajectory(point.identity))]
+            Donor(point_id, _latest_shared(study.points_dir / point_id, point.config, tree))
+            for point_id, tree in recorded[fingerprint(trajectory(point.identity))]
             if point_id != point.id
         ]
         if found:
             yield point, max(found, key=lambda donor: donor.step)
 
 
-def _farthest(run_dir: Path, config: RunConfig, donor_identity: dict[str, Any]) -> int:
-    """The last step of both runs' stable phases that the donor has a checkpoint of, or 0."""
+def _latest_shared(run_dir: Path, config: RunConfig, donor_identity: dict[str, Any]) -> int:
+    """Return the last step in the stable phases of both runs that the donor has a checkpoint of,
+    or 0."""
     tree = donor_identity | {"data": {**donor_identity["data"]}}
     del tree["data"]["fingerprint"]
     donor = RunConfig.model_validate_json(json.dumps(tree))
@@ -99,19 +104,18 @@ def _farthest(run_dir: Path, config: RunConfig, donor_identity: dict[str, Any]) 
 
 
 def _hand_over(donor_dir: Path, run_dir: Path, step: int) -> None:
-    """Rows first: a driver that dies in between leaves a run that begins from scratch."""
+    """Copy a donor's rows and checkpoint up to a step."""
     folder = run_dir / CHECKPOINT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    # Rows first: a driver that dies in between leaves a run that begins from scratch.
     rows, _ = read_rows(donor_dir / METRICS_FILE)
     lines = [
-        # What the donor executed is not executed again.
+        # The new run does not execute the donor's steps.
         json.dumps({name: value for name, value in row.items() if name != "executed_flops"}) + "\n"
         for row in rows
         if row["step"] <= step
     ]
-    temporary = run_dir / f"{METRICS_FILE}.tmp"
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(run_dir / METRICS_FILE)
+    write_atomically(run_dir / METRICS_FILE, "".join(lines))
     (run_dir / DONOR_FILE).write_text(f"{donor_dir.name} step {step}", encoding="utf-8")
     link_or_copy(
         checkpoint_file(donor_dir / CHECKPOINT_FOLDER, step), checkpoint_file(folder, step)

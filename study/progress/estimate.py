@@ -1,4 +1,4 @@
-"""How long points take on this machine: from finished runs here, else from a calibration."""
+"""The time that points take on this machine: from finished runs here, else a calibration."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from study.spec.study_file import Resources
 def point_seconds(
     points: list[Point], records: dict[str, Record], resources: Resources
 ) -> tuple[dict[str, float], str]:
-    """(seconds by point id, what they rest on), for this machine's CPUs.
+    """Return (seconds by point id, the basis of the estimate in words) for this machine's CPUs.
 
-    Empty where nothing is known of them.
+    The seconds are empty where the speed of the CPUs is not known.
     """
     rates = _measured_rates(points, records)
     if rates:
@@ -38,12 +38,12 @@ def point_seconds(
 
 
 def slots(resources: Resources) -> int:
-    """How many points this machine's CPUs train at the same time, at least one."""
+    """Return how many points this machine's CPUs train at the same time, at least one."""
     return max(1, (os.cpu_count() or 1) // point_cpus(resources))
 
 
 def point_cpus(resources: Resources) -> int:
-    """CPUs that one point occupies."""
+    """Return the number of CPUs that one point occupies."""
     return max(1, resources.num_workers) * resources.cpus_per_worker
 
 
@@ -53,7 +53,7 @@ def _calibrated(point: Point, rates: cpu_speed.Rates) -> float:
 
 
 def _measured_rates(points: list[Point], records: dict[str, Record]) -> dict[str, float]:
-    """Median training FLOPs per second of each preset's runs that finished here."""
+    """Return the median training FLOPs per second of each preset's runs that finished here."""
     here, rates = cpu_name(), {}
     for point in points:
         record = records.get(point.id)

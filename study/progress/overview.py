@@ -1,7 +1,7 @@
-"""How a study stands, as numbers: what `status` prints, and its JSON.
+"""The state of a study as numbers: what `status` prints, and its JSON.
 
 Everything comes from the plan and the ledger, so it is the same on every machine that reaches the
-ledger. Speeds are the recorded runs' own: this machine's say nothing of the one that trains.
+ledger. Speeds are those of the recorded runs, whatever machine they ran on.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from study.ledger import reader
-from study.ledger.reader import ENDED, Record
+from study.ledger.reader import Record
+from study.ledger.status import ENDED
 from study.plan.cost import gpu_hours
 from study.plan.planner import Study
 from study.plan.points import Point
-from study.search.pareto import fronts
+from study.search.pareto import pareto_fronts
 from study.search.samples import with_recorded
 
-# Fewer points leave a line no residual.
+# A line through fewer points has no residuals, and its slope no interval.
 MIN_FITTED = 3
 LEVEL = 0.95
 # Runs whose FLOPs differ by less than this factor are of one size.
@@ -31,8 +32,8 @@ SAME_SIZE = 1e-6
 class ArmFit:
     """The interim fit of one arm: loss is a C^-b (Kaplan et al. 2020, arXiv 2001.08361, eq. 1.3).
 
-    `low` and `high` bound b at `level`: Student's t, for independent errors of equal relative
-    size. The report tells more: an irreducible loss where there are enough sizes, comparisons.
+    `low` and `high` bound b at `level`, by Student's t for independent errors of equal relative
+    size. The report has more: an irreducible loss where there are enough sizes, and comparisons.
     """
 
     arm: str
@@ -45,10 +46,10 @@ class ArmFit:
 
 @dataclass(frozen=True)
 class Overview:
-    """One moment of a study. `states` is by point id; FLOPs are of training, planned or done.
+    """The state of a study at one moment; `states` is by point id.
 
-    `train_flops` counts the progress that points have on record; `executed_flops` what was really
-    computed, repetitions after kills included, where the runs recorded it.
+    `train_flops` counts the training FLOPs of the steps that are on record, each step once.
+    `executed_flops` counts the steps that were repeated after a kill as well.
     """
 
     study: Study
@@ -62,39 +63,44 @@ class Overview:
 
     @property
     def planned_flops(self) -> int:
+        """Training FLOPs of all points."""
         return sum(point.train_flops for point in self.study.points)
 
     @property
     def train_flops(self) -> float:
+        """Training FLOPs of the steps that are on record."""
         return sum(self._done(point) for point in self.study.points)
 
     @property
     def executed_flops(self) -> float | None:
-        """Also of points that left the study file; None before any run has recorded it."""
+        """FLOPs of all steps that were computed, also for points that have left the study file;
+        None before any run has recorded them."""
         values = [r.metrics.get("executed_flops") for r in self.records.values()]
         known = [value for value in values if value is not None]
         return sum(known) if known else None
 
     @property
     def train_hours(self) -> float:
-        """Hours that training loops have taken, summed over points."""
+        """Hours in training loops, summed over points."""
         return sum(r.metrics.get("train_seconds", 0.0) for r in self.records.values()) / 3600
 
     @property
     def planned_hours(self) -> float | None:
-        """Hours of the whole plan: those taken, and the rest at recorded speeds, if there are."""
+        """Hours in training loops of the whole plan: those taken, and the rest at recorded speeds;
+        None without a recorded speed."""
         if not self._rates:
             return None
         return self.train_hours + sum(map(self._seconds_left, self.study.points)) / 3600
 
     @property
     def gpu_hours(self) -> float:
-        """What training loops have taken of GPUs."""
+        """GPU-hours that training loops have taken."""
         return self.study.gpus_per_point * self.train_hours
 
     @property
     def planned_gpu_hours(self) -> float | None:
-        """Of the plan, on the hardware that the study states; None where it states none."""
+        """GPU-hours of the plan on the hardware that the study states; None where it states
+        none."""
         if self.study.spec.value.hardware is None:
             return None
         hardware = self.study.hardware
@@ -105,9 +111,9 @@ class Overview:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Until the last point ends at the present pace; None when nothing is running.
+        """Seconds until the last point ends; None when nothing is running.
 
-        As many points are taken to train side by side as do now.
+        It assumes recorded speeds, and as many points side by side as are running now.
         """
         running = [p for p in self.study.points if self.states[p.id] == "running"]
         if not running or not self._rates:
@@ -116,7 +122,7 @@ class Overview:
         return max(total / len(running), *map(self._seconds_left, running))
 
     def cost(self, gpu_hours: float | None) -> float | None:
-        """Of so many GPU-hours, at the study's price; None without one."""
+        """Return the money for so many GPU-hours at the study's price; None without a price."""
         price = self.study.hardware.price_per_gpu_hour
         return None if price is None or gpu_hours is None else price * gpu_hours
 
@@ -126,7 +132,8 @@ class Overview:
         return all(state in ENDED for state in self.states.values())
 
     def fits(self) -> list[ArmFit]:
-        """The line through each arm's finished points, where they give its slope an interval."""
+        """Return the line through each arm's finished points, where they give its slope an
+        interval."""
         runs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for point in self.study.points:
             if self.states[point.id] == "finished":
@@ -136,7 +143,8 @@ class Overview:
         return [fit for arm, found in enough.items() if (fit := _fit(arm, found))]
 
     def as_json(self) -> dict[str, Any]:
-        """The same for machines; hours and seconds are null where they are not known."""
+        """Return the overview for machines; hours and seconds are null where they are not
+        known."""
         return {
             "study": self.study.name,
             "points": [self._point_json(point) for point in self.study.points],
@@ -152,7 +160,9 @@ class Overview:
             "cost": self.cost(self.gpu_hours),
             "planned_cost": self.cost(self.planned_gpu_hours),
             "eta_seconds": self.eta_seconds,
-            "fronts": [front.as_json(self.records) for front in fronts(self.study, self.records)],
+            "fronts": [
+                front.as_json(self.records) for front in pareto_fronts(self.study, self.records)
+            ],
             "fits": [asdict(fit) for fit in self.fits()],
         }
 
@@ -176,13 +186,14 @@ class Overview:
         return (point.train_flops - self._done(point)) / self._rate(point)
 
     def _rate(self, point: Point) -> float:
-        """Training FLOPs per second of a point: its preset's median, else that of all."""
+        """Return the training FLOPs per second of a point: its preset's median, else that of
+        all."""
         known = self._rates.get(point.variant.preset)
         return known or statistics.median(self._rates.values())
 
     @cached_property
     def _rates(self) -> dict[str, float]:
-        """Median FLOPs per second of each preset's recorded runs, whatever ran them."""
+        """Median training FLOPs per second of each preset's recorded runs."""
         rates: dict[str, list[float]] = defaultdict(list)
         for point in self.study.points:
             record = self.records.get(point.id)
@@ -192,14 +203,14 @@ class Overview:
         return {preset: statistics.median(values) for preset, values in rates.items()}
 
 
-def look(study: Study, records: dict[str, Record]) -> Overview:
-    """The study as the ledger has it now."""
+def summarize(study: Study, records: dict[str, Record]) -> Overview:
+    """Return the state of the study that the records give, samples of a search included."""
     study = with_recorded(study, records)
     return Overview(study, records, reader.states(study, records))
 
 
 def _fit(arm: str, runs: list[tuple[float, float]]) -> ArmFit | None:
-    """Least squares of log loss on log C; a resampled interval, as of the report, takes longer."""
+    """Fit log loss to log C by least squares; None where all runs are of one size."""
     # Their import takes most of a second: only studies with something to fit pay for it.
     import numpy as np
     from scipy.stats import t as student_t

@@ -1,49 +1,67 @@
-"""Attempts at a point in one launch: tried again while it gets on, given up after three in vain.
+"""How many attempts a point has had: three retries from one checkpoint are allowed in a launch.
 
-Preemptions and lost nodes are many in a long run, and each leaves a newer checkpoint to go on from;
-what fails again after the same checkpoint is the point's own fault.
+A long run loses nodes and is preempted many times, and each time it goes on from a newer
+checkpoint. An attempt that ends without a newer checkpoint is in vain; after four of them in a row
+the point itself is at fault, and is given up until the next launch.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from workloads.files import write_atomically
 from workloads.run_dir.paths import CHECKPOINT_FOLDER, saved_steps
 
 MAX_RETRIES = 3
 FILE = "attempts"
-NONE = {"step": -1, "count": 0}
 
 
-def begin(run_dir: Path) -> bool:
-    """Count an attempt; False when the last ones were in vain and there must not be another."""
-    if exhausted(run_dir):
-        return False
-    tried, step = _read(run_dir), _newest(run_dir)
-    count = tried["count"] + 1 if step <= tried["step"] else 1
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / FILE).write_text(json.dumps({"step": step, "count": count}), encoding="utf-8")
-    return True
+@dataclass(frozen=True)
+class _Attempts:
+    """`number` counts all attempts ever made; `count` those of this launch that began at `step`."""
+
+    step: int = -1
+    count: int = 0
+    number: int = 0
 
 
-def exhausted(run_dir: Path) -> bool:
-    """Whether `begin` would refuse another attempt."""
-    tried = _read(run_dir)
-    return tried["count"] > MAX_RETRIES and _newest(run_dir) <= tried["step"]
+def start(run_dir: Path) -> int:
+    """Count an attempt, and return its number, from 1; or return 0 if the point is given up."""
+    if is_given_up(run_dir):
+        return 0
+    earlier, step = _read(run_dir), _newest_checkpoint(run_dir)
+    count = earlier.count + 1 if step <= earlier.step else 1
+    started = _Attempts(step, count, earlier.number + 1)
+    write_atomically(run_dir / FILE, json.dumps(asdict(started)))
+    return started.number
 
 
-def forget(run_dir: Path) -> None:
-    """A new launch counts anew."""
-    (run_dir / FILE).unlink(missing_ok=True)
+def is_given_up(run_dir: Path) -> bool:
+    """Return whether `start` would refuse another attempt."""
+    earlier = _read(run_dir)
+    return earlier.count > MAX_RETRIES and _newest_checkpoint(run_dir) <= earlier.step
 
 
-def _read(run_dir: Path) -> dict[str, int]:
+def latest(run_dir: Path) -> int:
+    """Return the number of the latest attempt; 0 before the first."""
+    return _read(run_dir).number
+
+
+def allow_retries(run_dir: Path) -> None:
+    """Allow all retries again: a new launch begins. The numbers of attempts go on."""
+    if earlier := _read(run_dir).number:
+        write_atomically(run_dir / FILE, json.dumps(asdict(replace(_Attempts(), number=earlier))))
+
+
+def _read(run_dir: Path) -> _Attempts:
     try:
-        return json.loads((run_dir / FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # a kill may have left it half written
-        return NONE
+        return _Attempts(**json.loads((run_dir / FILE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):  # an earlier version could leave it half written
+        return _Attempts()
 
 
-def _newest(run_dir: Path) -> int:
+def _newest_checkpoint(run_dir: Path) -> int:
+    """Return the step of the newest checkpoint; 0 where there is none."""
     return max(saved_steps(run_dir / CHECKPOINT_FOLDER), default=0)

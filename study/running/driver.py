@@ -1,6 +1,6 @@
-"""The driver's side of a run: follows the trials, has them recorded, shows their progress.
+"""The driver's side of a launch: it follows the trials, has them recorded, shows their progress.
 
-Tune calls it at each of its steps. What a trial recorded is read from the point's directory, so
+Tune calls it at each of its own steps. What a trial recorded is read from the point's directory, so
 that nothing depends on which messages arrived.
 """
 
@@ -18,7 +18,7 @@ from ray.tune.experiment import Trial
 
 from study.display.progress import Display
 from study.plan.planner import Point, Study
-from study.running import attempts, failure_reason, flops_cap
+from study.running import attempts, failures, flops_cap
 from study.running.graceful_stop import SAVING_SECONDS, STOP_FILE
 from study.running.outcome import Outcome
 from study.running.recorder import Recorder
@@ -30,7 +30,7 @@ LOOK_SECONDS = 1.0
 
 
 class Driver(Callback):
-    """Keeps MLflow and the display in step with the trials of one launch."""
+    """A Tune callback that keeps MLflow and the display in step with the trials of one launch."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Driver(Callback):
         self._last_causes: dict[str, str] = {}
         self._train_seconds = flops_cap.train_seconds(recorder.records)
         self._next_look = 0.0
-        self._stop_asked: float | None = None
+        self._stop_requested_at: float | None = None
         self.outcome = outcome
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Driver(Callback):
         point = self._point(trial)
         if point.id in self._running:  # another attempt in the same launch
             return
-        if self._stop_asked:  # it will see that, too
+        if self._stop_requested_at:  # the trial will see STOP_FILE and return
             return
         self._running[point.id] = point
         self._recorder.start(point)
@@ -76,17 +76,19 @@ class Driver(Callback):
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECONDS
-        if self._recorder.lost:
-            raise self._recorder.lost
+        if self._recorder.lost_lease:
+            raise self._recorder.lost_lease
         for point in self._running.values():
             self._show_rows(point)
-        self._recorder.keep_up(self._running.values())
-        if spent := flops_cap.out_of_hours(self._study, self._train_seconds):
-            self.outcome.out_of_hours = spent
+        self._recorder.upload_new_rows(self._running.values())
+        if spent := flops_cap.hours_spent(self._study, self._train_seconds):
+            self.outcome.hours_spent = spent
             (self._study.directory / STOP_FILE).touch()
-        if self._stop_asked is None and (self._study.directory / STOP_FILE).exists():
-            self._stop_asked = now
-        if self._stop_asked and (not self._running or now > self._stop_asked + SAVING_SECONDS):
+        if self._stop_requested_at is None and (self._study.directory / STOP_FILE).exists():
+            self._stop_requested_at = now
+        if self._stop_requested_at and (
+            not self._running or now > self._stop_requested_at + SAVING_SECONDS
+        ):
             # How Tune is told to leave its loop; SIGINT is the study's own.
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -94,7 +96,7 @@ class Driver(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         point, cause = self._point(trial), self._cause(trial)
-        if attempts.exhausted(self._study.run_dir(point)):  # the trial will see that, and return
+        if attempts.is_given_up(self._study.run_dir(point)):  # the trial will see that, and return
             self._last_causes[point.id] = cause
         else:
             self._display.retrying(point, cause)
@@ -105,7 +107,7 @@ class Driver(Callback):
         point = self._point(trial)
         result = read_result(self._study.run_dir(point), point.fingerprint)
         if result is None:
-            self._without_result(point)
+            self._end_without_result(point)
             return
         self._show_rows(point)
         self._recorder.end(point, result)
@@ -123,11 +125,16 @@ class Driver(Callback):
         for point in [*self._running.values(), *self._stopped]:
             self._recorder.interrupt(point)
 
-    def _without_result(self, point: Point) -> None:
-        """A trial returned before its point ended: the study is stopping, or it was refused."""
+    def _end_without_result(self, point: Point) -> None:
+        """Record a trial that returned before its point ended.
+
+        The study is stopping, the run was refused, or the point is given up.
+        """
         if point.id not in self._running:
             return
-        cause = self._last_causes.get(point.id) or failure_reason.read(self._study.run_dir(point))
+        run_dir = self._study.run_dir(point)
+        cause = self._last_causes.get(point.id)
+        cause = cause or failures.first_cause(run_dir, attempts.latest(run_dir))
         if not cause and (self._study.directory / STOP_FILE).exists():
             self._stopped.append(self._running.pop(point.id))
         else:
@@ -147,17 +154,24 @@ class Driver(Callback):
         self._display.failed(point, cause)
 
     def _cause(self, trial: Trial) -> str:
-        left = failure_reason.read(self._study.run_dir(self._point(trial)))
-        return left or _tunes_cause(trial)
+        """Return why the latest attempt ended, and record that if the trial's process could not."""
+        run_dir = self._study.run_dir(self._point(trial))
+        attempt, text = attempts.latest(run_dir), _text_from_tune(trial)
+        failures.record_death(run_dir, attempt, _cause_in(text), text)
+        return failures.first_cause(run_dir, attempt) or _cause_in(text)
 
     def _point(self, trial: Trial) -> Point:
         return self._points[json.loads(trial.config["task"])["point_id"]]
 
 
-def _tunes_cause(trial: Trial) -> str:
-    """The trial's last error in one line, from the text that Tune keeps of it."""
+def _text_from_tune(trial: Trial) -> str:
+    """Return what Tune keeps of the trial's last error."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    last = text.rpartition("Failure # ")[2]
-    if "The actor died unexpectedly" in last or "ActorDiedError" in last:
+    return text.rpartition("Failure # ")[2]
+
+
+def _cause_in(text: str) -> str:
+    """Return Tune's text of an error in one line."""
+    if "The actor died unexpectedly" in text or "ActorDiedError" in text:
         return "its process died: killed, crashed or out of memory"
-    return next((line.strip() for line in reversed(last.splitlines()) if line.strip()), "unknown")
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "unknown")

@@ -1,21 +1,23 @@
-"""Why a point has no result, in one line: left in its directory by whoever knew it first."""
+"""An exception in one line, as the ledger and `study status` show it."""
 
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 
 import torch
 
 from workloads.errors import InputError
 
-CAUSE_FILE = "cause"
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 NO_SPACE = "No space left on device"
 
 
 def describe(error: BaseException) -> str:
-    """An exception as a person reads it: `out of memory: ...`, `no space left: ...`, or its own."""
+    """Return an exception in one line.
+
+    That is the message of an InputError; `out of memory: ...` and `no space left on the disk: ...`
+    for those two, whatever raised them; and `TYPE: message` for any other.
+    """
     text = " ".join((str(error) or type(error).__name__).split())
     if isinstance(error, InputError):
         return text
@@ -26,26 +28,3 @@ def describe(error: BaseException) -> str:
     if NO_SPACE in text or getattr(error, "errno", None) == errno.ENOSPC:
         return f"no space left on the disk: {text}"
     return f"{type(error).__name__}: {text}"
-
-
-def leave(run_dir: Path, cause: str) -> None:
-    """Write the cause, unless another worker of this attempt was first: the rest only followed."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with (run_dir / CAUSE_FILE).open("x", encoding="utf-8") as file:
-            file.write(cause)
-    except OSError:  # it is there already, or the disk is what failed: Ray has the error too
-        pass
-
-
-def clear(run_dir: Path) -> None:
-    """Forget the cause of an earlier attempt."""
-    (run_dir / CAUSE_FILE).unlink(missing_ok=True)
-
-
-def read(run_dir: Path) -> str:
-    """The cause that was left; empty when there is none."""
-    try:
-        return (run_dir / CAUSE_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return ""

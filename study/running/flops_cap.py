@@ -1,8 +1,8 @@
-"""The cap on training FLOPs while a study runs: what its points have executed, and may still.
+"""The cap on training FLOPs while a study runs: `max_total_flops`, and `max_gpu_hours` beside it.
 
-Every life of a run writes what it reserves into the run's directory before it asks here, and asks
-while no other does; so two that do not both fit are never both let through, and one that fits is
-not refused. Repeated work counts: what the lives executed is what was paid for.
+Every attempt at a run reserves its FLOPs in the run's directory, and then asks here while no other
+attempt does. So two attempts that do not both fit are never both admitted, and one that fits is
+never refused. Repeated steps count: they are paid for, too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from workloads.run_dir import executed_flops
 from workloads.run_dir.lock import exclusive
 from workloads.run_dir.paths import RESULT_FILE
 
+# How long an attempt waits for others that ask.
 ADMISSION_SECONDS = 60.0
 
 
-def admission(points_dir: Path, run_dir: Path, max_total_flops: float) -> Callable[[], None]:
-    """What a run asks before it trains (see `training.trainer.train`); raises Refused over the cap.
+def admission_check(points_dir: Path, run_dir: Path, max_total_flops: float) -> Callable[[], None]:
+    """Return what a run calls before it trains (`admit` of `training.trainer.train`).
 
-    `points_dir` holds the directories of all points of the study.
+    It raises Refused when the run would exceed the cap. `points_dir` holds the directories of all
+    points of the study.
     """
 
     def admit() -> None:
@@ -35,25 +37,31 @@ def admission(points_dir: Path, run_dir: Path, max_total_flops: float) -> Callab
     return admit
 
 
-def balance(study: Study, records: dict[str, Record]) -> None:
-    """Before a launch: count what the ledger knows to have been executed elsewhere, and drop what
-    lives that were killed still reserve."""
+def prepare_launch(study: Study, records: dict[str, Record]) -> None:
+    """Bring the directories' counts of FLOPs up to date before a launch.
+
+    FLOPs that the ledger knows and the directories do not were executed elsewhere: they are added.
+    What killed attempts still reserve is released.
+    """
     for point_id, record in records.items():
         known = int(record.metrics.get("executed_flops", 0))
         run_dir = study.points_dir / point_id
         if known > (here := executed_flops.spent(run_dir).executed):
             executed_flops.add_elsewhere(run_dir, known - here)
     for run_dir in _run_dirs(study.points_dir):
-        release(run_dir)
+        release_if_dead(run_dir)
 
 
 def train_seconds(records: dict[str, Record]) -> dict[str, float]:
-    """How long each recorded point has trained, by id."""
+    """Return how long each recorded point has trained, by id."""
     return {i: record.metrics.get("train_seconds", 0.0) for i, record in records.items()}
 
 
-def out_of_hours(study: Study, seconds: dict[str, float]) -> str:
-    """What is to be said when points that trained for so long have used `max_gpu_hours` up."""
+def hours_spent(study: Study, seconds: dict[str, float]) -> str:
+    """Return the error of a study whose points have trained so long that `max_gpu_hours` is spent.
+
+    Empty while it is not. `seconds` is the training time of each point, by id.
+    """
     cap, spent = study.spec.value.max_gpu_hours, study.gpu_hours(seconds.values())
     if cap is None or spent < cap:
         return ""
@@ -61,12 +69,12 @@ def out_of_hours(study: Study, seconds: dict[str, float]) -> str:
 
 
 def executed(study: Study, point: Point) -> int:
-    """FLOPs that the point's lives have executed, by its directory."""
+    """Return the FLOPs that all attempts at the point have executed, by its directory."""
     return executed_flops.spent(study.run_dir(point)).executed
 
 
-def release(run_dir: Path) -> None:
-    """Drop what a life that was killed still reserves, unless it lives on for some seconds."""
+def release_if_dead(run_dir: Path) -> None:
+    """Release what a killed attempt still reserves, unless a process of it is still alive."""
     if executed_flops.spent(run_dir).reserved:
         try:
             with exclusive(run_dir, patience_seconds=0):

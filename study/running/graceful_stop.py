@@ -1,11 +1,28 @@
-"""Stopping without loss: a driver that is told to stop lets its points save the step they are at.
+"""Stopping without loss: a trainer that has to stop saves the step it is at, and then leaves.
 
-The driver leaves a file in the study's directory, which every trainer sees at its next step,
-wherever it runs. A trainer that is told so itself (SIGTERM, as a node that is taken away sends it)
-saves likewise, and then lets Ray have the signal. Ray leaves the interpreter, or where the signal
-meets it between two statements of its own, aborts (a failed check of its 2.60). Where it leaves for
-another reason, that too waits for the training thread, which must not wait meanwhile for someone
-to fetch its last report.
+Each row is a situation: who sends what, who holds it back, who saves and who exits, in this order.
+
+    situation              sent                     held by            saves, then exits
+    ---------------------  -----------------------  -----------------  ------------------------
+    a person stops the     SIGINT or SIGTERM, to    nobody: it leaves  every trainer, at its
+    study                  the driver               STOP_FILE          next step; the driver
+    the person insists     the same once more       nobody             nobody saves; the driver
+                                                                       exits at once
+    a node is taken away   SIGTERM, to the process  _SigtermHandler    the trainer; its process,
+                           of a trainer                                by the SIGTERM that
+                                                                       GracefulStop sends anew
+    a trainer hangs        SIGTERM again, after     nobody any more    nobody saves; the process
+                           SAVING_SECONDS                              exits by its own handler
+    the process exits for  nothing: an exit         the exit handler,  the trainer; its process
+    another reason         handler tells the        SAVING_SECONDS at
+                           trainer                  most
+
+Why SIGTERM is held: Ray's handler leaves the interpreter or, where the signal meets it between two
+statements of its own, aborts (a failed check of its 2.60). Either way the step would be lost.
+
+Why reports are sent from a thread (`GracefulStop.report`): a report returns when Ray's controller
+has fetched it. A process that exits waits for the trainer, and nobody fetches reports any more: a
+trainer that waited for its report would never leave.
 """
 
 from __future__ import annotations
@@ -34,7 +51,7 @@ EXIT_SECONDS = 5.0
 
 @contextmanager
 def stop_on_signal(stop_file: Path) -> Iterator[None]:
-    """Within it SIGTERM and SIGINT leave `stop_file`; the second such signal ends the process."""
+    """Let the first SIGTERM or SIGINT leave `stop_file`; the second one ends the process."""
     stop_file.unlink(missing_ok=True)
     numbers = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,103 +68,103 @@ def stop_on_signal(stop_file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Leaving:
-    """What a trainer needs to leave without loss: when to stop, and reports that do not hold it.
+class GracefulStop:
+    """A trainer's side of stopping; while it is entered, the process waits for the trainer.
 
-    Within it the process does not exit before the trainer has left.
+    The trainer asks `is_requested` at each step, and gives its rows to `report`.
     """
 
     def __init__(self, stop_file: Path) -> None:
         self._stop_file = stop_file
-        self._exiting, self._left = threading.Event(), threading.Event()
-        # Set when the process exits, and when a report is delivered.
-        self._news = threading.Event()
+        self._requested, self._trainer_left = threading.Event(), threading.Event()
+        # Wakes up a trainer that waits in `report`: the report was fetched, or a stop is requested.
+        self._wake_up = threading.Event()
 
-    def __enter__(self) -> Leaving:
-        _deferred.trainer = self
-        atexit.register(self._hold)
-        ctypes.pythonapi.Py_AddPendingCall(_defer_signals, None)
+    def __enter__(self) -> GracefulStop:
+        _sigterm.stop = self
+        atexit.register(self._wait_for_trainer)
+        ctypes.pythonapi.Py_AddPendingCall(_hold_sigterm, None)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._left.set()
-        atexit.unregister(self._hold)
-        _deferred.trainer = None
-        if _deferred.since is not None:
-            _deferred.since = None
+        self._trainer_left.set()
+        atexit.unregister(self._wait_for_trainer)
+        _sigterm.stop = None
+        if _sigterm.held_since is not None:
+            _sigterm.held_since = None
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def leave(self) -> None:
-        """Tell the trainer to save and leave."""
-        self._exiting.set()
-        self._news.set()
+    def request(self) -> None:
+        """Ask the trainer to save and to leave."""
+        self._requested.set()
+        self._wake_up.set()
 
-    def _hold(self) -> None:
-        self.leave()
-        self._left.wait(SAVING_SECONDS)
+    def is_requested(self) -> bool:
+        """Return whether the trainer has to save and leave."""
+        return self._requested.is_set() or self._stop_file.exists()
 
-    def asked(self) -> bool:
-        """Whether the trainer is to save and leave; it asks at each step."""
-        return self._exiting.is_set() or self._stop_file.exists()
+    def report(self, send: Callable[[Row], None], row: Row) -> None:
+        """Send a row, and wait until it is fetched or this process is to exit.
 
-    def deliver(self, report: Callable[[Row], None], row: Row) -> None:
-        """Report a row and wait for it, unless the process exits: no one would fetch it then.
-
-        What the report raises is raised here, but not where the exit is why it failed.
+        Raises what `send` raises, unless it failed because the process is to exit.
         """
-        delivered: Future[None] = Future()
+        sent: Future[None] = Future()
 
-        def send() -> None:
+        def send_in_thread() -> None:
             try:
-                report(row)
+                send(row)
             except BaseException as error:  # among them the SystemExit by which Tune ends a trial
-                delivered.set_exception(error)
+                sent.set_exception(error)
             else:
-                delivered.set_result(None)
-            self._news.set()
+                sent.set_result(None)
+            self._wake_up.set()
 
-        self._news.clear()
-        threading.Thread(target=send, daemon=True).start()
-        while not (delivered.done() or self._exiting.is_set()):
-            self._news.wait()
-        if not delivered.done():
+        self._wake_up.clear()
+        threading.Thread(target=send_in_thread, daemon=True).start()
+        while not (sent.done() or self._requested.is_set()):
+            self._wake_up.wait()
+        if not sent.done():
             return
         try:
-            delivered.result()
+            sent.result()
         except Exception:  # Ray may be told to exit, and fail to report, before this process is
-            if not self._exiting.wait(EXIT_SECONDS):
+            if not self._requested.wait(EXIT_SECONDS):
                 raise
 
+    def _wait_for_trainer(self) -> None:
+        self.request()
+        self._trainer_left.wait(SAVING_SECONDS)
 
-class _Deferred:
-    """SIGTERM, kept from the process's own handler while a trainer has time to save."""
 
-    trainer: Leaving | None = None
-    since: float | None = None
-    handler: Any = None
+class _SigtermHandler:
+    """Holds SIGTERM back from the process's own handler while a trainer has time to save."""
 
-    def take(self) -> None:
-        """From now on answer the signal; only the main thread may say so."""
-        if self.handler is None:
-            self.handler = signal.signal(signal.SIGTERM, self._answer)
+    stop: GracefulStop | None = None
+    held_since: float | None = None
+    own_handler: Any = None
 
-    def _answer(self, number: int, frame: FrameType | None) -> None:
+    def install(self) -> None:
+        """Handle SIGTERM from now on. Only the main thread may call this."""
+        if self.own_handler is None:
+            self.own_handler = signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.trainer is not None and now - (self.since or now) < SAVING_SECONDS:
-            self.since = self.since or now
-            self.trainer.leave()
-        elif callable(self.handler):
-            self.handler(number, frame)
-        else:  # None, or what the system does.
-            signal.signal(number, self.handler or signal.SIG_DFL)
+        if self.stop is not None and now - (self.held_since or now) < SAVING_SECONDS:
+            self.held_since = self.held_since or now
+            self.stop.request()
+        elif callable(self.own_handler):
+            self.own_handler(number, frame)
+        else:  # None, or the system's default.
+            signal.signal(number, self.own_handler or signal.SIG_DFL)
             signal.raise_signal(number)
 
 
-_deferred = _Deferred()
+_sigterm = _SigtermHandler()
 
 
 # Ray trains in another thread than the main one, which calls this at its next statement.
 @ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-def _defer_signals(_: None) -> int:
-    _deferred.take()
+def _hold_sigterm(_: None) -> int:
+    _sigterm.install()
     return 0

@@ -1,29 +1,42 @@
-"""What one launch of a study brought to an end."""
+"""What one launch of a study came to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from study.ledger.reader import Record
+from study.plan.planner import Study
 from workloads.run_dir.result import Result
 
 
 @dataclass
 class Outcome:
-    """What one launch brought to an end, by point id, `slots` points at a time; 0 if none was due.
+    """What one launch came to.
 
-    `earlier_seconds` is the training time that these points had on record when it began; work
-    repeated after a kill does not count a second time. `delivered` counts results of earlier
-    launches that MLflow had not got; `undelivered` is why it lacks some still. `stopped` is true
-    when it was told to stop, or stopped because its GPU-hours were spent: `out_of_hours` says so.
+    `study` has the recorded samples of its searches among its points, and `records` are what the
+    ledger held when the launch began. `slots` is how many points trained at a time, 0 if none was
+    due; `results` are those of this launch, by point id.
+
+    `earlier_seconds` is the training time that these points had recorded before the launch. Steps
+    that were repeated after a kill count once. `uploaded` counts the results of earlier launches
+    that MLflow lacked; `not_uploaded` says why it still lacks some. `stopped` is true when a signal
+    stopped the launch, or when its GPU-hours were spent: `hours_spent` then says so.
     """
 
+    study: Study
+    records: dict[str, Record]
     slots: int = 0
     results: dict[str, Result] = field(default_factory=dict)
-    delivered: int = 0
-    undelivered: str = ""
+    uploaded: int = 0
+    not_uploaded: str = ""
     stopped: bool = False
-    out_of_hours: str = ""
+    hours_spent: str = ""
     earlier_seconds: float = 0.0
+
+    @property
+    def changed_nothing(self) -> bool:
+        """Whether the ledger still holds `records` alone."""
+        return not (self.slots or self.uploaded)
 
     @property
     def train_seconds(self) -> float:

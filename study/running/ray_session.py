@@ -59,44 +59,44 @@ def connected(resources: Resources) -> Iterator[None]:
             include_dashboard=resources.num_workers > 0 if local else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT | passed_on()},
+            runtime_env={"env_vars": ENVIRONMENT | forwarded_environment()},
         )
     except Exception as error:  # Ray has no class of its own for it
         raise SystemExit(f"Ray did not start: {str(error).strip().partition(chr(10))[0]}") from None
-    leaving = threading.Event()
-    threading.Thread(target=_watch_own_ray, args=(leaving,), daemon=True).start()
+    disconnecting = threading.Event()
+    threading.Thread(target=_watch_own_ray, args=(disconnecting,), daemon=True).start()
     try:
         yield
     finally:
-        leaving.set()
+        disconnecting.set()
         ray.shutdown()
 
 
-def passed_on() -> dict[str, str]:
-    """What of this process's environment the trials go by, too: which kernels' paths to take."""
+def forwarded_environment() -> dict[str, str]:
+    """Return the environment variables that are forwarded to the trials."""
     return {name: os.environ[name] for name in ("KERNELS",) if name in os.environ}
 
 
-def _watch_own_ray(leaving: threading.Event) -> None:
-    """End this process, exit code 1, when a process that its Ray cannot do without has died.
+def _watch_own_ray(disconnecting: threading.Event) -> None:
+    """End this process, exit code 1, when a vital process of the Ray that it started has died.
 
-    Calls to Ray would wait for it for ever or abort. On a cluster that this process only joined
+    Calls to Ray would wait for ever or abort. On a cluster that this process only joined
     there is nothing to watch: Ray itself ends a driver whose head has been silent for a minute.
     """
     from ray._private import worker
 
     node = cast(Any, worker._global_node)  # set by `ray.init`
-    while node and not leaving.wait(WATCH_SECONDS):
+    while node and not disconnecting.wait(WATCH_SECONDS):
         dead = {name for name, _ in node.dead_processes()} & VITAL
-        if dead and not leaving.is_set():
+        if dead and not disconnecting.is_set():
             cause = f"Ray's {dead.pop()} died: killed, crashed or out of memory"
             print(f"{cause}; the same command goes on with what is missing", file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)
 
 
-def offered(address: str) -> list[dict[str, float]]:
-    """What each node of that cluster offers. Raises InputError when it cannot be joined."""
+def nodes_of(address: str) -> list[dict[str, float]]:
+    """Return the resources of each node of a cluster. Raises InputError if it cannot be joined."""
     check_answers(address)
     use_token()
     import ray
@@ -129,9 +129,9 @@ def _silent(address: str, reason: str) -> InputError:
 
 
 def use_token() -> None:
-    """Show the cluster its token where one is at hand: Ray's clients do not, unless told to.
+    """Have Ray's clients send the cluster's token, if there is one in a place where Ray looks.
 
-    To be called before Ray is imported. A cluster that wants no token takes no notice.
+    To be called before Ray is imported. A cluster without tokens ignores it.
     """
     given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
     if given or (Path.home() / ".ray" / "auth_token").exists():
@@ -139,9 +139,9 @@ def use_token() -> None:
 
 
 def trial_resources(resources: Resources) -> dict[str, float]:
-    """What Tune reserves for a trial: its training, or nothing where Train's workers reserve.
+    """Return what Tune reserves for a trial: what training needs, or nothing if workers train.
 
-    A trial that waits for its workers must hold none of what they wait for.
+    A trial that waits for its workers must hold none of the resources that they wait for.
     """
     if resources.num_workers > 0:
         return {"node:__internal_head__": 0.001}
@@ -149,7 +149,7 @@ def trial_resources(resources: Resources) -> dict[str, float]:
 
 
 def worker_resources(resources: Resources) -> dict[str, float]:
-    """What one worker occupies, under Ray's names."""
+    """Return what one worker occupies, under Ray's names."""
     wanted: dict[str, float] = {
         "CPU": resources.cpus_per_worker,
         "GPU": resources.gpus_per_worker,
@@ -161,30 +161,30 @@ def worker_resources(resources: Resources) -> dict[str, float]:
 
 
 def slots(resources: Resources) -> int:
-    """Points that fit on the cluster at once. Raises InputError when not even one does."""
+    """Return how many points fit on the cluster at once. Raises InputError if not even one does."""
     return places(resources, nodes())
 
 
 def nodes() -> list[dict[str, float]]:
-    """What each node of the cluster offers: CPU, GPU and Ray's other resources by name."""
+    """Return what each node of the cluster offers: CPU, GPU and Ray's other resources by name."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def places(resources: Resources, nodes: list[dict[str, float]]) -> int:
-    """Points that such nodes hold at once. Raises InputError when not even one fits."""
+    """Return how many points such nodes hold at once. Raises InputError if not even one fits."""
     workers = max(1, resources.num_workers)
     wanted = worker_resources(resources)
-    held = sum(
+    fitting = sum(
         min(int(node.get(name, 0) // count) for name, count in wanted.items() if count)
         for node in nodes
     )
-    if held < workers:
+    if fitting < workers:
         kind = f" of type {resources.accelerator_type}" if resources.accelerator_type else ""
         raise InputError(
             f"a point needs {workers} x ({wanted['CPU']} CPU, {wanted['GPU']} GPU{kind}) and the "
-            f"nodes of this cluster hold {held} of them; lower num_workers, cpus_per_worker or "
+            f"nodes of this cluster hold {fitting} of them; lower num_workers, cpus_per_worker or "
             "gpus_per_worker, or add nodes"
         )
-    return held // workers
+    return fitting // workers

@@ -1,9 +1,9 @@
-"""Run the points that MLflow does not hold as ended: one Ray Tune trial a point."""
+"""Running a study: one Ray Tune trial for each point that MLflow does not hold as ended."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from study.progress import continuation
 from study.running import attempts, flops_cap, ray_session
 from study.running.graceful_stop import STOP_FILE, stop_on_signal
 from study.running.outcome import Outcome
+from study.search.samples import with_recorded
 from workloads.data import shards
 from workloads.errors import InputError
 from workloads.run_dir.lock import exclusive
@@ -26,36 +27,41 @@ if TYPE_CHECKING:
 
     from study.running.recorder import Recorder
 
-# How often Tune may start a trial again; `study.running.attempts` ends what does not get on.
+# How often Tune may start a trial again. `study.running.attempts` gives a point up much earlier.
 MOST_FAILURES = 1000
 DRIVER_PATIENCE_SECONDS = 1.0
 
 
-def run(study: Study, display: Display) -> Outcome:
+def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Outcome:
     """Train every point that has not ended.
 
-    Safe to kill at any time: the same call goes on with what is missing. Raises InputError when a
-    point cannot be placed, another process runs the study, or MLflow does not answer.
+    `show` makes the display of a study with these records. Safe to kill at any time: the same call
+    goes on with what is missing. The ledger is read once, when no other driver can change it.
+    Raises InputError when a point was recorded with other settings or cannot be placed, another
+    process runs the study, or MLflow does not answer.
     """
-    from study.running.recorder import Recorder
-
     # One driver a study; the lock goes with the process.
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS), ExitStack() as session:
-        records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+        uri = reader.tracking_uri(study.runs_dir)
+        records = reader.read(uri, study.name, with_params=True)
         reader.check_identities(study.points, records)
-        outcome, rounds = Outcome(), _Rounds(study, records)
+        study = with_recorded(study, records)
+        outcome, rounds = Outcome(study, records), _Rounds(study, records)
         study, missing = rounds.next()
         if not missing:
             return outcome
+        from study.running.recorder import Recorder
+
+        display = show(study, records)
         recorder, trained = Recorder(study, records), 0
         try:
             while missing:
                 display.plan(study)
-                missing = _record_ended(study, missing, recorder, display, outcome)
+                missing = _upload_ended(study, missing, recorder, display, outcome)
                 if missing:
                     _check_hours(study, records)
                     trained += len(missing)
-                    flops_cap.balance(study, records)
+                    flops_cap.prepare_launch(study, records)
                     continuation.prepare(study, missing, records)
                     if not outcome.slots:
                         outcome.slots = session.enter_context(_ray(study))
@@ -64,17 +70,18 @@ def run(study: Study, display: Display) -> Outcome:
                     break
                 study, missing = rounds.next()
         finally:
-            outcome.undelivered = recorder.close(len(outcome.results) == trained)
+            outcome.not_uploaded = recorder.close(len(outcome.results) == trained)
         return outcome
 
 
 def _check_hours(study: Study, records: dict[str, Record]) -> None:
-    if spent := flops_cap.out_of_hours(study, flops_cap.train_seconds(records)):
+    """Raise InputError when the study's GPU-hours are spent."""
+    if spent := flops_cap.hours_spent(study, flops_cap.train_seconds(records)):
         raise study.spec.error(("max_gpu_hours",), spent)
 
 
 class _Rounds:
-    """What to train next: all points that have not ended; then the search's samples, by batches."""
+    """The rounds of a launch: first all points that have not ended, then a search's batches."""
 
     def __init__(self, study: Study, records: dict[str, Record]) -> None:
         self._study, self._known = study, dict(records)
@@ -86,8 +93,11 @@ class _Rounds:
             self._searcher = Searcher(study)
 
     def next(self) -> tuple[Study, list[Point]]:
-        """The study with all samples so far, and its points that have not ended or been tried."""
-        for point in self._tried.values():  # the ledger may not have been reached
+        """Return the study with all samples so far, and what it has left to train.
+
+        A point that was tried in an earlier round of this launch is not tried again.
+        """
+        for point in self._tried.values():  # MLflow may lack them: a server can be away
             if result := read_result(self._study.run_dir(point), point.fingerprint):
                 self._known[point.id] = Record("", {"status": result.status}, _metrics(result))
         if self._searcher:
@@ -106,17 +116,17 @@ def _metrics(result: Result) -> dict[str, float]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _record_ended(
+def _upload_ended(
     study: Study, points: list[Point], recorder: Recorder, display: Display, outcome: Outcome
 ) -> list[Point]:
-    """Deliver the results that an earlier launch could not; return the points without one."""
+    """Upload the results that an earlier launch could not; return the points without one."""
     left = []
     for point in points:
         if result := read_result(study.run_dir(point), point.fingerprint):
             recorder.start(point)
             recorder.end(point, result)
             display.ended(point, result)
-            outcome.delivered += 1
+            outcome.uploaded += 1
         else:
             left.append(point)
     return left
@@ -124,7 +134,7 @@ def _record_ended(
 
 @contextmanager
 def _ray(study: Study) -> Iterator[int]:
-    """Ray, with that many places for points."""
+    """Start or join Ray, and yield how many points train on it at a time."""
     resources = study.spec.value.resources
     with ray_session.connected(resources):
         try:
@@ -151,7 +161,7 @@ def _run_trials(
     needs = ray_session.trial_resources(study.spec.value.resources)
     stop_file = study.directory / STOP_FILE
     # What Ray prints goes to a file: of a death, the display shows the cause in one line.
-    log = (study.directory / "ray.log").open("w")
+    log = (study.directory / "ray.log").open("a", encoding="utf-8")
     with stop_on_signal(stop_file), display, log, redirect_stdout(log):
         tune.Tuner(
             tune.with_resources(run_point, needs),
@@ -174,7 +184,7 @@ def _run_trials(
 
 
 def _scheduler(study: Study) -> TrialScheduler | None:
-    """What Tune asks at each evaluation; None is FIFO."""
+    """Return what Tune asks at each evaluation; None lets every trial go on to its end."""
     from study.search.asha import LearningRateAsha
 
     chosen = study.spec.value.scheduler
@@ -182,11 +192,11 @@ def _scheduler(study: Study) -> TrialScheduler | None:
 
 
 def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
-    """What each trial is given, longest first: the short ones fill the gaps at the end."""
+    """Return what each trial is given, the longest first: short ones fill the gaps at the end."""
     from study.running.trial import Task
 
     for point in points:
-        attempts.forget(study.run_dir(point))
+        attempts.allow_retries(study.run_dir(point))
     return [
         Task(
             point_id=point.id,

@@ -1,9 +1,8 @@
-"""The glue: a Tune trial -> Ray Train workers -> `workloads.training.trainer`.
+"""From a Tune trial by way of Ray Train workers to `workloads.training.trainer`.
 
 A point with `num_workers: 0` trains in the trial's own process, which Tune reuses for the next
-point; with 1 or more, the trial starts a Ray Train `TorchTrainer`. Either way the same function
-trains behind the same report, resumes from the point's own directory, and leaves its result there;
-or the cause that there is none.
+point. With 1 or more, the trial starts a Ray Train `TorchTrainer`. Either way the same function
+trains, resumes from the point's own directory, and leaves there its result, or its failure.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ import torch
 from ray import train as ray_train
 from ray import tune
 
-from study.running import attempts, failure_reason
-from study.running.flops_cap import admission
-from study.running.graceful_stop import Leaving
+from study.running import attempts, failures
+from study.running.failure_reason import describe
+from study.running.flops_cap import admission_check
+from study.running.graceful_stop import GracefulStop
 from study.spec.study_file import Resources
 from workloads.config.run import RunConfig
 from workloads.data.shards import open_dataset
@@ -28,6 +28,7 @@ from workloads.run_dir.metrics_log import Row
 from workloads.schema.base import Config
 from workloads.training.trainer import train
 
+# How often Ray Train may fail to start its workers.
 START_ATTEMPTS = 10
 
 
@@ -48,18 +49,20 @@ class Task(Config):
 
 
 def run_point(config: dict[str, Any]) -> None:
-    """The Tune trainable; `config["task"]` is a Task as JSON."""
+    """Make one attempt at a point. Tune calls this; `config["task"]` is a Task as JSON."""
     task = Task.model_validate_json(config["task"])
-    if task.stop_file.exists() or not attempts.begin(task.run_dir):
+    if task.stop_file.exists():
         return
-    failure_reason.clear(task.run_dir)
+    attempt = attempts.start(task.run_dir)
+    if not attempt:
+        return
     if task.resources.num_workers == 0:
-        _train(task, tune.report)
+        _train(task, attempt, 0, tune.report)
     else:
-        _train_on_workers(task)
+        _train_on_workers(task, attempt)
 
 
-def _train_on_workers(task: Task) -> None:
+def _train_on_workers(task: Task, attempt: int) -> None:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -67,7 +70,7 @@ def _train_on_workers(task: Task) -> None:
     per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
     TorchTrainer(
         _train_worker,
-        train_loop_config={"task": task.model_dump_json()},
+        train_loop_config={"task": task.model_dump_json(), "attempt": attempt},
         scaling_config=ray_train.ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
@@ -85,23 +88,30 @@ def _train_on_workers(task: Task) -> None:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    _train(Task.model_validate_json(config["task"]), ray_train.report)
+    task, rank = Task.model_validate_json(config["task"]), ray_train.get_context().get_world_rank()
+    _train(task, config["attempt"], rank, ray_train.report)
 
 
-def _train(task: Task, report: Callable[[Row], None]) -> None:
+def _train(task: Task, attempt: int, rank: int, send: Callable[[Row], None]) -> None:
+    """Train in this process, which is the worker of this rank; record an exception and raise it."""
+    run_dir = task.run_dir
     # The sum over threads depends on their number: fix it, so that numbers repeat.
     torch.set_num_threads(task.resources.cpus_per_worker)
-    admit = admission(task.run_dir.parent, task.run_dir, task.max_total_flops)
-    with Leaving(task.stop_file) as leaving:
+    check = admission_check(run_dir.parent, run_dir, task.max_total_flops)
+    with failures.captured_output(run_dir, attempt, rank), GracefulStop(task.stop_file) as stop:
         try:
             train(
-                *(task.run, open_dataset(task.dataset_dir), task.run_dir),
-                *(partial(leaving.deliver, report), admit, leaving.asked),
+                task.run,
+                open_dataset(task.dataset_dir),
+                run_dir,
+                on_evaluation=partial(stop.report, send),
+                before_first_step=check,
+                should_stop=stop.is_requested,
             )
-        except Refused as error:  # and to try again would not help
-            failure_reason.leave(task.run_dir, str(error))
+        except Refused as error:  # another attempt would be refused, too
+            failures.record_exception(run_dir, attempt, rank, str(error), error)
         except Exception as error:
             if isinstance(error, Preempted) and task.stop_file.exists():
                 return
-            failure_reason.leave(task.run_dir, failure_reason.describe(error))
+            failures.record_exception(run_dir, attempt, rank, describe(error), error)
             raise

@@ -1,9 +1,9 @@
-"""Which runs of a sweep go on: ASHA among learning rates, compared at equal training FLOPs.
+"""ASHA: it stops the worse learning rates of a sweep, compared at equal training FLOPs.
 
-Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934), in the form that stops a run
-rather than pauses it, as Ray Tune's own: a run that reaches a rung goes on if it is among the best
-1/reduction_factor of those that reached the rung before it. Runs are compared only where nothing
-but the learning rate tells them apart.
+Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) in the form of Ray Tune, which
+stops a run rather than pauses it. A run that reaches a rung goes on if it is among the best
+1/reduction_factor of the runs that reached the rung before it. Runs are compared only where they
+differ in nothing but the learning rate.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class Bracket:
-    """The rungs of one group of runs, and the losses that its runs had there."""
+    """The rungs of one sweep, and the losses that its runs had there."""
 
     def __init__(self, asha: Asha, train_flops: float) -> None:
-        """Rungs at `grace_flops` and its multiples by `reduction_factor`, below `train_flops`."""
+        """Place rungs at `grace_flops` and its multiples by `reduction_factor`, below
+        `train_flops`."""
         self._factor = asha.reduction_factor
         self._rungs: list[tuple[float, dict[str, float]]] = []
         milestone = asha.grace_flops
@@ -39,9 +40,9 @@ class Bracket:
             milestone *= self._factor
 
     def stops(self, run: str, flops: float, loss: float) -> bool:
-        """Record the run's loss at the highest rung it has reached, and whether it ends there.
+        """Record the run's loss at the highest rung it has reached; return whether it ends there.
 
-        A rung that a run reached before, or passed on its way to a higher one, decides nothing.
+        A rung that the run had reached before, or has passed, decides nothing.
         """
         reached = [losses for milestone, losses in self._rungs if flops >= milestone]
         if not reached or run in reached[-1]:
@@ -52,10 +53,10 @@ class Bracket:
 
 
 class LearningRateAsha(FIFOScheduler):
-    """Tune's scheduler over a study's points: one bracket for each sweep of learning rates.
+    """Tune's scheduler of a study's points: one bracket for each sweep of learning rates.
 
-    What runs recorded in earlier launches counts, so that a study that was stopped and run again
-    compares with all it knows. A stopped run's result is written here, as its own trainer would.
+    Rows that were recorded in earlier launches count. The scheduler writes the result of a run that
+    it stops, as the run's own trainer would.
     """
 
     def __init__(self, study: Study, asha: Asha) -> None:
@@ -77,19 +78,19 @@ class LearningRateAsha(FIFOScheduler):
         if not bracket.stops(point.id, flops, result["val_loss"]) or flops >= point.train_flops:
             return TrialScheduler.CONTINUE
         if read_result(self._study.run_dir(point), point.fingerprint):
-            return TrialScheduler.CONTINUE  # it ended before the word reached it
+            return TrialScheduler.CONTINUE  # it ended before this report arrived
         _stopped(point, result).write(self._study.run_dir(point))
         return TrialScheduler.STOP
 
 
 def _sweep(point: Point) -> str:
-    """Names the points that differ from this one by nothing but the learning rate."""
+    """Return a key that points share which differ in nothing but the learning rate."""
     optimizer = {k: v for k, v in point.identity["optimizer"].items() if k != "learning_rate"}
     return fingerprint(point.identity | {"optimizer": optimizer})
 
 
 def _stopped(point: Point, row: Row) -> Result:
-    """The result of a run that ends at an evaluation which it reported."""
+    """Return the result of a run that is stopped at an evaluation which it reported."""
     return Result(
         status="stopped",
         fingerprint=point.fingerprint,

@@ -1,16 +1,20 @@
-"""`exclude`: partial matches on the fields of a study's combinations, which drop them."""
+"""`exclude`: rows that drop the combinations which have all of a row's values."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from workloads.config.ffn_kinds import FFNKindName, with_sizes
 from workloads.recipes.presets import PRESETS, PresetName
-from workloads.recipes.variant import KindName, Variant
+from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
+from workloads.schema.nearest import nearest
 from workloads.schema.strict_yaml import Loaded, Location
+
+# What a variant that does not give it has from its preset.
+PRESETS_GIVE = {"learning_rate", "batch_size"}
 
 
 class _Match(Config):
@@ -22,16 +26,18 @@ class _Match(Config):
             )
         return self
 
+    def given(self) -> dict[str, Any]:
+        """Return the values that are written, `null` included, by key."""
+        fields = type(self).model_fields
+        return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
 
+
+@with_sizes(PositiveInt)
 class FFNMatch(_Match):
-    """Fields of an FFN as the study file gives them: a rank chosen by `fraction` is not given."""
+    """Fields of an FFN as the study file gives them: a size chosen by `fraction` is not given."""
 
-    kind: KindName | None = None
+    kind: FFNKindName | None = None
     """The kind."""
-    rank: PositiveInt | None = None
-    """The rank, where the file gives it."""
-    nblocks: PositiveInt | None = None
-    """The number of blocks."""
     fraction: PositiveFloat | None = None
     """The fraction, where the file gives it."""
 
@@ -60,52 +66,57 @@ class Exclude(_Match):
     """Some of the guide's fields; `null` matches training without one."""
     learning_rate: PositiveFloat | None = None
     """The peak learning rate, the preset's where none is given."""
+    batch_size: PositiveInt | None = None
+    """Sequences of one optimizer step, the preset's where none are given."""
     seed: NonNegativeInt | None = None
     """The seed."""
 
     def matches(self, variant: Variant) -> bool:
+        """Return whether the variant has all of the row's values."""
         return all(_value(variant, path) == wanted for path, wanted in self._wanted().items())
 
     def check_matches_one(
         self, spec: Loaded[Any], location: Location, variants: list[Variant]
     ) -> None:
-        """Raises InputError, naming the nearest value, when no variant has all of the row's."""
+        """Raise InputError, naming the nearest value, when no variant has all of the row's."""
         for path, wanted in self._wanted().items():
             found = [_value(variant, path) for variant in variants]
             variants = [v for v, value in zip(variants, found, strict=True) if value == wanted]
             if not variants:
-                message = f"excludes nothing: {_nearest(wanted, found)}; change or remove the row"
+                message = (
+                    f"excludes nothing: {_nearest_value(wanted, found)}; change or remove the row"
+                )
                 raise spec.error((*location, *path), message)
 
     def _wanted(self) -> dict[tuple[str, ...], Any]:
-        """The row's values by their place in it."""
+        """Return the row's values by their place in it."""
         wanted: dict[tuple[str, ...], Any] = {}
-        for name, value in self.model_dump(exclude_unset=True).items():
-            nested = value if isinstance(value, dict) else None
-            if nested is None:
-                wanted[name,] = value
+        for name, value in self.given().items():
+            if isinstance(value, _Match):
+                wanted |= {(name, key): inner for key, inner in value.given().items()}
             else:
-                wanted |= {(name, key): inner for key, inner in nested.items()}
+                wanted[name,] = value
         return wanted
 
 
 def _value(variant: Variant, path: tuple[str, ...]) -> Any:
-    """The variant's value at the place of an exclude row's."""
-    if path == ("learning_rate",) and variant.learning_rate is None:
-        return PRESETS[variant.preset].learning_rate
+    """Return the variant's value for the key at `path` of an exclude row."""
     value: Any = variant
     for name in path:
         value = getattr(value, name, None)
+    if value is None and path[-1] in PRESETS_GIVE:
+        return getattr(PRESETS[variant.preset], path[-1])
     return value
 
 
-def _nearest(wanted: Any, found: list[Any]) -> str:
-    """The value among `found` that is nearest to the one wanted, and the others."""
+def _nearest_value(wanted: Any, found: list[Any]) -> str:
+    """Return words for the value among `found` that is nearest to the one wanted, and the
+    others."""
     known: list[Any] = list(dict.fromkeys(v for v in found if isinstance(v, str | int | float)))
     if not known or wanted is None:
         return "no combination has this and the values before it"
     if isinstance(wanted, str):
-        nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
+        close = nearest(wanted, known)
     else:
-        nearest = min(known, key=lambda value: abs(value - wanted))
-    return f"the nearest value is {nearest} (of {', '.join(map(str, known))})"
+        close = min(known, key=lambda value: abs(value - wanted))
+    return f"the nearest value is {close} (of {', '.join(map(str, known))})"

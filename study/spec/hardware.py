@@ -8,15 +8,15 @@ published time back within 6%.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.ffn_kinds import FFN_KINDS, FFNKindName
 from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
 from workloads.schema.base import Config
+from workloads.schema.nearest import nearest
 
 PAPER_MFU = {"dense": 0.531, "lowrank": 0.465, "blockdense": 0.456, "blockshuffle": 0.425}
 
@@ -25,7 +25,7 @@ PAPER_MFU_SOURCE = "from the published times of arXiv 2406.16450"
 
 
 # A kind without a published time gets the lowest of them.
-DEFAULT_MFU = dict.fromkeys(PARAMETRIZATIONS, min(PAPER_MFU.values())) | PAPER_MFU
+DEFAULT_MFU = dict.fromkeys(FFN_KINDS, min(PAPER_MFU.values())) | PAPER_MFU
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ DEFAULT_ACCELERATOR = "a100-80g"
 def _known_accelerator(name: str) -> str:
     if name not in ACCELERATORS:
         longer = [known for known in ACCELERATORS if known.startswith(name.lower())]
-        close = difflib.get_close_matches(name.lower(), ACCELERATORS, n=1, cutoff=0.0)
-        nearest = (longer or close)[0]
+        close = longer[0] if longer else nearest(name, ACCELERATORS)
         raise ValueError(
-            f"no such accelerator; the nearest is {nearest} (of {', '.join(ACCELERATORS)})"
+            f"no such accelerator; the nearest is {close} (of {', '.join(ACCELERATORS)})"
         )
     return name
 
 
 def _of_every_kind(given: Any) -> Any:
-    """One number stands for all kinds; kinds left out of a mapping have the default."""
+    """Return a number for every kind: one for all of them, or the default where a mapping leaves
+    a kind out."""
     if isinstance(given, int | float) and not isinstance(given, bool):
-        return dict.fromkeys(PARAMETRIZATIONS, given)
+        return dict.fromkeys(FFN_KINDS, given)
     if not isinstance(given, dict):
         raise ValueError("this is a number, or a number for each FFN kind; write 0.4, say")
     return DEFAULT_MFU | given
@@ -78,7 +78,7 @@ AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
 
 
 UtilizationByKind = Annotated[
-    dict[FFNKind, Utilization],
+    dict[FFNKindName, Utilization],
     BeforeValidator(_of_every_kind, json_schema_input_type=Utilization | dict[str, Utilization]),
 ]
 
@@ -96,4 +96,4 @@ class HardwareSpec(Config):
     price_per_gpu_hour: NonNegativeFloat | None = None
     """What a GPU costs an hour; left out, no cost is planned."""
     currency: str = "USD"
-    """Of the price."""
+    """Currency of the price."""

@@ -1,4 +1,4 @@
-"""What a study file may say of tuning: which dimensions to search, and when to stop a run early."""
+"""Tuning in a study file: which dimensions a search samples, and when a run is stopped early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.ffn_kinds import FFN_KINDS, SIZES, with_sizes
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.schema.base import Config
 
@@ -49,9 +49,9 @@ SchedulerChoice = Annotated[
 ]
 
 
-class _Dimension(Config):
+class _Range(Config):
     @model_validator(mode="after")
-    def _one_range(self) -> Self:
+    def _given_in_one_way(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             ways = ", ".join(type(self).model_fields)
@@ -62,8 +62,8 @@ class _Dimension(Config):
         return self
 
 
-class Reals(_Dimension):
-    """A real dimension; samples have three significant digits."""
+class FloatRange(_Range):
+    """The real values of a dimension; samples have three significant digits."""
 
     log: tuple[PositiveFloat, PositiveFloat] | None = None
     """Lowest and highest value, evenly on a logarithmic scale."""
@@ -72,36 +72,39 @@ class Reals(_Dimension):
     choice: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """One of these."""
 
-    def bounds(self) -> list[float]:
-        """Values between or among which all samples are."""
-        return [*(self.log or self.uniform or self.choice or ())]
+    def planned_values(self) -> list[float]:
+        """Return the values that are planned ahead, which the costliest sample is among: the
+        lowest and the highest, or every value of a choice."""
+        return list(self.log or self.uniform or self.choice or ())
 
     def contains(self, value: float) -> bool:
-        bounds = self.bounds()
-        return value in bounds if self.choice else bounds[0] <= value <= bounds[-1]
+        """Return whether a sample can have the value."""
+        values = self.planned_values()
+        return value in values if self.choice else values[0] <= value <= values[-1]
 
 
-class Wholes(_Dimension):
-    """A dimension of whole numbers."""
+class IntRange(_Range):
+    """The whole numbers of a dimension."""
 
     integers: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)] | None = None
     """Lowest and highest value, both included, and the step between values, 1 if left out."""
     choice: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     """One of these."""
 
-    def bounds(self) -> list[int]:
-        """Every value that a sample can have."""
+    def planned_values(self) -> list[int]:
+        """Return the values that are planned ahead: all, since only some may make a model."""
         if self.integers is None:
-            return [*(self.choice or ())]
+            return list(self.choice or ())
         low, high, *step = self.integers
-        return [*range(low, high + 1, *step)]
+        return list(range(low, high + 1, *step))
 
     def contains(self, value: float) -> bool:
-        return value in self.bounds()
+        """Return whether a sample can have the value."""
+        return value in self.planned_values()
 
     @model_validator(mode="after")
     def _has_two_values(self) -> Self:
-        if len(self.bounds()) < 2 and self.choice is None:
+        if len(self.planned_values()) < 2 and self.choice is None:
             raise ValueError("the step is longer than from the lowest to the highest; lower it")
         return self
 
@@ -110,17 +113,20 @@ def _metrics(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+# Sizes that a fraction of the dense FFN's weights may choose.
+FRACTION_SIZES = {kind.fraction_size for kind in FFN_KINDS.values() if kind.fraction_size}
+# What a search may sample, in the order of its columns.
+DIMENSIONS = ("learning_rate", "fraction", *SIZES)
+
+
+@with_sizes(IntRange)
 class Search(Config):
     """Optuna samples what the grid leaves open, separately for each of its combinations."""
 
-    learning_rate: Reals | None = None
+    learning_rate: FloatRange | None = None
     """Peak learning rate, where the grid lists none."""
-    fraction: Reals | None = None
-    """Share of the dense FFN's weights, of FFNs that are given without a size."""
-    rank: Wholes | None = None
-    """Rank of FFNs that are given without a size."""
-    nblocks: Wholes | None = None
-    """Blocks of FFNs that are given without."""
+    fraction: FloatRange | None = None
+    """Fraction of the dense FFN's weights, of FFNs that are given without a size."""
     trials: PositiveInt
     """Samples for each combination; a sample drawn twice is trained once."""
     metric: Annotated[
@@ -129,58 +135,71 @@ class Search(Config):
     ] = ("val_loss",)
     """What is to be low: `val_loss`, or `[val_loss, train_flops]` for a Pareto front of both."""
     seed: NonNegativeInt = 0
-    """Of the samples."""
+    """Seed of the samples."""
 
     @model_validator(mode="after")
     def _is_a_search(self) -> Self:
-        if not any((self.learning_rate, self.fraction, self.rank, self.nblocks)):
-            raise ValueError("searches nothing; give learning_rate, fraction, rank or nblocks")
-        if self.fraction and self.rank:
-            raise ValueError("rank and fraction both give the size; remove one")
+        if not self.dimensions:
+            ways = f"{', '.join(DIMENSIONS[:-1])} or {DIMENSIONS[-1]}"
+            raise ValueError(f"searches nothing; give {ways}")
+        for name in self.dimensions:
+            if self.fraction and name in FRACTION_SIZES:
+                raise ValueError(f"{name} and fraction both give the size; remove one")
         if self.metric not in (("val_loss",), ("val_loss", "train_flops")):
             raise ValueError("metric is val_loss or [val_loss, train_flops]; change it")
         return self
 
-    def open_in(self, variant: Variant) -> dict[str, Reals | Wholes]:
-        """The dimensions of the search that this combination leaves open, by name."""
+    @property
+    def dimensions(self) -> dict[str, FloatRange | IntRange]:
+        """What the search samples, by name."""
+        found = ((name, getattr(self, name)) for name in DIMENSIONS)
+        return {name: dimension for name, dimension in found if dimension is not None}
+
+    def dimensions_of(self, variant: Variant) -> dict[str, FloatRange | IntRange]:
+        """Return the dimensions that the search samples for a combination, by name: those that
+        the combination leaves open."""
         open_names = {"learning_rate"} if variant.learning_rate is None else set[str]()
-        if isinstance(variant.ffn, OpenFFN):
+        if isinstance(variant.ffn, GridFFN):
             open_names |= variant.ffn.open_sizes
-        return {
-            name: dimension
-            for name in ("learning_rate", "fraction", "rank", "nblocks")
-            if name in open_names and (dimension := getattr(self, name)) is not None
-        }
+        return {n: dimension for n, dimension in self.dimensions.items() if n in open_names}
 
 
-def with_values(variant: Variant, values: Mapping[str, float]) -> Variant:
-    """The combination with values for what it leaves open, by dimension."""
-    sizes = {name: value for name, value in values.items() if name != "learning_rate"}
+def with_sample(variant: Variant, sample: Mapping[str, float]) -> Variant:
+    """Return a combination completed by a sample, which holds a value by dimension.
+
+    Raises ValueError where the values do not make an FFN.
+    """
+    sizes = {name: value for name, value in sample.items() if name != "learning_rate"}
     ffn = FFNChoice.model_validate(variant.ffn.model_dump() | sizes)
-    rate = values.get("learning_rate", variant.learning_rate)
+    rate = sample.get("learning_rate", variant.learning_rate)
     return variant.model_copy(update={"ffn": ffn, "learning_rate": rate})
 
 
-def values_of(variant: Variant, names: Iterable[str]) -> dict[str, Any]:
-    """What a combination has for the dimensions `names`; None for what it leaves open."""
+def sample_of(variant: Variant, dimensions: Iterable[str]) -> dict[str, Any]:
+    """Return the values that a combination has in the dimensions; None for what it leaves open."""
     return {
         name: getattr(variant if name in Variant.model_fields else variant.ffn, name)
-        for name in names
+        for name in dimensions
     }
 
 
-class OpenFFN(FFNChoice):
+class GridFFN(FFNChoice):
     """An FFN of a grid; a search may choose the sizes that it is given without."""
 
     @property
     def open_sizes(self) -> set[str]:
-        """What the kind needs and is not given: rank and fraction stand for each other."""
-        takes = PARAMETRIZATIONS[self.kind].sizes
-        sized = self.rank is not None or self.fraction is not None
-        rank = {"rank", "fraction"} if "rank" in takes and not sized else set[str]()
-        return rank | ({"nblocks"} if "nblocks" in takes and self.nblocks is None else set())
+        """The sizes that the kind needs and that are not given.
+
+        `fraction` is among them where it could stand for one of them.
+        """
+        missing = {*self.row.sizes} - {*self.sizes}
+        chosen = self.row.fraction_size
+        if chosen not in missing:
+            return missing
+        return missing | {"fraction"} if self.fraction is None else missing - {chosen}
 
     def check_size(self) -> None:
-        """What is given must fit together, whatever the rest will be."""
+        """Raise ValueError where the sizes that are given do not fit together, whatever a search
+        chooses for the rest."""
         any_size = {name: 1 for name in self.open_sizes - {"fraction"}}
         FFNChoice.model_validate(self.model_dump() | any_size)

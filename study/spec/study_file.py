@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from study.spec.exclude import Exclude
 from study.spec.hardware import HardwareSpec
-from study.spec.search import OpenFFN, SchedulerChoice, Search
+from study.spec.search import GridFFN, SchedulerChoice, Search
 from workloads.config.run import RuntimeConfig
 from workloads.data.config import DataConfig
 from workloads.optim.adamw import AdamWOptions
@@ -34,14 +34,16 @@ class Grid(Config):
     """What differs from every preset's model."""
     width: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
     """Multipliers of `hidden_dim`, `ffn_dim` and `attn_dim`: sizes between the presets."""
-    ffn: Annotated[tuple[OpenFFN, ...], Field(min_length=1)]
+    ffn: Annotated[tuple[GridFFN, ...], Field(min_length=1)]
     """FFN kinds with their sizes, those left out that the search chooses."""
     guide: Annotated[tuple[GuideChoice | None, ...], Field(min_length=1)] = (None,)
     """Self-guided training; `null` is training without a guide."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Peak learning rates; left out, the search's, or the preset's."""
+    batch_size: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    """Of initialization, data order and dropout."""
+    """Seeds of initialization, data order and dropout."""
 
 
 class Resources(Config):
@@ -72,7 +74,7 @@ class StudySpec(Config):
     """A study file: the runs of a grid and of single rows, under one cap."""
 
     study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    """Its name, in the ledger and of its folder: lower case, digits, - and _."""
+    """The study's name, in the ledger and of its folder: lower case, digits, - and _."""
     max_total_flops: PositiveFloat
     """Cap on the sum of all points' training FLOPs (`paper` convention)."""
     max_gpu_hours: PositiveFloat | None = None
@@ -84,7 +86,7 @@ class StudySpec(Config):
     exclude: tuple[Exclude, ...] = ()
     """Combinations that are left out."""
     budget: Budget | None = None
-    """Of every point without its own; left out, the preset's tokens."""
+    """How long every point trains that has no budget of its own; left out, the preset's tokens."""
     eval_tokens: PositiveInt | None = None
     """Validation tokens of an evaluation; left out, the preset's."""
     data: DataConfig = DataConfig()
@@ -126,10 +128,9 @@ class StudySpec(Config):
             raise ValueError("search samples what a grid leaves open; add a grid")
         if self.search.learning_rate and self.grid.learning_rate:
             raise ValueError("learning_rate is in the grid and in the search; remove one of them")
-        sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
-        for name in ("fraction", "rank", "nblocks"):
-            if getattr(self.search, name) and name not in sizes:
-                raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
+        open_sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
+        for name in self.search.dimensions.keys() - {"learning_rate"} - open_sizes:
+            raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
         return self
 
 

@@ -1,7 +1,7 @@
-"""What may be wrong before a study starts: each check is one line, a problem with its cure.
+"""Checks of everything that may be wrong before a study starts, each with the cure.
 
-Preflight is among them: a point that no node can ever hold is named here with the reason, rather
-than waiting for ever in a queue.
+A point that no node can ever hold is named here with the reason. Without this check it would wait
+in a queue for ever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WEIGHT_BYTES_PER_PARAM, CHECKPOINTS_PER_RUN = 4, 4
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at and found; `cure` says what to do, and is empty where all is well."""
+    """One check: what was looked at, what was found, and the cure, empty where all is well."""
 
     name: str
     found: str
@@ -127,7 +127,7 @@ def _mlflow(uri: str) -> Check:
         return Check("MLflow", f"{path}" if path.exists() else f"{path}, made by the first run")
     try:
         client = reader.client(uri)
-        with reader.answering(uri):
+        with reader.outage_explained(uri):
             client.search_experiments(max_results=1)
     except InputError as error:
         found, _, cure = str(error).partition("; ")
@@ -167,13 +167,13 @@ def _data(study: Study) -> Check:
 
 
 def _ray() -> tuple[Check, list[dict[str, float]]]:
-    """Also what each node of the cluster offers, or this machine where Ray is started on it."""
+    """Check Ray; also return what each node offers, or this machine if Ray would start here."""
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         here = {"CPU": float(os.cpu_count() or 1), "GPU": float(len(_nvidia_smi()))}
         return Check("Ray", "RAY_ADDRESS is not set: `run` starts Ray on this machine"), [here]
     try:
-        nodes = ray_session.offered(address)
+        nodes = ray_session.nodes_of(address)
     except InputError as error:
         found, _, cure = str(error).partition("; ")
         return Check("Ray", found, cure), []
@@ -201,22 +201,21 @@ def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
 
 
 def _uneven(point: Point, workers: int) -> str:
-    """Why the point's batch cannot be shared by so many workers, or nothing."""
-    rows, rest = divmod(point.config.batch_size, workers)
-    micro = min(point.config.runtime.micro_batch_size, rows)
-    if rest or rows % micro:
-        return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
-    return ""
+    """Return why the point's batch cannot be divided among so many workers, or nothing."""
+    if point.config.micro_batch(workers):
+        return ""
+    micro = point.config.runtime.micro_batch_size
+    return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
 
 
 def _too_large(study: Study, point: Point) -> str:
-    """Why the point does not fit into the memory of the stated hardware, or nothing."""
+    """Return why the point does not fit into the memory of the stated hardware, or nothing."""
     resources, hardware = study.spec.value.resources, study.spec.value.hardware
     if hardware is None or not resources.gpus_per_worker:
         return ""
     gpus = max(1, resources.num_workers)
     needed = peak_memory_bytes(point.config, gpus)
-    held = ACCELERATORS[hardware.accelerator].memory_bytes
-    if needed <= held:
+    memory = ACCELERATORS[hardware.accelerator].memory_bytes
+    if needed <= memory:
         return ""
-    return f"it needs {needed / 1e9:.0f} GB on each of {gpus} GPUs of {held / 1e9:.0f} GB"
+    return f"it needs {needed / 1e9:.0f} GB on each of {gpus} GPUs of {memory / 1e9:.0f} GB"

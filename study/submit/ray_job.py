@@ -1,8 +1,8 @@
 """A study as a job of a Ray cluster: packed here, run there, found again by its name.
 
-What is sent is the five packages, the study file and the provenance of this checkout; data, runs
-and environments stay where they are. The job is `python -m study run`, which takes up whatever an
-earlier job of the study left: submitting again is how a stopped or lost one goes on.
+The five packages, the study file and the provenance of this checkout are sent; data, runs and
+environments stay where they are. The job is `python -m study run`, which goes on with whatever an
+earlier job of the study left. So a stopped or lost job is continued by submitting it again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def check_lasting(runs_dir: Path) -> None:
 
 
 def in_job() -> bool:
-    """Whether this process is the driver of a submitted job."""
+    """Return whether this process is the driver of a submitted job."""
     return JOB_VARIABLE in os.environ
 
 
@@ -119,7 +119,7 @@ def _connect(address: str) -> JobSubmissionClient:
 
 
 def _asked(address: str, request: Callable[[], T]) -> T:
-    """What the cluster answers; a refusal is one line."""
+    """Return what the cluster answers. Raises InputError, in one line, when it refuses."""
     try:
         return request()
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -128,7 +128,7 @@ def _asked(address: str, request: Callable[[], T]) -> T:
 
 
 def _jobs(client: JobSubmissionClient, name: str) -> dict[str, bool]:
-    """The study's jobs by submission id, `study-NAME-NUMBER`, and whether each has ended."""
+    """Return whether each job of the study has ended, by submission id `study-NAME-NUMBER`."""
     ours = re.compile(rf"study-{re.escape(name)}-\d+")
     jobs = {job.submission_id or "": job.status.is_terminal() for job in client.list_jobs()}
     return {
@@ -148,5 +148,5 @@ def _pack(study: Study, folder: Path) -> None:
 
 def _variables() -> dict[str, str]:
     passed = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-    passed |= ray_session.passed_on()
+    passed |= ray_session.forwarded_environment()
     return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)} | passed

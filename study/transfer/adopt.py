@@ -1,12 +1,11 @@
-"""Runs from elsewhere taken into a study's ledger, and recorded runs taken out of it.
+"""Taking runs from elsewhere into a study's ledger, and taking recorded runs out of it.
 
-A run belongs to a point when their fingerprints agree: then it is what training the point would
-give. Both directions leave a trace: tags that say from where or why, when, and by whom.
+A run belongs to a point when their fingerprints agree, for then training the point would give that
+run. Both leave tags on the run that say from where or why, when, and by whom.
 """
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from study.ledger import copy, reader
 from study.ledger.copy import StoredRun
 from study.ledger.provenance import capture
+from study.ledger.status import ADOPTABLE
 from study.ledger.writer import Tracker
 from study.plan.planner import Study
 from study.plan.points import Point
@@ -31,13 +31,11 @@ from workloads.run_dir.paths import (
     saved_steps,
 )
 from workloads.run_dir.result import read_result
-
-# A run that a scheduler stopped says nothing outside its sweep.
-ADOPTABLE = ("finished", "diverged")
+from workloads.schema.nearest import nearest
 
 
 def adopt(study: Study, source: str) -> list[str]:
-    """Record runs of `source` for the planned points they are of; return those points' ids.
+    """Record the runs of `source` that belong to planned points; return those points' ids.
 
     `source` is the directory of a run of `python -m workloads train`, a folder of such
     directories, or an experiment as `TRACKING_URI/NAME`, or its name alone in the study's own
@@ -67,12 +65,11 @@ def drop(study: Study, point_id: str, reason: str) -> Path | None:
     uri = reader.tracking_uri(study.runs_dir)
     records = reader.read(uri, study.name)
     if point_id not in records:
-        near = difflib.get_close_matches(point_id, records, n=1, cutoff=0)
-        hint = f"; the nearest is {near[0]}" if near else ""
+        hint = f"; the nearest is {nearest(point_id, records)}" if records else ""
         raise InputError(f"{point_id} has no run in {uri}{hint}")
     run_id = records[point_id].run_id
-    with _held(study, complete=False) as tracker:
-        for name, value in copy.trace("dropped_because", reason).items():
+    with _exclusive_tracker(study, complete=False) as tracker:
+        for name, value in copy.audit_tags("dropped_because", reason).items():
             tracker.client.set_tag(run_id, name, value)
         tracker.client.delete_run(run_id)
         run_dir = study.directory / "points" / point_id
@@ -84,17 +81,17 @@ def drop(study: Study, point_id: str, reason: str) -> Path | None:
 
 
 def _adopt_directories(study: Study, source: Path, free: dict[str, Point]) -> list[str]:
-    """Copy what the runs recorded into the study's folder, and record them as its driver does."""
+    """Copy the runs' files into the study's folder, and record the runs as its driver does."""
     found = {p: d for d in _run_directories(source) if (p := free.get(_owner(d)))}
     ended = {p: d for p, d in found.items() if read_result(d, p.fingerprint)}
     if not ended:
         return []
-    with _held(study, complete=len(ended) == len(free)) as tracker:
+    with _exclusive_tracker(study, complete=len(ended) == len(free)) as tracker:
         for point, directory in ended.items():
             _record(study, tracker, point, directory)
         records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
         for point, directory in ended.items():
-            for name, value in copy.trace("adopted_from", str(directory.resolve())).items():
+            for name, value in copy.audit_tags("adopted_from", str(directory.resolve())).items():
                 tracker.client.set_tag(records[point.id].run_id, name, value)
     return [point.id for point in ended]
 
@@ -104,7 +101,7 @@ def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> No
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in (OWNER_FILE, METRICS_FILE, RESULT_FILE):
         shutil.copy2(directory / name, run_dir / name)
-    # Those that a larger budget would continue from.
+    # Points with a larger budget would continue from these checkpoints.
     (run_dir / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
     for step in saved_steps(directory / CHECKPOINT_FOLDER):
         source, target = (
@@ -114,7 +111,7 @@ def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> No
     result = read_result(run_dir, point.fingerprint)
     assert result is not None  # the directory has one
     tracker.start_point(point, None)
-    tracker.deliver(point, run_dir)
+    tracker.upload_rows(point, run_dir)
     tracker.end_point(point, result)
 
 
@@ -135,7 +132,7 @@ def _adopt_experiment(study: Study, source: str, free: dict[str, Point]) -> list
         if run.tags.get("status") in ADOPTABLE and run.tags.get("fingerprint") in free
     ]
     if adopted:
-        with _held(study, complete=not free) as tracker:
+        with _exclusive_tracker(study, complete=not free) as tracker:
             copy.write(tracker, adopted)
     return [run.point_id for run in adopted]
 
@@ -144,16 +141,16 @@ def _read(uri: str, name: str) -> list[StoredRun]:
     if uri.startswith(reader.SQLITE) and not Path(uri.removeprefix(reader.SQLITE)).is_file():
         raise InputError(f"{uri}: no such file; name a directory, or TRACKING_URI/EXPERIMENT")
     client = reader.client(uri)
-    with reader.answering(uri):
+    with reader.outage_explained(uri):
         return list(copy.read(client, name))
 
 
 def _as_point(run: StoredRun, point: Point, study: Study, source: str) -> StoredRun:
-    """The run under this study's names: its id and arm may be other ones where it comes from."""
-    tags = {"study": study.name, "point_id": point.id} | copy.trace("adopted_from", source)
+    """Return the run under this study's names: its id and its arm may be others at its source."""
+    tags = {"study": study.name, "point_id": point.id} | copy.audit_tags("adopted_from", source)
     named = {name: str(value) for name, value in point.summary().items() if value is not None}
     return replace(run, tags=run.tags | tags, params=run.params | named)
 
 
-def _held(study: Study, complete: bool) -> AbstractContextManager[Tracker]:
-    return copy.held(study.name, study.runs_dir, study.spec.text, capture(), complete)
+def _exclusive_tracker(study: Study, complete: bool) -> AbstractContextManager[Tracker]:
+    return copy.exclusive_tracker(study.name, study.runs_dir, study.spec.text, capture(), complete)

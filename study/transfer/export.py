@@ -1,4 +1,4 @@
-"""A study as one folder, for those without its ledger; and back into another ledger.
+"""Exporting a study as one folder, for people without its ledger, and importing it again.
 
 runs.csv           one row a run: `python -m analysis fit FOLDER/runs.csv` reads it
 metrics.csv        every recorded value of every metric, with its step and time
@@ -27,6 +27,7 @@ from study.plan.planner import Study
 from study.search.samples import with_recorded
 from study.transfer import report
 from workloads.errors import InputError
+from workloads.files import write_atomically
 
 RUNS_FILE, METRICS_FILE = "runs.csv", "metrics.csv"
 POINTS_FILE, CONFIGS_FILE = "points.json", "configs.json"
@@ -43,7 +44,7 @@ def export_study(study: Study, out: Path) -> int:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; name a new folder")
     uri = reader.tracking_uri(study.runs_dir)
-    records = reader.read(uri, study.name)
+    records = reader.read(uri, study.name, with_params=True)
     if not records:
         raise InputError(f"study {study.name} has no runs in {uri}; there is nothing to export")
     client = reader.client(uri)
@@ -82,7 +83,9 @@ def import_study(folder: Path, runs_dir: Path) -> tuple[str, int]:
         diff = (folder / DIFF_FILE).read_text("utf-8")
         provenance = Provenance(**_read_json(folder / PROVENANCE_FILE), diff=diff)
         spec_text = (folder / SPEC_FILE).read_text("utf-8")
-        with copy.held(name, runs_dir, spec_text, provenance, complete=True) as tracker:
+        with copy.exclusive_tracker(
+            name, runs_dir, spec_text, provenance, complete=True
+        ) as tracker:
             copy.write(tracker, missing)
     return name, len(missing)
 
@@ -124,7 +127,7 @@ def _read_runs(folder: Path) -> list[StoredRun]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 def _read_json(path: Path) -> Any:

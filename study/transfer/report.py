@@ -1,13 +1,16 @@
-"""The study's runs as MLflow holds them, and planned points without one, given to `analysis`."""
+"""The study's run table and report, written by `analysis` from the ledger and the plan."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from analysis import report, runs
-from analysis.curves import CURVE_COLUMNS
+from analysis.report import report
+from analysis.tables import runs
+from analysis.tables.curves import CURVE_COLUMNS
+from analysis.tables.errors import RunTableError
 from study.ledger import reader
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.plan.planner import Study
 from workloads.errors import InputError
 from workloads.run_dir.metrics_log import read_rows
@@ -17,18 +20,18 @@ from workloads.run_dir.paths import METRICS_FILE
 def write(study: Study, records: dict[str, Record]) -> report.Report:
     """Write runs.csv, fits.json, the figure and the report into the study's directory.
 
-    Raises InputError when the recorded runs do not make a table.
+    The records are read with their parameters. Raises InputError when they make no table.
     """
     try:
         return report.write_report(
             table(study, records), study.directory, f"Study {study.name}", _curves(study)
         )
-    except runs.RunTableError as error:
+    except RunTableError as error:
         raise InputError(str(error)) from error
 
 
 def _curves(study: Study) -> pd.DataFrame | None:
-    """Every recorded step of the points whose directories are at hand."""
+    """Return every recorded step of the points whose directories are at hand."""
     rows = [
         {"point_id": point.id, "arm": point.variant.arm_name(), **row}
         for point in study.points
@@ -38,23 +41,29 @@ def _curves(study: Study) -> pd.DataFrame | None:
 
 
 def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
-    """The run table: recorded runs, and a row for each planned point without one."""
-    recorded = runs.load_mlflow(reader.tracking_uri(study.runs_dir), study.name)
+    """Return the run table: recorded runs, and a row for each planned point without one.
+
+    The records are read with their parameters. Raises RunTableError when they make no table.
+    """
     # MLflow cannot know of a driver that was killed: its points would stand as running.
     states = reader.states(study, records)
-    recorded["status"] = [
-        states.get(point_id, status)
-        for point_id, status in zip(recorded["point_id"], recorded["status"], strict=True)
+    recorded = [
+        runs.mlflow_row(record.run_id, record.tags, record.params, record.metrics)
+        | {"status": states.get(point_id, record.status)}
+        for point_id, record in records.items()
     ]
-    missing = pd.DataFrame(
+    planned = [
         {
             "study": study.name,
             "point_id": point.id,
             "fingerprint": point.fingerprint,
-            "status": "queued",
+            "status": Status.QUEUED,
             **point.summary(),
         }
         for point in study.points
         if point.id not in records
+    ]
+    source = f"{reader.tracking_uri(study.runs_dir)} ({study.name})"
+    return runs.run_table(
+        pd.DataFrame([*recorded, *planned], columns=list(runs.RUN_COLUMNS)), source
     )
-    return pd.concat([recorded, missing]) if len(missing) else recorded

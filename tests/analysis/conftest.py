@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.runs import run_table
+from analysis.tables.runs import run_table
 
 ARMS = {"dense": ("dense", None), "lowrank 31.25%": ("lowrank", 0.3125)}
 

@@ -7,27 +7,27 @@ import math
 import torch
 from torch import Tensor
 
-ACTIVATIONS = ["gelu", "gelu_tanh", "swiglu"]
+ACTIVATIONS = ["swiglu", "gelu", "gelu_tanh"]
 
 
-def reference(
+def formula(
     z: Tensor, bias: Tensor | None, activation: str, d_h: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """activation(z + bias), and the gradients of z and of the bias where there is one."""
+    """Return activation(z + bias) and the gradients by z and by the bias, None without a bias."""
     a = z.detach().cpu().double()
     if bias is not None:
         a = a + bias.detach().cpu().double()
     d_h = d_h.detach().cpu().double()
     if activation == "swiglu":
         gate, value = a.chunk(2, -1)
-        open_ = 1 / (1 + (-gate).exp())
-        h = gate * open_ * value
-        d_gate = d_h * value * (open_ + gate * open_ * (1 - open_))
-        d_z = torch.cat([d_gate, d_h * gate * open_], -1)
+        sigmoid = 1 / (1 + (-gate).exp())
+        h = gate * sigmoid * value
+        d_gate = d_h * value * (sigmoid + gate * sigmoid * (1 - sigmoid))
+        d_z = torch.cat([d_gate, d_h * gate * sigmoid], -1)
     elif activation == "gelu":
-        share = (1 + torch.erf(a / math.sqrt(2))) / 2
+        normal_cdf = (1 + torch.erf(a / math.sqrt(2))) / 2
         density = (-a * a / 2).exp() / math.sqrt(2 * math.pi)
-        h, d_z = a * share, d_h * (share + a * density)
+        h, d_z = a * normal_cdf, d_h * (normal_cdf + a * density)
     else:
         inner = math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)
         slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * a * a)

@@ -1,7 +1,8 @@
-"""Inputs of an operation, its results in float64, and layouts of memory to try it on."""
+"""Inputs of an operation, its results in float64, memory layouts, and the factors of a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +12,24 @@ Dense = Callable[[Tensor, Tensor], Tensor]
 NAMES = ("x", "v", "u", "bias")
 
 
+def one_at_a_time(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the cases that vary one factor at a time, and one joint case.
+
+    The base case has the first value of each factor, the joint case the last value of each.
+    """
+    base = tuple(values[0] for values in factors)
+    varied = [
+        (*base[:place], value, *base[place + 1 :])
+        for place, values in enumerate(factors)
+        for value in values[1:]
+    ]
+    joint = tuple(values[-1] for values in factors)
+    return list(dict.fromkeys([base, *varied, joint]))
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """The tensors of one call; `bias` may be absent."""
+    """Tensors of one call; `bias` may be absent."""
 
     x: Tensor
     v: Tensor
@@ -21,7 +37,7 @@ class Inputs:
     bias: Tensor | None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Inputs":
-        """Fresh leaves that need gradients, in the layout of these."""
+        """Copy the tensors as leaves that need gradients, in the same layouts."""
         tensors = (None if t is None else _leaf(t, device, dtype) for t in self.tensors)
         return Inputs(*tensors)  # type: ignore[arg-type]  # only the bias may be None
 
@@ -35,7 +51,7 @@ def _leaf(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def gradients(inputs: Inputs, y: Tensor, direction: Tensor) -> dict[str, Tensor]:
-    """y and the gradients of all inputs, by name, in float64 on the CPU."""
+    """Return y and the gradients by all inputs, by name, in float64 on the CPU."""
     y.backward(direction.to(y))
     found = {"y": y}
     for name, tensor in zip(NAMES, inputs.tensors, strict=True):
@@ -46,14 +62,14 @@ def gradients(inputs: Inputs, y: Tensor, direction: Tensor) -> dict[str, Tensor]
 
 
 def expected(dense: Dense, inputs: Inputs, direction: Tensor) -> dict[str, Tensor]:
-    """The same by way of the materialized matrix, in float64."""
+    """Return what `gradients` does, computed in float64 with the operation's dense matrix."""
     exact = inputs.to(torch.device("cpu"), torch.float64)
     y = exact.x @ dense(exact.v, exact.u).T
     return gradients(exact, y if exact.bias is None else y + exact.bias, direction)
 
 
 def errors(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
-    """Norm-relative errors by name; shapes must agree."""
+    """Return norm-relative errors by name; shapes must agree."""
     assert found.keys() == wanted.keys()
     result = {}
     for name, value in wanted.items():
@@ -70,19 +86,19 @@ def contiguous(x: Tensor) -> Tensor:
 
 
 def feature_major(x: Tensor) -> Tensor:
-    """Tokens next to each other, as `block_shuffle` leaves its wide side."""
+    """Store features as rows, as `block_shuffle` leaves its wide side."""
     return x.reshape(-1, x.shape[-1]).T.contiguous().T.view(x.shape)
 
 
 def gapped(x: Tensor) -> Tensor:
-    """Every second feature of a wider tensor: neither rows nor columns are without gaps."""
+    """Store x as every second feature of a wider tensor, with gaps in rows and columns."""
     wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
     wide[..., ::2] = x
     return wide[..., ::2]
 
 
 def transposed_batch(x: Tensor) -> Tensor:
-    """Batch and sequence exchanged in memory, so that tokens cannot be one dimension."""
+    """Exchange batch and sequence in memory, so that no view has all tokens in one dimension."""
     return x.transpose(0, 1).contiguous().transpose(0, 1)
 
 

@@ -14,7 +14,7 @@ Loss = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Problem:
-    """What the loss is of, and what its gradient is multiplied by."""
+    """Inputs of the loss, and the factor `upstream` of its gradients."""
 
     features: Tensor
     weight: Tensor
@@ -32,14 +32,14 @@ class Problem:
         ignored: int = 1,
         reduction: str = "mean",
     ) -> Problem:
-        """Normal draws; the first `ignored` targets do not count."""
+        """Draw normal features and weights; the first `ignored` targets do not count."""
         targets = torch.randint(vocabulary, batch)
         targets.view(-1)[:ignored] = IGNORED
         weight = torch.randn(vocabulary, n)
         return cls(torch.randn(*batch, n), weight, targets, reduction)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
-        """Fresh leaves that need gradients."""
+        """Copy features and weight as leaves that need gradients."""
         features, weight = (
             t.detach().to(device, dtype, copy=True).requires_grad_()
             for t in (self.features, self.weight)
@@ -47,7 +47,7 @@ class Problem:
         return replace(self, features=features, weight=weight, targets=self.targets.to(device))
 
     def solve(self, loss: Loss) -> dict[str, Tensor]:
-        """The loss and its gradients, by name, in float64 on the CPU; of leaves that need them."""
+        """Return the loss and the gradients that leaves need, by name, in float64 on the CPU."""
         value = loss(self.features, self.weight, self.targets, self.reduction, self.ignore_index)
         leaves = {"features": self.features, "weight": self.weight}
         needed = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
@@ -59,18 +59,18 @@ class Problem:
 
 
 def solution(problem: Problem) -> dict[str, Tensor]:
-    """In float64: the log-softmax written out, and its gradients by hand."""
+    """Return the loss and its gradients in float64, from the formulas of the softmax."""
     x = problem.features.detach().cpu().double().reshape(-1, problem.features.shape[-1])
     w = problem.weight.detach().cpu().double()
     targets = problem.targets.cpu().reshape(-1)
     rows = torch.nonzero(targets != problem.ignore_index).squeeze(1)
     logits = x @ w.T
-    shares = (logits - logits.amax(1, keepdim=True)).exp()
-    shares = shares / shares.sum(1, keepdim=True)
-    picked = shares[rows, targets[rows]]
+    probabilities = (logits - logits.amax(1, keepdim=True)).exp()
+    probabilities = probabilities / probabilities.sum(1, keepdim=True)
+    picked = probabilities[rows, targets[rows]]
     count = len(rows) if problem.reduction == "mean" else 1
-    d_logits = torch.zeros_like(shares)
-    d_logits[rows] = shares[rows]
+    d_logits = torch.zeros_like(probabilities)
+    d_logits[rows] = probabilities[rows]
     d_logits[rows, targets[rows]] -= 1
     d_logits *= problem.upstream / max(count, 1)
     loss = -picked.log().sum()
@@ -84,7 +84,7 @@ def solution(problem: Problem) -> dict[str, Tensor]:
 def errors_of(
     problem: Problem, loss: Loss, dtype: torch.dtype, device: torch.device | None = None
 ) -> dict[str, float]:
-    """Norm-relative errors of the loss and its gradients in that type, by name."""
+    """Return norm-relative errors of the loss and its gradients in that dtype, by name."""
     found = problem.to(device or torch.device("cpu"), dtype).solve(loss)
     wanted = solution(problem)
     return {

@@ -1,4 +1,4 @@
-"""The operations under test: the definition of each, its dense matrix, and inputs to try it on."""
+"""The operations under test: the reference of each, its dense matrix, and random inputs."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from kernels import block_dense, block_shuffle
-from kernels.factored import Product
+from kernels.factored import FactoredLinear
 from tests.kernels.checks import Dense, Inputs, Operation
 
 
 @dataclass(frozen=True)
 class Kind:
-    """An operation, as registered, as written down in torch, and the (m, n) matrix of v and u."""
+    """An operation, its custom operator, its plain-torch reference, and its dense matrix (m, n)."""
 
     operation: Operation
-    registered: Product
-    definition: Operation
+    custom_op: FactoredLinear
+    reference: Operation
     dense: Dense
     u_in_blocks: bool
 
@@ -34,7 +34,7 @@ class Case:
     blocks: int
 
     def draw(self, batch: tuple[int, ...], bias: bool = True) -> Inputs:
-        """Normal draws: x of (*batch, n), the factors, and the bias if it is wanted."""
+        """Draw x (*batch, n), the factors, and the bias if it is wanted."""
         inner = self.rank // self.blocks
         v = torch.randn(self.blocks, inner, self.n // self.blocks)
         in_blocks = (self.blocks, self.m // self.blocks, inner)
@@ -82,7 +82,7 @@ def block_diagonal(v: Tensor) -> Tensor:
 
 
 def scatter(places: list[tuple[int, int]], values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A (rows, columns) matrix with each value at its place; differentiable in the values."""
+    """Return a (rows, columns) matrix with each value at its place; differentiable."""
     rows, columns = torch.from_numpy(np.array(places).T)
     empty = torch.zeros(shape, dtype=values.dtype)
     return empty.index_put((rows, columns), values.flatten(), accumulate=True)
@@ -90,15 +90,15 @@ def scatter(places: list[tuple[int, int]], values: Tensor, shape: tuple[int, int
 
 BLOCK_DENSE = Kind(
     block_dense.block_dense,
-    block_dense.PRODUCT,
-    block_dense.definition,
+    block_dense.BLOCK_DENSE,
+    block_dense.reference,
     matrix_of_block_dense,
     u_in_blocks=False,
 )
 BLOCK_SHUFFLE = Kind(
     block_shuffle.block_shuffle,
-    block_shuffle.PRODUCT,
-    block_shuffle.definition,
+    block_shuffle.BLOCK_SHUFFLE,
+    block_shuffle.reference,
     matrix_of_block_shuffle,
     u_in_blocks=True,
 )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from kernels import attention as module
-from kernels.attention import attention, definition
-from kernels.switches import reference
+from kernels import switches
+from kernels.attention import attention, reference
 
 # (batch, heads, kv_heads, time, slots, head_dim)
 CAUSAL = [
@@ -24,7 +24,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 def one_by_one(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, scale: float) -> Tensor:
-    """Each query of each head by itself, over the keys that it sees (batch, time, slots)."""
+    """Compute each query of each head by itself, over the keys it sees (batch, time, slots)."""
     batch, heads, time, _ = query.shape
     group = heads // key.shape[1]
     rows = []
@@ -39,7 +39,7 @@ def one_by_one(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, scale: f
 
 
 def draw(shape: tuple[int, ...]) -> tuple[list[Tensor], Tensor]:
-    """Query, key and value, and a direction for the gradients, in float64."""
+    """Draw query, key and value, and the gradient by the result, in float64."""
     batch, heads, kv_heads, time, slots, dim = shape
     sizes = [(heads, time), (kv_heads, slots), (kv_heads, slots)]
     parts = [torch.randn(batch, *size, dim, dtype=torch.float64) for size in sizes]
@@ -58,13 +58,13 @@ def with_gradients(y: Tensor, parts: list[Tensor], direction: Tensor) -> list[Te
 
 
 def check(shape: tuple[int, ...], seen: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-    """The function and its definition against the loops, outputs and gradients."""
+    """Compare results and gradients of the function and its reference with the loops."""
     parts, direction = draw(shape)
     is_masked = not torch.equal(seen, last_sees_all(shape[0], shape[3], shape[4]))
     mask = seen[:, None].to(device) if is_masked else None
     exact = [part.to(dtype).double().requires_grad_() for part in parts]
     wanted = with_gradients(one_by_one(*exact, seen=seen, scale=0.3), exact, direction)
-    for function in (attention, definition):
+    for function in (attention, reference):
         ours = [part.to(device, dtype).requires_grad_() for part in parts]
         y = function(*ours, mask=mask, scale=0.3)
         assert y.dtype == dtype
@@ -134,12 +134,12 @@ def test_nothing_to_attend_to(shape: tuple[int, ...], device: torch.device) -> N
     y.sum().backward()
 
 
-def test_the_switch_takes_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "definition", lambda *_, **__: "definition")
+def test_the_switch_takes_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "reference", lambda *_, **__: "reference")
     parts, _ = draw((1, 2, 2, 3, 3, 4))
     assert isinstance(attention(*parts, scale=1.0), Tensor)
-    with reference("attention"):
-        assert attention(*parts, scale=1.0) == "definition"
+    with switches.reference("attention"):
+        assert attention(*parts, scale=1.0) == "reference"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_compiles_whole(shape: tuple[int, ...], device: torch.device) -> None:
 
 
 def stand_in() -> ModuleType:
-    """A module with flash-attn's function as its documentation has it, by `one_by_one`."""
+    """Make a module with flash-attn's documented function, computed by `one_by_one`."""
     made = ModuleType("flash_attn")
 
     def flash_attn_func(

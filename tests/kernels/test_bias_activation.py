@@ -10,17 +10,21 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kernels import switches
-from kernels.bias_activation import BIASED, GRADIENTS, bias_activation, definition
-from tests.kernels.activations import ACTIVATIONS, reference
-from tests.kernels.checks import LAYOUTS
+from kernels.bias_activation import (
+    BIAS_ACTIVATION,
+    BIAS_ACTIVATION_GRADIENTS,
+    bias_activation,
+    reference,
+)
+from tests.kernels.activations import ACTIVATIONS, formula
+from tests.kernels.checks import LAYOUTS, one_at_a_time
 
 Function = Callable[[Tensor, Tensor | None, str], Tensor]
 over_activations = pytest.mark.parametrize("activation", ACTIVATIONS)
-over_biases = pytest.mark.parametrize("with_bias", [True, False])
 
 
 def draw(shape: tuple[int, ...], activation: str, with_bias: bool = True) -> list[Tensor | None]:
-    """z, the bias or none, and the direction of the gradient."""
+    """Draw z, the bias or none, and the gradient by the result."""
     width = shape[-1] // 2 if activation == "swiglu" else shape[-1]
     bias = torch.randn(shape[-1]) if with_bias else None
     return [torch.randn(shape), bias, torch.randn(*shape[:-1], width)]
@@ -34,7 +38,7 @@ def errors_of(
     device: torch.device,
     bias_dtype: torch.dtype | None = None,
 ) -> list[float]:
-    """Norm-relative errors of the result and the gradients."""
+    """Return norm-relative errors of the result and of the gradients."""
     z, bias, direction = drawn
     assert z is not None and direction is not None
     z_ours = z.to(device, dtype).requires_grad_()
@@ -44,7 +48,7 @@ def errors_of(
     grads = torch.autograd.grad(h, leaves, direction.to(h))
     assert h.dtype == dtype and all(g.dtype == t.dtype for g, t in zip(grads, leaves, strict=True))
     # Errors are those of the operation, not of the rounding of what it was given.
-    exact = reference(z_ours, bias_ours, activation, direction.to(h))
+    exact = formula(z_ours, bias_ours, activation, direction.to(h))
     wanted = [tensor for tensor in exact if tensor is not None]
     return [
         float((found.detach().cpu().double() - value).norm() / value.norm().clamp(min=1e-300))
@@ -52,19 +56,23 @@ def errors_of(
     ]
 
 
-@pytest.mark.parametrize("shape", [(6,), (1, 2), (3, 5, 14), (0, 4), (37, 258)])
-@over_biases
-@over_activations
+@pytest.mark.parametrize(
+    ("activation", "with_bias", "shape"),
+    one_at_a_time(
+        ACTIVATIONS,
+        [True, False],
+        [(3, 5, 14), (6,), (1, 2), (0, 4), (37, 258)],
+    ),
+)
 def test_float64_is_the_formula(
     activation: str, with_bias: bool, shape: tuple[int, ...], device: torch.device
 ) -> None:
     drawn = draw(shape, activation, with_bias)
-    for function in (bias_activation, definition):
+    for function in (bias_activation, reference):
         assert max(errors_of(function, drawn, activation, torch.float64, device)) < 1e-12
 
 
-@over_biases
-@over_activations
+@pytest.mark.parametrize(("activation", "with_bias"), one_at_a_time(ACTIVATIONS, [True, False]))
 def test_float32_errs_by_rounding_only(
     activation: str, with_bias: bool, device: torch.device
 ) -> None:
@@ -73,22 +81,23 @@ def test_float32_errs_by_rounding_only(
     assert max(errors_of(bias_activation, drawn, activation, torch.float32, device)) <= bound
 
 
-@pytest.mark.parametrize("bias_dtype", [torch.float32, torch.bfloat16])
-@over_activations
+@pytest.mark.parametrize(
+    ("activation", "bias_dtype"),
+    one_at_a_time(ACTIVATIONS, [torch.float32, torch.bfloat16]),
+)
 def test_bfloat16_is_as_good_as_torchs(
     activation: str, bias_dtype: torch.dtype, device: torch.device
 ) -> None:
     drawn = draw((1000, 256), activation)
     ours, torchs = (
         errors_of(function, drawn, activation, torch.bfloat16, device, bias_dtype)
-        for function in (bias_activation, definition)
+        for function in (bias_activation, reference)
     )
     for error, of_torch in zip(ours, torchs, strict=True):
         assert error <= 1e-2 and error <= 1.5 * of_torch
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@over_activations
+@pytest.mark.parametrize(("activation", "layout"), one_at_a_time(ACTIVATIONS, LAYOUTS))
 def test_any_layout(
     activation: str, layout: Callable[[Tensor], Tensor], device: torch.device
 ) -> None:
@@ -100,7 +109,7 @@ def test_any_layout(
 
 
 class _Relaid(torch.autograd.Function):
-    """The same numbers in another layout."""
+    """Identity function that changes the memory layout."""
 
     @staticmethod
     def forward(ctx: object, z: Tensor, layout: Callable[[Tensor], Tensor]) -> Tensor:
@@ -117,7 +126,7 @@ def test_gradients_of_a_sum_come_expanded(activation: str, device: torch.device)
     assert z is not None and direction is not None and bias is not None
     z, bias = z.to(device).requires_grad_(), bias.to(device)
     bias_activation(z, bias, activation).sum().backward()
-    _, d_z, _ = reference(z, bias, activation, torch.ones_like(direction))
+    _, d_z, _ = formula(z, bias, activation, torch.ones_like(direction))
     assert z.grad is not None
     torch.testing.assert_close(z.grad.cpu().double(), d_z, rtol=1e-5, atol=1e-6)
 
@@ -157,19 +166,22 @@ def test_compiles_without_a_break(activation: str, device: torch.device) -> None
     assert max(errors_of(compiled, drawn, activation, torch.float32, device)) <= 2e-6
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@over_biases
-@over_activations
-def test_the_registered_operation_keeps_to_its_contract(
+@pytest.mark.parametrize(
+    ("activation", "with_bias", "layout"),
+    one_at_a_time(ACTIVATIONS, [True, False], LAYOUTS),
+)
+def test_the_custom_operator_keeps_to_its_contract(
     activation: str, with_bias: bool, layout: Callable[[Tensor], Tensor], device: torch.device
 ) -> None:
     z, bias, direction = draw((3, 5, 14), activation, with_bias)
     assert z is not None and direction is not None
     z, direction = layout(z).to(device), direction.to(device)
     bias = None if bias is None else bias.to(device).requires_grad_()
-    torch.library.opcheck(BIASED.op, (z.requires_grad_(), bias, activation))
+    torch.library.opcheck(BIAS_ACTIVATION.op, (z.requires_grad_(), bias, activation))
     with torch.no_grad():
-        torch.library.opcheck(GRADIENTS.op, (direction, z, bias, activation, with_bias))
+        torch.library.opcheck(
+            BIAS_ACTIVATION_GRADIENTS.op, (direction, z, bias, activation, with_bias)
+        )
 
 
 def test_its_switch_turns_it_off() -> None:

@@ -1,4 +1,4 @@
-"""What `block_shuffle` promises beyond `test_operations`: layouts that its neighbours share."""
+"""Layouts of `block_shuffle`, which its neighbours share; `test_operations` has the rest."""
 
 from kernels.block_shuffle import block_shuffle
 from tests.kernels.checks import feature_major

@@ -23,7 +23,7 @@ def as_before() -> Iterator[None]:
 
 
 def found(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> list[int]:
-    """Have `probe` find this; the list grows with each call."""
+    """Make `probe` return this verdict; the returned list grows with each call."""
     calls: list[int] = []
     monkeypatch.setattr(gemm, "probe", lambda: calls.append(1) or verdict)
     return calls
@@ -70,7 +70,7 @@ def test_onednn_is_used_where_it_is_exact_and_faster(
 
 def test_an_inexact_product_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     rounded = torch.zeros(gemm.SHAPE[0], gemm.SHAPE[2])
-    monkeypatch.setattr(gemm, "_added", lambda x, weight: rounded)
+    monkeypatch.setattr(gemm, "_preallocated", lambda x, weight: rounded)
     assert gemm.probe() == Verdict(1.0, None)
 
 

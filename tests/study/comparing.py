@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from analysis import runs
+from analysis.tables import runs
 from study.plan.planner import Study
 from workloads.run_dir.executed_flops import ATTEMPTS_FILE
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from kernels.bench.command import ResultsFile, Rounds, measure_claims
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
@@ -62,14 +63,8 @@ def train(
 
 @app.command()
 def step(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 9,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            dir_okay=False,
-            help="Append a line a claim here; by default to kernels/bench/results/HARDWARE.jsonl.",
-        ),
-    ] = None,
+    rounds: Rounds = 9,
+    out: ResultsFile = None,
 ) -> None:
     """Time whole training steps on the CPU, with the kernels' fast paths and without.
 
@@ -78,20 +73,15 @@ def step(
     then:    python -m kernels table
 
     They are among the claims that `python -m kernels table` lists; the lines are those of
-    `python -m kernels bench`. Exit code 0 when all claims held, 1 when one did not.
+    `python -m kernels bench`. Exit code 0 when all claims were verified, 1 when one was missed.
     """
     # Imported late, as above.
     import torch
 
-    from kernels.bench import measure, records
     from kernels.bench.claims import of_steps
     from workloads.bench.step import pair
 
-    at = measure.conditions(torch.device("cpu"))
-    path = out or records.file_of(at.device)
-    held = measure.measure(of_steps(), rounds, at, path, typer.echo, pair)
-    typer.echo(f"appended to {path}", err=True)
-    raise typer.Exit(0 if held else 1)
+    measure_claims(of_steps(), rounds, torch.device("cpu"), out, pair)
 
 
 @app.command()
@@ -148,8 +138,8 @@ def _decoded_model(
             raise InputError(f"{config} says which model to measure; remove --{option}")
         model = load_run(config).model
     else:
-        kind = ffn.setdefault("kind", "lowrank")
-        if kind in PARAMETRIZATIONS and "rank" in PARAMETRIZATIONS[str(kind)].sizes:
+        row = FFN_KINDS.get(str(ffn.setdefault("kind", "lowrank")))
+        if row and row.fraction_size:
             ffn.setdefault("fraction", 0.3125)
         tree = {"preset": preset or "micro", "ffn": ffn}
         try:
@@ -160,6 +150,6 @@ def _decoded_model(
             # An option by name, or all of them together.
             place = "the FFN" if option == "ffn" else f"--{option} {first['input']}"
             raise InputError(f"{place}: {strict_yaml.reason(error)}") from error
-    if all(layer.kind == "dense" for layer in layer_ffns(model)):
+    if not any(layer.row.mergeable for layer in layer_ffns(model)):
         raise InputError("the model has no structured FFN to compare; choose another kind")
     return model

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.bench.pairing import synchronize, there_and_back
 from kernels.bench.provenance import checkout
+from kernels.timing import synchronize
+from kernels.timing import time_round as there_and_back
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.inference.crossover import Crossover, Setting, premerge
 from workloads.inference.generate import new_cache, next_logits
@@ -191,8 +192,7 @@ def _line(row: Row, dense: Row) -> str:
 
 def _name(model: ModelConfig) -> str:
     ffn = model.ffn
-    sizes = {"rank": ffn.rank, "nblocks": ffn.nblocks}
-    given = "".join(f", {name} {value}" for name, value in sizes.items() if value)
+    given = "".join(f", {name} {value}" for name, value in ffn.sizes.items())
     return (
         f"{model.num_layers} layers of width {model.hidden_dim}, FFN {model.ffn_dim} "
         f"{ffn.kind}{given}; {model.num_kv_heads} of {model.num_heads} heads have keys"

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from kernels import switches
 from kernels.bench.claims import Claim, StepTask
+from kernels.bench.comparison import Comparison as Pair
+from kernels.bench.comparison import with_library as by_library
 from kernels.bench.ffn import INPUT_SETS
-from kernels.bench.pairing import Side
-from kernels.bench.sides import Pair, by_library
+from kernels.timing import Contender as Side
 from workloads.config.run import RunConfig
 from workloads.cost.flops import train_flops_per_token
 from workloads.nn.self_guided import add_guides, set_guides
@@ -45,7 +46,7 @@ def pair(claim: Claim, device: torch.device, onednn: bool) -> Pair:
 
 
 def _recipe(task: StepTask) -> Recipe:
-    fraction = None if task.kind == "dense" else task.share
+    fraction = None if task.kind == "dense" else task.fraction
     # Every guide in every step: what is drawn otherwise would be another step each time.
     guide = GuideChoice(ratio=1.0, reduce_flops=False) if task.guided else None
     ffn = FFNChoice(kind=task.kind, fraction=fraction)

@@ -3,7 +3,7 @@
 Forward and backward of fc1 -> GELU -> fc2 with biases on random data, in float32. Each row
 measures up to three layers in turn within one process: the dense one as torch has it, the
 structured one, and the same weights through the plain formulation of the paper's public code.
-Rounds are those of `kernels.bench.pairing`.
+Rounds are those of `kernels.timing`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.bench import plain
-from kernels.bench.pairing import Ratio, Side, rounds
+from kernels.bench import baselines as plain
 from kernels.bench.provenance import checkout
 from kernels.machine import cpu_name
+from kernels.timing import Contender as Side
+from kernels.timing import Ratio
+from kernels.timing import time_rounds as rounds
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.nn.ffn import FeedForward
 from workloads.recipes.variant import FFNChoice
@@ -171,5 +173,4 @@ def _shape(width: int) -> ModelConfig:
 
 
 def _name(config: FFNConfig) -> str:
-    sizes = {" r": config.rank, " B": config.nblocks}
-    return config.kind + "".join(f"{key}{value}" for key, value in sizes.items() if value)
+    return " ".join([config.kind, *config.size_labels])

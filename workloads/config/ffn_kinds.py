@@ -1,67 +1,191 @@
-"""The table of FFN parametrizations: what planning must know of each kind (no torch).
+"""The table of FFN kinds: what planning must know of each (no torch).
 
-A new parametrization is a row here and a `Projection` class of the same kind in `ffn.py`.
-Definitions: Wei et al. 2024 (arXiv 2406.16450), section 3.
+A new kind is one row here and the `Projection` class that the row names. Definitions of the four
+kinds: Wei et al. 2024 (arXiv 2406.16450), section 3.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, Field, PositiveInt, WithJsonSchema, create_model
 
-Count = Callable[[int, int, int, int], int]
+from workloads.schema.base import Config
+from workloads.schema.nearest import nearest
+
+M = TypeVar("M", bound=BaseModel)
+# A number for a projection from n to m features with these sizes: f(n, m, sizes).
+Count = Callable[[int, int, Mapping[str, int]], int]
 
 
 @dataclass(frozen=True)
-class Parametrization:
-    """One kind: the sizes it takes, of `rank` and `nblocks`, and how many weights it has.
+class Size:
+    """A positive whole number that a kind's projections are built from, such as a rank.
 
-    `weights(n, m, rank, nblocks)` counts those of a projection from n features to m, without the
-    bias; they are also its multiply-adds per token. `merge` of the same counts the multiply-adds
-    that make one dense matrix of them. `nblocks` must divide n, m and `rank`.
+    `letter` stands for it in names of arms and points: `r256`. It is at most the narrower of
+    `hidden_dim` and `ffn_dim` where it is `within_sides`. It divides each of `divides`: fields of
+    the model, or other sizes where the FFN has them.
     """
 
-    sizes: tuple[str, ...]
+    letter: str
+    description: str
+    within_sides: bool = False
+    divides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FFNKind:
+    """One kind of FFN.
+
+    `projection` names its class, `module:Class`. `weights` counts the weights of one projection,
+    without the bias; they are also its multiply-adds per token. `inner` counts the features
+    between the factors, which training keeps for the backward pass. `merge` counts the
+    multiply-adds that turn the weights into one dense matrix; a kind without it is not linear, or
+    is dense already. `fraction_size` names the size that a fraction of the dense weights chooses;
+    the weights must be proportional to it.
+    """
+
+    projection: str
     weights: Count
-    merge: Count
+    inner: Count
+    merge: Count | None = None
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    fraction_size: str | None = None
+
+    @property
+    def mergeable(self) -> bool:
+        """True where one dense matrix can stand for the weights: guided training and merged
+        inference need that."""
+        return self.merge is not None
 
 
-def _blockshuffle_merge(n: int, m: int, rank: int, nblocks: int) -> int:
-    inner = min(n, m)
+RANK = Size("r", "Features between the two factors.", within_sides=True)
+BLOCKS = Size("b", "Blocks of a block-diagonal factor.", divides=("hidden_dim", "ffn_dim", "rank"))
+
+
+def _blockshuffle_merge(n: int, m: int, sizes: Mapping[str, int]) -> int:
+    inner, blocks = min(n, m), sizes["nblocks"]
     # Where the blocks of both factors share whole numbers of features, pair by pair.
-    return n * m * inner // (nblocks**2 if inner % nblocks**2 == 0 else nblocks)
+    return n * m * inner // (blocks**2 if inner % blocks**2 == 0 else blocks)
 
 
-PARAMETRIZATIONS: dict[str, Parametrization] = {
-    "dense": Parametrization((), lambda n, m, rank, nblocks: n * m, lambda n, m, rank, nblocks: 0),
-    "lowrank": Parametrization(
-        ("rank",),
-        lambda n, m, rank, nblocks: (n + m) * rank,
-        lambda n, m, rank, nblocks: n * m * rank,
+FFN_KINDS: dict[str, FFNKind] = {
+    "dense": FFNKind(
+        projection="workloads.nn.projections.dense:DenseProjection",
+        weights=lambda n, m, sizes: n * m,
+        inner=lambda n, m, sizes: 0,
     ),
-    "blockdense": Parametrization(
-        ("rank", "nblocks"),
-        lambda n, m, rank, nblocks: rank * (m + n // nblocks),
-        lambda n, m, rank, nblocks: n * m * rank // nblocks,
+    "lowrank": FFNKind(
+        projection="workloads.nn.projections.lowrank:LowRankProjection",
+        weights=lambda n, m, sizes: (n + m) * sizes["rank"],
+        inner=lambda n, m, sizes: sizes["rank"],
+        merge=lambda n, m, sizes: n * m * sizes["rank"],
+        sizes={"rank": RANK},
+        fraction_size="rank",
     ),
-    "blockshuffle": Parametrization(
-        ("nblocks",),
-        lambda n, m, rank, nblocks: min(n, m) * (n + m) // nblocks,
-        _blockshuffle_merge,
+    "blockdense": FFNKind(
+        projection="workloads.nn.projections.blockdense:BlockDenseProjection",
+        weights=lambda n, m, sizes: sizes["rank"] * (m + n // sizes["nblocks"]),
+        inner=lambda n, m, sizes: sizes["rank"],
+        merge=lambda n, m, sizes: n * m * sizes["rank"] // sizes["nblocks"],
+        sizes={"rank": RANK, "nblocks": BLOCKS},
+        fraction_size="rank",
     ),
+    "blockshuffle": FFNKind(
+        projection="workloads.nn.projections.blockshuffle:BlockShuffleProjection",
+        weights=lambda n, m, sizes: min(n, m) * (n + m) // sizes["nblocks"],
+        inner=lambda n, m, sizes: min(n, m),
+        merge=_blockshuffle_merge,
+        sizes={"nblocks": BLOCKS},
+    ),
+}
+
+# Every size of some kind, by name.
+SIZES: dict[str, Size] = {
+    name: size for kind in FFN_KINDS.values() for name, size in kind.sizes.items()
 }
 
 
 def _known_kind(name: str) -> str:
-    if name not in PARAMETRIZATIONS:
-        nearest = difflib.get_close_matches(name.lower(), PARAMETRIZATIONS, n=1, cutoff=0.0)[0]
-        kinds = ", ".join(PARAMETRIZATIONS)
-        raise ValueError(f"no such FFN kind; the nearest is {nearest} (of {kinds})")
+    if name not in FFN_KINDS:
+        raise ValueError(
+            f"no such FFN kind; the nearest is {nearest(name, FFN_KINDS)} (of "
+            f"{', '.join(FFN_KINDS)})"
+        )
     return name
 
 
-FFNKind = Annotated[str, AfterValidator(_known_kind)]
+FFNKindName = Annotated[
+    str,
+    AfterValidator(_known_kind),
+    WithJsonSchema({"type": "string", "enum": list(FFN_KINDS)}),
+]
+
+
+def with_sizes(value: Any) -> Callable[[type[M]], type[M]]:
+    """Return a class decorator that gives a model an optional field of type `value` for each size
+    of some kind, but for those that it writes out itself.
+
+    A field that is added so is dumped only where it is set: a new kind changes no dump of others.
+    """
+
+    def decorate(model: type[M]) -> type[M]:
+        added: dict[str, Any] = {
+            name: (
+                value | None,
+                Field(default=None, description=size.description, exclude_if=lambda v: v is None),
+            )
+            for name, size in SIZES.items()
+            if name not in model.model_fields
+        }
+        if not added:
+            return model
+        names = {"__module__": model.__module__, "__doc__": model.__doc__}
+        return create_model(model.__name__, __base__=model, **names, **added)
+
+    return decorate
+
+
+@with_sizes(PositiveInt)
+class SizedFFN(Config):
+    """An FFN kind, and values for its sizes."""
+
+    kind: FFNKindName = "dense"
+    """The kind of the two projections (arXiv 2406.16450, section 3)."""
+    rank: PositiveInt | None = None
+    """Features between the two factors of lowrank and blockdense."""
+    nblocks: PositiveInt | None = None
+    """Blocks of blockdense and blockshuffle."""
+
+    @property
+    def row(self) -> FFNKind:
+        """The kind's row of the table."""
+        return FFN_KINDS[self.kind]
+
+    @property
+    def is_dense(self) -> bool:
+        """True for the kind that the others are compared with."""
+        return self.kind == "dense"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that are given, by name."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields if name in SIZES)
+        return {name: value for name, value in values if value is not None}
+
+    @property
+    def size_labels(self) -> list[str]:
+        """The sizes that are given, each as its letter and its value: `r256`."""
+        return [f"{SIZES[name].letter}{value}" for name, value in self.sizes.items()]
+
+    def check_sizes(self) -> None:
+        """Raise ValueError unless exactly the kind's own sizes are given."""
+        own, given = self.row.sizes, self.sizes
+        for name in given:
+            if name not in own:
+                raise ValueError(f"{name} does not apply to kind {self.kind}; remove it")
+        for name in own:
+            if name not in given:
+                raise ValueError(f"kind {self.kind} needs {name}; add it")

@@ -11,30 +11,18 @@ from pydantic import (
     model_validator,
 )
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.ffn_kinds import SizedFFN
 from workloads.schema.base import Config
 
 
-class FFNConfig(Config):
-    """The parametrization of the two FFN projections (paper: arXiv 2406.16450, section 3).
+class FFNConfig(SizedFFN):
+    """The FFNs of a model: their kind and its sizes, and whether the first layer's is dense."""
 
-    lowrank takes `rank`; blockshuffle takes `nblocks`; blockdense takes both; dense takes neither.
-    """
-
-    kind: FFNKind = "dense"
-    rank: PositiveInt | None = None
-    nblocks: PositiveInt | None = None
     keep_first_dense: bool = True
 
     @model_validator(mode="after")
-    def _takes_what_its_kind_takes(self) -> Self:
-        for name in ("rank", "nblocks"):
-            given = getattr(self, name) is not None
-            takes = name in PARAMETRIZATIONS[self.kind].sizes
-            if given and not takes:
-                raise ValueError(f"{name} does not apply to kind {self.kind}; remove it")
-            if takes and not given:
-                raise ValueError(f"kind {self.kind} needs {name}; add it")
+    def _has_its_sizes(self) -> Self:
+        self.check_sizes()
         return self
 
 
@@ -115,14 +103,14 @@ class ModelConfig(ArchitectureOptions):
     @model_validator(mode="after")
     def _shapes_divide(self) -> Self:
         self._check_heads()
-        self._check_rank()
-        self._check_blocks()
+        for name, value in self.ffn.sizes.items():
+            self._check_size(name, value)
         return self
 
     @model_validator(mode="after")
     def _guides_something(self) -> Self:
         guided = self.num_layers - self.ffn.keep_first_dense
-        if self.guide and (self.ffn.kind == "dense" or not guided):
+        if self.guide and not (self.ffn.row.mergeable and guided):
             raise ValueError("guide needs layers with a structured FFN; remove it")
         return self
 
@@ -141,25 +129,19 @@ class ModelConfig(ArchitectureOptions):
                 f"the nearest that does is {_nearest_divisor(self.num_heads, self.num_kv_heads)}"
             )
 
-    def _check_rank(self) -> None:
-        limit = min(self.hidden_dim, self.ffn_dim)
-        if self.ffn.rank is not None and self.ffn.rank > limit:
+    def _check_size(self, name: str, value: int) -> None:
+        """Raise ValueError where a size of the FFN does not fit the model's shape."""
+        rule, limit = self.ffn.row.sizes[name], min(self.hidden_dim, self.ffn_dim)
+        if rule.within_sides and value > limit:
             raise ValueError(
-                f"rank {self.ffn.rank} exceeds the projection's smaller side; use {limit} or less"
+                f"{name} {value} exceeds the projection's smaller side; use {limit} or less"
             )
-
-    def _check_blocks(self) -> None:
-        nblocks = self.ffn.nblocks
-        if nblocks is None:
-            return
-        sides = {"hidden_dim": self.hidden_dim, "ffn_dim": self.ffn_dim}
-        if self.ffn.rank is not None:
-            sides["rank"] = self.ffn.rank
-        for name, size in sides.items():
-            if size % nblocks:
+        for other in rule.divides:
+            size = self.ffn.sizes.get(other) or getattr(self, other, None)
+            if size is not None and size % value:
                 raise ValueError(
-                    f"nblocks {nblocks} does not divide {name} {size}; the nearest that does is "
-                    f"{_nearest_divisor(size, nblocks)}"
+                    f"{name} {value} does not divide {other} {size}; the nearest that does is "
+                    f"{_nearest_divisor(size, value)}"
                 )
 
 

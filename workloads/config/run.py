@@ -39,6 +39,11 @@ class RuntimeConfig(Config):
     activation_checkpointing: NonNegativeInt = 0
     """Recompute the activations of every k-th layer in the backward pass; of none at 0."""
 
+    def recomputed_layers(self, num_layers: int) -> range:
+        """Return the indices of the layers whose activations the backward pass recomputes."""
+        every = self.activation_checkpointing
+        return range(0, num_layers, every) if every else range(0)
+
 
 class RunConfig(Config):
     """One training run. `batch_size` is in sequences per optimizer step, over all workers."""
@@ -84,6 +89,15 @@ class RunConfig(Config):
         if self.optimizer.schedule == "cosine" or len(self.phases) > 1:
             return 0
         return self.optimizer.decay_start(self.total_steps)
+
+    def micro_batch(self, workers: int) -> int | None:
+        """Return how many sequences one forward pass takes on each of `workers` workers.
+
+        None where a worker's share of the batch is not a whole number of equal micro-batches.
+        """
+        rows, remainder = divmod(self.batch_size, workers)
+        micro = min(self.runtime.micro_batch_size, rows)
+        return None if remainder or rows % micro else micro
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps."""

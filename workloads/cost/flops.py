@@ -13,14 +13,14 @@ They are nominal. `hardware_flops` are those of the products that a run's paths 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.phases import phases_of
-from workloads.config.run import RunConfig
+from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.optim.config import OptimizerOptions
 
 FlopConvention = Literal["paper", "causal", "6nd"]
@@ -38,7 +38,7 @@ class ParamCount:
 
 def projection_weights(n: int, m: int, ffn: FFNConfig) -> int:
     """Return the weights of one FFN projection with `n` inputs and `m` outputs."""
-    return PARAMETRIZATIONS[ffn.kind].weights(n, m, ffn.rank or 0, ffn.nblocks or 1)
+    return ffn.row.weights(n, m, ffn.sizes)
 
 
 def ffn_weights(model: ModelConfig, ffn: FFNConfig) -> int:
@@ -136,9 +136,9 @@ def hardware_flops_at(config: RunConfig, step: int) -> int:
     shards, are not counted. And `activation_checkpointing` computes the forward pass of its layers
     again, without the product that ends a dense FFN, which the backward pass does not need.
     """
-    tokens, every = config.tokens_per_step, config.runtime.activation_checkpointing
     return train_flops_at(config, step) + sum(
-        phase.steps_among(step) * _hardware_step_difference(phase.model, tokens, every)
+        phase.steps_among(step)
+        * _hardware_step_difference(phase.model, config.tokens_per_step, config.runtime)
         for phase in config.phases
     )
 
@@ -167,9 +167,10 @@ def affordable_steps(
     return bisect_right(range(too_many), flops, key=cost) - 1
 
 
-def _hardware_step_difference(model: ModelConfig, tokens: int, recomputed_every: int) -> int:
+def _hardware_step_difference(model: ModelConfig, tokens: int, runtime: RuntimeConfig) -> int:
     """Return what one step on so many tokens carries out beyond its training FLOPs, on average."""
-    flops = tokens * _recomputed_flops_per_token(model, recomputed_every)
+    recomputed = runtime.recomputed_layers(model.num_layers)
+    flops = tokens * _recomputed_flops_per_token(model, recomputed)
     if fast("self_guided"):
         structured = sum(ffn_weights(model, ffn) for ffn in _guided_ffns(model))
         merges = sum(_merge_multiply_adds(model, ffn) for ffn in _guided_ffns(model))
@@ -189,15 +190,15 @@ def _draws_per_2_steps(model: ModelConfig) -> int:
 
 def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
     """Return the multiply-adds that make one dense matrix of each projection's factors."""
-    merge = PARAMETRIZATIONS[ffn.kind].merge
-    return sum(merge(n, m, ffn.rank or 0, ffn.nblocks or 1) for n, m in model.ffn_shapes)
+    merge = ffn.row.merge
+    return sum(merge(n, m, ffn.sizes) for n, m in model.ffn_shapes) if merge else 0
 
 
-def _recomputed_flops_per_token(model: ModelConfig, every: int) -> int:
-    """Return the FLOPs per token of the forward pass of every k-th layer, computed again."""
+def _recomputed_flops_per_token(model: ModelConfig, layers: Iterable[int]) -> int:
+    """Return the FFN and attention FLOPs per token of the layers' forward pass, computed again."""
     dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
-    draws, total = _draws_per_2_steps(model), 0
-    for ffn in layer_ffns(model)[::every] if every else []:
+    draws, total, ffns = _draws_per_2_steps(model), 0, layer_ffns(model)
+    for ffn in (ffns[index] for index in layers):
         structured = ffn_weights(model, ffn)
         total += 2 * (_attention_multiply_adds(model, "paper") + structured)
         if ffn.kind == "dense":

@@ -68,8 +68,8 @@ def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
     return next(
         (
             gpus
-            for gpus in _even_splits(config.batch_size, config.runtime.micro_batch_size)
-            if peak_memory_bytes(config, gpus) <= memory_bytes
+            for gpus in range(1, config.batch_size + 1)
+            if config.micro_batch(gpus) and peak_memory_bytes(config, gpus) <= memory_bytes
         ),
         None,
     )
@@ -128,21 +128,14 @@ def _loss_bytes(model: ModelConfig, tokens: int) -> int:
     return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
 
 
-def _even_splits(batch_size: int, micro_batch_size: int) -> list[int]:
-    """Return the numbers of GPUs that have whole micro-batches of the batch each."""
-    splits = [gpus for gpus in range(1, batch_size + 1) if batch_size % gpus == 0]
-    rows = {gpus: batch_size // gpus for gpus in splits}
-    return [gpus for gpus in splits if rows[gpus] % min(micro_batch_size, rows[gpus]) == 0]
-
-
 def _head_weights(model: ModelConfig) -> int:
     return model.vocab_size * model.hidden_dim
 
 
 def _layers(model: ModelConfig, runtime: RuntimeConfig) -> list[_Layer]:
-    every = runtime.activation_checkpointing
+    recomputed = runtime.recomputed_layers(model.num_layers)
     return [
-        _layer(model, ffn, recomputed=every > 0 and index % every == 0)
+        _layer(model, ffn, recomputed=index in recomputed)
         for index, ffn in enumerate(flops.layer_ffns(model))
     ]
 
@@ -175,10 +168,9 @@ def _attention_kept(model: ModelConfig) -> int:
 def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
     """Return the bytes per token that the FFN keeps: three inputs and both bottlenecks.
 
-    The inputs are those of both projections and of the activation. A bottleneck has the rank, or
-    where there is none the narrower side. A guided projection is one matrix, and has none.
+    The inputs are those of both projections and of the activation. A guided projection is one
+    matrix, and has no bottleneck.
     """
-    (n1, m1), (n2, m2) = model.ffn_shapes
-    factored = ffn.kind != "dense" and not guided
-    inner = [ffn.rank or min(n, m) for n, m in ((n1, m1), (n2, m2))] if factored else []
-    return BF16 * (n1 + m1 + n2 + sum(inner))
+    (n1, m1), (n2, _) = model.ffn_shapes
+    inner = 0 if guided else sum(ffn.row.inner(n, m, ffn.sizes) for n, m in model.ffn_shapes)
+    return BF16 * (n1 + m1 + n2 + inner)

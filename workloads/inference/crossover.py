@@ -16,11 +16,11 @@ import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
 from kernels.machine import cpu_name
+from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
 from workloads.files import measured_here
 from workloads.nn.projections.base import Projection
-from workloads.nn.projections.dense import DenseProjection
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.lock import exclusive
 from workloads.schema.base import Config
@@ -35,30 +35,28 @@ PATIENCE_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
-class Setting(Config):
+class Setting(SizedFFN):
     """What a crossover depends on: the device, the type of the products, the FFN's shape."""
 
     device: str
     dtype: str
-    kind: str
     hidden_dim: int
     ffn_dim: int
-    rank: int | None
-    nblocks: int | None
     activation: str
 
     @classmethod
     def of(cls, model: ModelConfig, device: torch.device, dtype: torch.dtype) -> Self:
-        """That of the model's structured FFNs."""
-        return cls(
-            device=_device_name(device),
-            dtype=str(dtype).removeprefix("torch."),
-            kind=model.ffn.kind,
-            hidden_dim=model.hidden_dim,
-            ffn_dim=model.ffn_dim,
-            rank=model.ffn.rank,
-            nblocks=model.ffn.nblocks,
-            activation=model.activation,
+        """Return the setting of the model's structured FFNs."""
+        return cls.model_validate(
+            {
+                "device": _device_name(device),
+                "dtype": str(dtype).removeprefix("torch."),
+                "kind": model.ffn.kind,
+                **model.ffn.sizes,
+                "hidden_dim": model.hidden_dim,
+                "ffn_dim": model.ffn_dim,
+                "activation": model.activation,
+            }
         )
 
 
@@ -81,7 +79,7 @@ def premerge(model: Transformer, crossover_tokens: int | None = None) -> None:
     moved.
     """
     projections = [module for module in model.modules() if isinstance(module, Projection)]
-    if all(isinstance(projection, DenseProjection) for projection in projections):
+    if not any(projection.mergeable for projection in projections):
         return
     if crossover_tokens is None:
         crossover_tokens = crossover_tokens_for(model.config, model.device, model.compute_dtype)

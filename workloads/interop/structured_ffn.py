@@ -1,4 +1,4 @@
-"""Weights trained by the paper's public implementation, as a `Transformer`, and a file for them.
+"""Weights trained by the paper's public implementation, as a `Transformer`.
 
 The state dict is that of CLAIRE-Labo/StructuredFFN (Wei et al. 2024, arXiv 2406.16450), alone or
 as `model` of a checkpoint. What its shapes cannot tell is believed of the configuration: the
@@ -13,7 +13,6 @@ share, and `count` is the step that `set_guides` goes on from.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import re
 import warnings
@@ -23,27 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from workloads.config.ffn_kinds import FFN_KINDS, SIZES
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
-from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides
-from workloads.nn.transformer import Transformer, rope_rotation
+from workloads.interop.model_file import filled, guides_of, is_model, outline, save_model
+from workloads.nn.ffn import projection_class
+from workloads.nn.transformer import Transformer
 
-# What a kind's weights are called there, by their names here.
-WEIGHTS: dict[str, dict[str, str]] = {
-    "dense": {"weight": "weight"},
-    "lowrank": {"v": "lr1", "u": "lr2"},
-    "blockdense": {"v": "blkdiag", "u": "lr"},
-    "blockshuffle": {"v": "blkdiag1", "u": "blkdiag2"},
-}
 GUIDE = ("guide_linear", "count", "ratio")
-# The configuration's field that each axis follows; of a projection as in the paper: from n to m
-# features, rank r, b blocks. The bottleneck k of blockshuffle follows from the others.
+# The configuration's field that each axis follows.
 AXES: dict[str, tuple[str, ...]] = {
     "wte.weight": ("vocab_size", "hidden_dim"),
     "wpe.weight": ("block_size", "hidden_dim"),
@@ -52,11 +42,13 @@ AXES: dict[str, tuple[str, ...]] = {
     "qkv_linear.weight": ("num_kv_heads", "hidden_dim"),
     "qkv_linear.bias": ("num_kv_heads",),
 }
-PROJECTION_AXES = {"weight": "mn", "bias": "m", "guide_linear": "mn", "lr1": "rn", "lr2": "mr"}
-PROJECTION_AXES |= {"blkdiag": "brn", "lr": "mr", "blkdiag1": "bkn", "blkdiag2": "bmk"}
+PROJECTION_AXES = {"bias": "m", "guide_linear": "mn"}
+PROJECTION_AXES |= {
+    name: axes
+    for kind in FFN_KINDS
+    for name, axes in projection_class(kind).reference_weights.values()
+}
 OTHER = {"rope": "absolute", "absolute": "rope", "layernorm": "rmsnorm", "rmsnorm": "layernorm"}
-FORMAT = "structured-scaling model 1"
-SHARE = ".guide_share"
 logger = logging.getLogger(__name__)
 
 
@@ -66,23 +58,23 @@ def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> T
     Raises InputError where the two do not fit, with the entry and the remedy.
     """
     found = _entries(state_dict)
-    guided = _guides_come_along(found, config)
-    if not guided:
+    with_guides = _guides_come_along(found, config)
+    if not with_guides:
         found = {name: found[name] for name in found if not _is_guide(name)}
-    model = _outline(config, guided, norm_biases="model.ln_f.bias" in found)
+    model = outline(config, with_guides, norm_biases="model.ln_f.bias" in found)
     names = _reference_names(model)
     _check_names(found, names, model)
     _check_shapes(found, names, model)
     _check_tying(found, config)
     if config.norm == "layernorm" and "model.ln_f.bias" not in found:
         logger.warning("norms have no biases; if they are RMSNorms, set model.norm: rmsnorm")
-    shares = {name: found[f"model.{name}.ratio"] for name in _guided(model)}
-    return _filled(model, {ours: found[theirs] for theirs, ours in names.items()}, shares)
+    shares = {name: found[f"model.{name}.ratio"] for name in guides_of(model)}
+    return filled(model, {ours: found[theirs] for theirs, ours in names.items()}, shares)
 
 
 def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
     """`load_structured_ffn` of a checkpoint file, kept as the model file `out`."""
-    if out.exists() and not _is_model(out):
+    if out.exists() and not is_model(out):
         raise InputError(f"{out}: exists and is not an imported model; choose another name")
     content = _read(path)
     try:
@@ -91,50 +83,6 @@ def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
         raise InputError(f"{path}: {error}") from error
     save_model(model, out)
     return model
-
-
-def save_model(model: Transformer, path: Path) -> None:
-    """Write weights and configuration as one safetensors file, moved into place when complete.
-
-    The weights have the names of `model.state_dict()`; a guide's share stands beside it.
-    """
-    tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    for name, projection in _guided(model).items():
-        tensors[name + SHARE] = projection.guide_share.cpu().clone()
-    metadata = {"format": FORMAT, "config": model.config.model_dump_json()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written: {error}; choose another place") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-
-
-def load_model(path: Path) -> Transformer:
-    """The model that `save_model` wrote, on the CPU."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = ModelConfig.model_validate_json((file.metadata() or {})["config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        shares = {n.removesuffix(SHARE): tensors.pop(n) for n in list(tensors) if n.endswith(SHARE)}
-        model = _outline(config, guided=bool(shares), norm_biases="ln_f.bias" in tensors)
-        return _filled(model, tensors, shares)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: is not a model of this platform: {error}; import it") from error
-
-
-def _is_model(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
-        return False
 
 
 # The file of the public implementation
@@ -208,49 +156,7 @@ def _guides_come_along(found: Mapping[str, Tensor], config: ModelConfig) -> bool
     return True
 
 
-def _guided(model: Transformer) -> dict[str, Projection]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, Projection) and module.guide is not None
-    }
-
-
-# The model
-
-
-def _outline(config: ModelConfig, guided: bool, norm_biases: bool) -> Transformer:
-    """Names and shapes without values: to initialize a large model takes minutes."""
-    with torch.device("meta"):
-        model = Transformer(config)
-        if guided and config.guide:
-            add_guides(model, config.guide)
-    for norm in model.modules():
-        if norm_biases and isinstance(norm, nn.LayerNorm) and norm.bias is None:
-            norm.bias = nn.Parameter(torch.empty_like(norm.weight))
-    return model
-
-
-def _filled(
-    model: Transformer, tensors: Mapping[str, Tensor], shares: Mapping[str, Tensor]
-) -> Transformer:
-    """The outline with copies of these weights, and the buffers that are not saved."""
-    copies = {
-        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
-        for name, tensor in tensors.items()
-    }
-    model.load_state_dict(copies, assign=True)
-    config = model.config
-    if config.position == "rope":
-        model.rotation = rope_rotation(
-            config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, Projection):
-            share = float(shares.get(name, 1.0))
-            module.guide_share = torch.full((), share, device="cpu")
-    assert not any(buffer.is_meta for buffer in model.buffers())
-    return model
+# What is expected
 
 
 def _reference_names(model: Transformer) -> dict[str, str]:
@@ -262,7 +168,9 @@ def _reference_names(model: Transformer) -> dict[str, str]:
     for layer, ffn in enumerate(layer_ffns(model.config)):
         for projection in ("fc1", "fc2"):
             prefix = f"layers.{layer}.mlp.{projection}"
-            for ours, theirs in {**WEIGHTS[ffn.kind], "guide": "guide_linear"}.items():
+            known = projection_class(ffn.kind).reference_weights.items()
+            pairs = [(ours, theirs) for ours, (theirs, _) in known]
+            for ours, theirs in [*pairs, ("guide", "guide_linear")]:
                 if f"model.{prefix}.{ours}" in names:
                     del names[f"model.{prefix}.{ours}"]
                     names[f"model.{prefix}.{theirs}"] = f"{prefix}.{ours}"
@@ -291,7 +199,7 @@ def _check_names(found: Mapping[str, Tensor], names: Mapping[str, str], model: T
 
 
 def _guide_scalars(model: Transformer) -> list[str]:
-    return [f"model.{name}.{leaf}" for name in _guided(model) for leaf in ("count", "ratio")]
+    return [f"model.{name}.{leaf}" for name in guides_of(model) for leaf in ("count", "ratio")]
 
 
 def _check_shapes(
@@ -350,8 +258,9 @@ def _names_remedy(
 def _kind(found: Mapping[str, Tensor], layer: int) -> str | None:
     """The parametrization that a layer's entries are of."""
     prefix = f"model.layers.{layer}.mlp.fc1."
-    for kind, weights in WEIGHTS.items():
-        if all(prefix + theirs in found for theirs in weights.values()):
+    for kind in FFN_KINDS:
+        weights = projection_class(kind).reference_weights.values()
+        if weights and all(prefix + name in found for name, _ in weights):
             return kind
     return None
 
@@ -369,18 +278,19 @@ def _axes(name: str) -> tuple[str, ...]:
     owner, leaf = name.split(".")[-2:]
     if owner not in ("fc1", "fc2"):
         return AXES.get(f"{owner}.{leaf}", ("hidden_dim",))
-    fields = {"r": "rank", "b": "nblocks", "k": "", "n": "hidden_dim", "m": "ffn_dim"}
+    fields = {size.letter: name for name, size in SIZES.items()}
+    fields["k"] = ""  # It follows from the other axes.
     if owner == "fc2":
         fields |= {"n": "ffn_dim", "m": "hidden_dim"}
-    else:
-        fields |= {"m": "activation"}  # fc2 came first, so the width is right.
+    else:  # fc2 came first, so ffn_dim is right.
+        fields |= {"n": "hidden_dim", "m": "activation"}
     return tuple(fields[axis] for axis in PROJECTION_AXES.get(leaf, ""))
 
 
 def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | None:
     """`field: value` with which an axis would have the size found."""
-    if field in ("rank", "nblocks"):
-        value = getattr(config.ffn, field) * size / wanted
+    if field in config.ffn.sizes:
+        value = config.ffn.sizes[field] * size / wanted
         return f"ffn.{field}: {value:.0f}" if value.is_integer() else None
     if field == "activation":
         times = config.ffn_shapes[0][1] * size / wanted / config.ffn_dim

@@ -1,28 +1,21 @@
-"""The feedforward layer and the parametrizations of its two projections.
-
-Definitions: Wei et al. 2024 (arXiv 2406.16450), section 3. Each projection maps (..., n) to
-(..., m); a new one is a class in `projections/` and a row of the table in `config/ffn_kinds.py`.
-"""
+"""The feedforward layer: two projections of one kind around an activation."""
 
 from __future__ import annotations
+
+from pkgutil import resolve_name
 
 from torch import Tensor, nn
 
 from kernels.bias_activation import bias_activation
 from kernels.feed_forward import feed_forward, suits
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.nn.projections.base import Projection
-from workloads.nn.projections.blockdense import BlockDenseProjection
-from workloads.nn.projections.blockshuffle import BlockShuffleProjection
-from workloads.nn.projections.dense import DenseProjection
-from workloads.nn.projections.lowrank import LowRankProjection
 
-PROJECTIONS: dict[str, type[Projection]] = {
-    "dense": DenseProjection,
-    "lowrank": LowRankProjection,
-    "blockdense": BlockDenseProjection,
-    "blockshuffle": BlockShuffleProjection,
-}
+
+def projection_class(kind: str) -> type[Projection]:
+    """Return the class that the table of kinds names, imported on demand."""
+    return resolve_name(FFN_KINDS[kind].projection)
 
 
 class FeedForward(nn.Module):
@@ -30,16 +23,16 @@ class FeedForward(nn.Module):
 
     def __init__(self, model: ModelConfig, ffn: FFNConfig) -> None:
         super().__init__()
-        projection = PROJECTIONS[ffn.kind]
+        projection = projection_class(ffn.kind)
         (n1, m1), (n2, m2) = model.ffn_shapes
         self.activation = model.activation
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        alone = self.training and self.fc1.trains_alone and self.fc2.trains_alone
-        if alone and suits(x):
+        operation, plain = self.fc1.operation, self.fc1.plain and self.fc2.plain
+        if operation and self.training and plain and suits(x):
             first, second = self.fc1.factors(), self.fc2.factors()
-            return feed_forward(self.fc1.operation, x, first, second, self.activation)
+            return feed_forward(operation, x, first, second, self.activation)
         # The bias is already there: a product adds it at no cost.
         return self.fc2(bias_activation(self.fc1(x), None, self.activation))

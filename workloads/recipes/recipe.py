@@ -34,8 +34,11 @@ class Recipe(Variant):
     """How the run executes."""
 
     def resolve(self) -> RunConfig:
-        """The run in full. Raises ValueError where the parts do not fit together, and Unreachable
-        where no run of whole steps spends the FLOPs that are asked for."""
+        """Return the run in full.
+
+        Raises ValueError where the parts do not fit together, and Unreachable where no run of
+        whole steps spends `target_flops`.
+        """
         if self.matches_dense:
             return self._matched(self.dense_twin().resolve())
         budget = self.budget or Budget(tokens=PRESETS[self.preset].tokens)
@@ -44,12 +47,10 @@ class Recipe(Variant):
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(
-            model, budget.resolve(model, self.optimizer, PRESETS[self.preset].batch_size)
-        )
+        return self._run(model, budget.resolve(model, self.optimizer, self._batch_size))
 
     @property
-    def asked_flops(self) -> float | None:
+    def target_flops(self) -> float | None:
         """The training FLOPs that the run is to spend, to within 1%; None where none are named."""
         exact = self.budget and self.budget.exact_flops
         if exact is None and self.matches_dense:
@@ -57,14 +58,15 @@ class Recipe(Variant):
         return exact
 
     def dense_twin(self) -> Recipe:
-        """The same run with a dense FFN and no guide, under the same budget."""
+        """Return the same run with a dense FFN and no guide, under the same budget."""
         budget = self.budget and self.budget.of_twin()
         return self.model_copy(update={"ffn": FFNChoice(), "guide": None, "budget": budget})
 
     def _matched(self, twin: RunConfig) -> RunConfig:
-        """This run at its twin's FLOPs: by the guide's share if it may be chosen, or by tokens."""
-        asked = self.budget and self.budget.exact_flops
-        spent = asked or flops.train_flops(twin)
+        """Return this run at its twin's FLOPs: by the guide's share of the steps where it may be
+        chosen, or by tokens."""
+        exact = self.budget and self.budget.exact_flops
+        spent = exact or flops.train_flops(twin)
         if self.guide is None or self.guide.ratio is not None:
             return self._spending(self._model(self.guide and self.guide.ratio), spent)
         ratios = matching_ratios(
@@ -73,14 +75,22 @@ class Recipe(Variant):
         return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
 
     def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
-        """The run whose whole steps come nearest to `train_flops`."""
-        below = flops.affordable_steps(
-            model, self.optimizer, PRESETS[self.preset].batch_size, train_flops
-        )
+        """Return the run whose whole steps come nearest to `train_flops`."""
+        below = flops.affordable_steps(model, self.optimizer, self._batch_size, train_flops)
         if below * (model.guide.ratio if model.guide else 1) < 1:
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
         return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.batch_size or PRESETS[self.preset].batch_size
+
+    @property
+    def _micro_batch_size(self) -> int:
+        """The largest divisor of the batch that does not exceed the preset's micro-batch."""
+        most = min(PRESETS[self.preset].micro_batch_size, self._batch_size)
+        return next(size for size in range(most, 0, -1) if self._batch_size % size == 0)
 
     def _model(self, guide_ratio: float | None) -> ModelConfig:
         dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
@@ -92,7 +102,7 @@ class Recipe(Variant):
         preset = PRESETS[self.preset]
         if steps == 0:
             raise ValueError(
-                f"the budget pays for less than one step of {preset.batch_size} x "
+                f"the budget pays for less than one step of {self._batch_size} x "
                 f"{model.block_size} tokens; raise it"
             )
         rate = self.learning_rate or preset.learning_rate
@@ -100,22 +110,23 @@ class Recipe(Variant):
             model=model,
             data=self.data,
             optimizer=of_run(self.optimizer, rate),
-            batch_size=preset.batch_size,
+            batch_size=self._batch_size,
             steps=steps,
             seed=self.seed,
             eval_tokens=self.eval_tokens or preset.eval_tokens,
-            runtime=self.runtime or RuntimeConfig(micro_batch_size=preset.micro_batch_size),
+            runtime=self.runtime or RuntimeConfig(micro_batch_size=self._micro_batch_size),
         )
 
 
 def _nearest(runs: list[RunConfig], train_flops: float) -> RunConfig:
-    """The run that spends nearest to `train_flops`, to within 1%. Raises Unreachable."""
+    """Return the run that comes nearest to `train_flops`. Raises Unreachable where it differs by
+    more than 1%."""
     nearest = min(runs, key=lambda run: abs(flops.train_flops(run) - train_flops))
     return check_spends(nearest, train_flops)
 
 
 def load_run(path: Path) -> RunConfig:
-    """The run that a recipe file describes. Raises InputError for a mistake in it."""
+    """Return the run that a recipe file describes. Raises InputError for a mistake in it."""
     recipe = strict_yaml.load(path, Recipe)
     try:
         return recipe.value.resolve()

@@ -10,11 +10,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    WithJsonSchema,
     model_validator,
 )
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS, FFNKind
+from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import (
     ArchitectureOptions,
     FFNConfig,
@@ -27,18 +26,10 @@ from workloads.recipes.budget import Budget
 from workloads.recipes.presets import PresetName
 from workloads.schema.base import Config
 
-KindName = Annotated[FFNKind, WithJsonSchema({"type": "string", "enum": list(PARAMETRIZATIONS)})]
 
+class FFNChoice(SizedFFN):
+    """An FFN kind with its sizes, one of which may follow from a `fraction` of dense weights."""
 
-class FFNChoice(Config):
-    """An FFN kind with its size given as `rank`, `nblocks`, or the `fraction` of dense weights."""
-
-    kind: KindName = "dense"
-    """The parametrization of the two projections (arXiv 2406.16450, section 3)."""
-    rank: PositiveInt | None = None
-    """Features between the two factors of lowrank and blockdense."""
-    nblocks: PositiveInt | None = None
-    """Blocks of blockdense and blockshuffle."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Chooses the rank by its share of the dense FFN's weights: the nearest multiple of 32 from
     hidden width 512 up, of 4 below, and always of `nblocks`."""
@@ -53,45 +44,42 @@ class FFNChoice(Config):
         return self
 
     def check_size(self) -> None:
-        """Raises ValueError when the size is not given, or not in one way."""
-        rank = self.rank
-        if self.fraction is not None:
-            if self.rank is not None:
-                raise ValueError("rank and fraction both give the size; remove one")
-            if "rank" not in PARAMETRIZATIONS[self.kind].sizes:
-                raise ValueError(
-                    f"fraction chooses a rank, and kind {self.kind} has none; remove it"
-                )
-            rank = 1
-        FFNConfig(kind=self.kind, rank=rank, nblocks=self.nblocks)
+        """Raise ValueError unless the kind's sizes are given, each in one way."""
+        if self.fraction is None:
+            self.check_sizes()
+            return
+        chosen = self.row.fraction_size
+        if chosen is None:
+            raise ValueError(
+                f"fraction chooses a size, and kind {self.kind} has none to choose; remove it"
+            )
+        if chosen in self.sizes:
+            raise ValueError(f"{chosen} and fraction both give the size; remove one")
+        FFNConfig.model_validate({"kind": self.kind} | self.sizes | {chosen: 1})
 
     def resolve(self, model: ModelConfig) -> FFNConfig:
-        """The parametrization in a model of this shape, with the rank chosen."""
-        rank = self.rank
-        if self.fraction is not None:
-            rank = self._rank_for(model, self.fraction)
-        return FFNConfig(
-            kind=self.kind, rank=rank, nblocks=self.nblocks, keep_first_dense=self.keep_first_dense
+        """Return the FFN in a model of this shape, with the size that `fraction` chooses."""
+        given = {"kind": self.kind, "keep_first_dense": self.keep_first_dense} | self.sizes
+        chosen = self.row.fraction_size
+        if self.fraction is None or chosen is None:
+            return FFNConfig.model_validate(given)
+        # The least value that the given sizes allow: they may have to divide the chosen one.
+        rules = self.row.sizes
+        least = math.lcm(
+            *(self.sizes[name] for name in self.sizes if chosen in rules[name].divides)
         )
-
-    def _rank_for(self, model: ModelConfig, fraction: float) -> int:
+        weights = flops.ffn_weights(model, FFNConfig.model_validate(given | {chosen: least}))
         dense = flops.ffn_weights(model, FFNConfig())
-        per_rank = flops.ffn_weights(
-            model, FFNConfig(kind=self.kind, rank=self.nblocks or 1, nblocks=self.nblocks)
-        ) / (self.nblocks or 1)
-        multiple = math.lcm(32 if model.hidden_dim >= 512 else 4, self.nblocks or 1)
-        return max(1, round(fraction * dense / per_rank / multiple)) * multiple
+        multiple = math.lcm(32 if model.hidden_dim >= 512 else 4, least)
+        count = round(self.fraction * dense / (weights / least) / multiple)
+        return FFNConfig.model_validate(given | {chosen: max(1, count) * multiple})
 
     def arm_name(self) -> str:
-        """`dense`, `lowrank 62.5%`, `lowrank r256`, `blockshuffle b4`, or the given `arm`."""
+        """Return `dense`, `lowrank 62.5%`, `lowrank r256`, `blockshuffle b4`, or the `arm`."""
         if self.arm is not None:
             return self.arm
-        sizes = [
-            f"{100 * self.fraction:g}%" if self.fraction is not None else None,
-            f"r{self.rank}" if self.rank is not None else None,
-            f"b{self.nblocks}" if self.nblocks is not None else None,
-        ]
-        return " ".join([self.kind, *(size for size in sizes if size)])
+        share = [] if self.fraction is None else [f"{100 * self.fraction:g}%"]
+        return " ".join([self.kind, *share, *self.size_labels])
 
 
 class ModelChanges(ArchitectureOptions):
@@ -166,6 +154,8 @@ class Variant(Config):
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
     """The peak; left out, the preset's."""
+    batch_size: PositiveInt | None = None
+    """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: NonNegativeInt = 0
     """Of initialization, data order and dropout."""
 
@@ -181,4 +171,4 @@ class Variant(Config):
     def matches_dense(self) -> bool:
         """True when the budget is the dense twin's, whose FLOPs the run spends."""
         matching = (part and part.match_flops_of for part in (self.budget, self.guide))
-        return self.ffn.kind != "dense" and any(matching)
+        return not self.ffn.is_dense and any(matching)

@@ -52,9 +52,9 @@ def parallelize(model: Transformer, config: RunConfig, device: torch.device) -> 
     Returns the module to call in place of the model, whose parameter names stay as they are.
     """
     runtime = config.runtime
-    every = runtime.activation_checkpointing
+    recomputed = runtime.recomputed_layers(config.model.num_layers)
     for index, layer in enumerate(model.layers):
-        layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]  # a Block
+        layer.recompute = index in recomputed  # type: ignore[assignment]  # a Block
     if device.type == "cuda" if runtime.compile is None else runtime.compile:
         _compile_layers(model)
     if world_size() == 1:

@@ -389,13 +389,13 @@ def _micro_batches(config: RunConfig) -> list[range]:
     Raises InputError where the batch does not divide into them.
     """
     workers = parallel.world_size()
-    rows, remainder = divmod(config.batch_size, workers)
-    micro = min(config.runtime.micro_batch_size, rows)
-    if remainder or rows % micro:
+    micro = config.micro_batch(workers)
+    if micro is None:
         raise InputError(
             f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
             f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
             "number of workers"
         )
+    rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

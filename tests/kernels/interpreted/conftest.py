@@ -17,7 +17,7 @@ collect_ignore_glob = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["tes
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """All memory that is not written is NaN."""
+    """Fill all memory that is allocated and not written with NaN."""
     torch.use_deterministic_algorithms(True)
     assert torch.ones(1).new_empty(3).isnan().all()
     yield

@@ -8,28 +8,30 @@ from torch import Tensor
 
 from kernels import cross_entropy
 from kernels.cuda.cross_entropy import rows_in_triton
+from tests.kernels.checks import one_at_a_time
 from tests.kernels.losses import IGNORED, Problem, errors_of
 
 
-def reference(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses and their gradients in float64; zeros where the target is ignored."""
+def formula(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return losses and their gradients in float64, zero where the target is ignored."""
     exact = logits.double()
-    shares = exact.softmax(1)
+    probabilities = exact.softmax(1)
     counts = targets != IGNORED
     rows = torch.arange(len(targets))[counts]
     losses = torch.zeros(len(targets), dtype=torch.float64)
     losses[counts] = -exact.log_softmax(1)[rows, targets[counts]]
-    shares[rows, targets[counts]] -= 1
-    shares[~counts] = 0
-    return losses, shares
+    probabilities[rows, targets[counts]] -= 1
+    probabilities[~counts] = 0
+    return losses, probabilities
 
 
 # One row in a block and in several, with and without a ragged end.
 @pytest.mark.parametrize(
-    ("tokens", "vocabulary"), [(1, 1), (5, 257), (3, 1024), (7, 1025), (2, 8192)]
+    ("size", "gradient"),
+    one_at_a_time([(7, 1025), (1, 1), (5, 257), (3, 1024), (2, 8192)], [True, False]),
 )
-@pytest.mark.parametrize("gradient", [True, False])
-def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
+def test_rows(size: tuple[int, int], gradient: bool) -> None:
+    tokens, vocabulary = size
     # Within rows of a wider tensor, whose rest must stay as it is.
     wide = torch.full((tokens, vocabulary + 3), float("nan"))
     logits = wide[:, 1 : vocabulary + 1]
@@ -37,7 +39,7 @@ def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
     before = logits.clone()
     targets = torch.randint(vocabulary, (tokens,))
     targets[tokens // 2] = IGNORED if tokens > 1 else targets[0]
-    losses, grads = reference(logits, targets)
+    losses, grads = formula(logits, targets)
     found = rows_in_triton(logits, targets, IGNORED, gradient)
     torch.testing.assert_close(found.double(), losses, rtol=2e-6, atol=2e-5)
     torch.testing.assert_close(
@@ -50,7 +52,7 @@ def test_rows(tokens: int, vocabulary: int, gradient: bool) -> None:
 def test_large_logits_neither_overflow_nor_vanish(offset: float) -> None:
     logits = torch.randn(2, 1100) + offset
     targets = torch.tensor([0, 1099])
-    losses, _ = reference(logits, targets)
+    losses, _ = formula(logits, targets)
     found = rows_in_triton(logits, targets, IGNORED, True)
     torch.testing.assert_close(found.double(), losses, rtol=1e-5, atol=1e-5)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from scipy import stats
 
 from study.display.plan_table import print_plan
-from study.display.status import print_status, watch
+from study.display.status import print_status, repeat_status
 from study.display.tables import MANY_POINTS
 from study.ledger.reader import Record
 from study.plan import planner
@@ -55,7 +55,7 @@ def records(study: Study, share: dict[int, float]) -> dict[str, Record]:
 
 
 def look_at(study: Study, found: dict[str, Record]) -> Overview:
-    """As `overview.look` does, with a driver that is alive."""
+    """As `overview.summarize` does, with a driver that is alive."""
     states = {p.id: found[p.id].status if p.id in found else "queued" for p in study.points}
     return Overview(study, found, states)
 
@@ -129,7 +129,7 @@ def test_watch_shows_changes_and_ends_with_the_last_point(tmp_path: Path) -> Non
         look_at(study, records(study, dict.fromkeys(everything, 1.0))),
     ]
     out = io.StringIO()
-    watch(Console(file=out, width=200, force_terminal=True), iter(moments).__next__, 0.01)
+    repeat_status(Console(file=out, width=200, force_terminal=True), iter(moments).__next__, 0.01)
     assert "7 queued, 1 running" in out.getvalue() and "8 finished" in out.getvalue()
 
 

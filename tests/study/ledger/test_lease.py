@@ -43,7 +43,7 @@ def test_taken_and_let_go(parent: tuple[MlflowClient, str]) -> None:
     client, run_id = parent
     held = Lease(client, run_id, "leased")
     held.take()
-    held.beat()
+    held.renew()
     found = holder(client.get_run(run_id).data.tags)
     assert found and found.pid == os.getpid() and found.alive
     held.release()
@@ -70,7 +70,7 @@ def test_a_driver_that_was_replaced_is_told(parent: tuple[MlflowClient, str]) ->
     held.take()
     put(parent, elsewhere(seconds_ago=1))
     with pytest.raises(InputError, match="on far"):
-        held.beat()
+        held.renew()
     with pytest.raises(InputError, match="on far"):
         held.release()
 

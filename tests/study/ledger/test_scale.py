@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,10 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import insert, select
 
 from study.ledger import reader
-from study.ledger.provenance import capture
-from study.ledger.writer import Tracker
 from study.plan import planner
 from study.plan.planner import Point, Study
 from tests.study.launching import ROOT, study_command
-from workloads.run_dir.paths import METRICS_FILE
-from workloads.run_dir.result import Result
+from tests.study.recording import record
 
 PLAN_SECONDS, STATUS_SECONDS, RUN_SECONDS = 10.0, 10.0, 20.0
 SPEC = """\
@@ -47,42 +43,6 @@ def planned(points: int, directory: Path) -> Study:
     spec = directory / "scale.yaml"
     spec.write_text(SPEC.format(seeds=list(range(points // 2))))
     return planner.load(spec, directory / "runs")
-
-
-def record_one(study: Study, point: Point) -> str:
-    """Record a finished point as a driver does; its run in MLflow."""
-    tracker = Tracker(
-        reader.tracking_uri(study.runs_dir), study.name, study.runs_dir, study.spec.text, capture()
-    )
-    run_dir = study.run_dir(point)
-    run_dir.mkdir(parents=True)
-    (run_dir / METRICS_FILE).write_text("".join(_rows(point)))
-    tracker.start_point(point, None)
-    tracker.deliver(point, run_dir)
-    result = Result(
-        status="finished",
-        fingerprint=point.fingerprint,
-        step=20,
-        tokens=point.config.tokens,
-        train_flops=point.train_flops,
-        executed_flops=point.train_flops,
-        train_seconds=2.0,
-        resumed_step=0,
-        val_loss=2.5,
-        bits_per_byte=3.6,
-        environment={"hardware": "none", "torch": "2"},
-    )
-    tracker.end_point(point, result)
-    tracker.close(complete=True)
-    return reader.read(reader.tracking_uri(study.runs_dir), study.name)[point.id].run_id
-
-
-def _rows(point: Point) -> Iterator[str]:
-    names = ("tokens", "train_loss", "grad_norm", "learning_rate", "tokens_per_second")
-    for step in (5, 10, 15, 20):
-        row = {"step": step, "timestamp_ms": 10**12 + step, "train_flops": step * 1e8}
-        row |= dict.fromkeys(names, 1.5) | {"val_loss": 2.5, "bits_per_byte": 3.6}
-        yield json.dumps(row) + "\n"
 
 
 def copy_run(store: SqlAlchemyStore, run_id: str, points: list[Point]) -> None:
@@ -126,7 +86,8 @@ def test_ten_thousand_points_are_planned_and_looked_up_in_seconds(tmp_path: Path
         directory.mkdir()
         study = planned(count, directory)
         first, *rest = study.points
-        run_id = record_one(study, first)
+        record(study, [first])
+        run_id = reader.read(reader.tracking_uri(study.runs_dir), study.name)[first.id].run_id
         store = SqlAlchemyStore(reader.tracking_uri(study.runs_dir), str(directory / "artifacts"))
         copy_run(store, run_id, rest)
         seconds[count] = [_timed(command, study) for command in ("plan", "status", "run")]

@@ -1,4 +1,4 @@
-"""Deliveries that wait for their receiver: in order, each once, and never in the sender's way."""
+"""Uploads that wait for the server: made in order, each once, while nobody waits for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from study.ledger import upload_queue
-from study.ledger.upload_queue import Courier
+from study.ledger.upload_queue import UploadQueue
 
 
 @pytest.fixture(autouse=True)
@@ -36,34 +36,34 @@ class Receiver:
 
 
 def test_an_outage_loses_reorders_and_repeats_nothing() -> None:
-    receiver, courier = Receiver(), Courier()
+    receiver, uploads = Receiver(), UploadQueue()
     began = time.monotonic()
     for number in range(50):
-        courier.send(partial(receiver.take, number))
-    assert time.monotonic() - began < 0.5 and not courier.idle
+        uploads.add(partial(receiver.take, number))
+    assert time.monotonic() - began < 0.5 and not uploads.idle
     while receiver.refused < 3:
         time.sleep(0.01)
     receiver.up.set()
-    assert courier.close(patience_seconds=5) == ""
+    assert uploads.close(patience_seconds=5) == ""
     assert receiver.taken == list(range(50))
 
 
 def test_a_receiver_that_stays_away_is_named_and_waited_for_only_so_long() -> None:
-    receiver, courier = Receiver(), Courier()
-    courier.send(partial(receiver.take, 0))
+    receiver, uploads = Receiver(), UploadQueue()
+    uploads.add(partial(receiver.take, 0))
     began = time.monotonic()
-    assert courier.close(patience_seconds=0.3) == "no answer"
+    assert uploads.close(patience_seconds=0.3) == "no answer"
     assert 0.3 <= time.monotonic() - began < 2
 
 
 def test_what_will_never_be_taken_does_not_hold_up_the_rest() -> None:
-    receiver, courier = Receiver(), Courier()
+    receiver, uploads = Receiver(), UploadQueue()
     receiver.up.set()
 
     def impossible() -> None:
         raise MlflowException("params cannot change", INVALID_PARAMETER_VALUE)
 
-    courier.send(impossible)
-    courier.send(partial(receiver.take, 1))
-    assert courier.close(patience_seconds=5) == "params cannot change"
+    uploads.add(impossible)
+    uploads.add(partial(receiver.take, 1))
+    assert uploads.close(patience_seconds=5) == "params cannot change"
     assert receiver.taken == [1]

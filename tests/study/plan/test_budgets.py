@@ -77,11 +77,13 @@ def test_isoflop_spends_each_budget_to_a_percent_by_every_model(tmp_path: Path) 
         nearest = min(budgets, key=lambda budget: abs(point.train_flops / budget - 1))
         assert abs(point.train_flops / nearest - 1) <= 0.01, point.id
         assert f"-iso{nearest:g}-".replace("e+", "e") in point.id
-        assert point.asked_flops == nearest
+        assert point.target_flops == nearest
         assert point.train_flops == flops_by_hand(point.config)
         assert point.train_flops == train_flops_at(point.config, point.config.total_steps)
-    asked = [(point.train_flops, point.asked_flops) for point in study.points if point.asked_flops]
-    assert study.imprecision == max(abs(spent / flops - 1) for spent, flops in asked)
+    targets = [
+        (point.train_flops, point.target_flops) for point in study.points if point.target_flops
+    ]
+    assert study.largest_flops_error == max(abs(spent / flops - 1) for spent, flops in targets)
 
 
 def test_isoflop_drops_with_the_reason_what_whole_steps_cannot_spend(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_structured_point_spends_what_its_dense_twin_does(tmp_path: Path, unit
     for point in study.points:
         twin = dense[point.variant.preset]
         assert point.train_flops == pytest.approx(twin.train_flops, rel=0.01), point.id
-        assert point.asked_flops == (
+        assert point.target_flops == (
             None if point.variant.ffn.kind == "dense" else twin.train_flops
         )
         assert point.train_flops == flops_by_hand(point.config)

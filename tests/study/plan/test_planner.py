@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -87,15 +87,19 @@ def test_plan_is_fast_and_needs_no_torch_and_no_ray(tmp_path: Path) -> None:
         "from study.__main__ import main; main()"
     )
     command = [sys.executable, "-c", blocked, "plan", str(SPECS / "paper.yaml")]
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
-        )
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-    assert min(seconds) < 2.0
+    before = _processor_seconds_of_children()
+    done = subprocess.run(
+        [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # Not wall time, which others on the machine lengthen.
+    assert _processor_seconds_of_children() - before < 2.0
+
+
+def _processor_seconds_of_children() -> float:
+    """Return the processor time of the child processes that have ended, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_adding_a_size_keeps_the_other_points(tmp_path: Path) -> None:
@@ -141,6 +145,51 @@ def test_widths_are_sizes_of_the_same_curve(tmp_path: Path) -> None:
         assert point.id.startswith(name + point.config.model.ffn.kind)
     arms = {"dense", "lowrank 31.25%", "lowrank 31.25% guided 0.4"}
     assert {point.variant.arm_name() for point in study.points} == arms
+
+
+BATCHES = """\
+study: batches
+max_total_flops: 1.0e14
+grid:
+  preset: [nano]
+  ffn: [{kind: dense}, {kind: lowrank, fraction: 0.3125}]
+  batch_size: [16, 64]
+points: [{preset: pico, batch_size: 8}]
+budget: {tokens: 409_600}
+"""
+
+
+def test_batch_sizes_are_points_of_the_same_curve_with_the_same_tokens(tmp_path: Path) -> None:
+    points = load(tmp_path, BATCHES).points
+    assert [(p.variant.preset, p.config.batch_size, p.config.steps) for p in points] == [
+        *[("nano", 16, 200), ("nano", 64, 50)] * 2,
+        ("pico", 8, 400),
+    ]
+    assert [f"-bs{p.config.batch_size}-seed0" in p.id for p in points] == [True] * 5
+    assert {p.variant.arm_name() for p in points[:4]} == {"dense", "lowrank 31.25%"}
+    for point in points:
+        summary = point.summary()
+        assert summary["batch_size"] == point.config.batch_size
+        assert summary["tokens_per_step"] == point.config.tokens_per_step
+        assert summary["tokens"] == summary["steps"] * summary["tokens_per_step"] == 409_600
+
+
+def test_the_presets_batch_written_down_is_the_same_run(tmp_path: Path) -> None:
+    written = load(tmp_path, BATCHES).points
+    left_out = load(tmp_path, BATCHES.replace("  batch_size: [16, 64]\n", "")).points
+    assert [p.fingerprint for p in written[:4:2]] == [p.fingerprint for p in left_out[:2]]
+    assert [p.id.replace("-bs16", "") for p in written[:4:2]] == [p.id for p in left_out[:2]]
+
+
+def test_batches_are_excluded_by_number_or_by_that_of_the_preset(tmp_path: Path) -> None:
+    study = load(tmp_path, BATCHES + "exclude: [{preset: nano, batch_size: 16}]\n")
+    assert [p.config.batch_size for p in study.points] == [64, 64, 8]
+    assert [d.point for d in study.dropped] == [
+        "nano dense bs16 seed0",
+        "nano lowrank 31.25% bs16 seed0",
+    ]
+    row = BATCHES.replace("  batch_size: [16, 64]\n", "") + "exclude: [{batch_size: 16}]\n"
+    assert [p.config.batch_size for p in load(tmp_path, row).points] == [8]
 
 
 def test_every_dropped_combination_is_listed_with_its_reason(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Why a point failed, in one line: from errors as they really come."""
+"""An exception in one line: from errors as they really come."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workloads.errors import InputError
 STARVED = """
 import resource, sys
 import torch
-from study.running import causes
+from study.running import failure_reason
 resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.RLIM_INFINITY))
 try:
     held = [torch.empty(2**28) for _ in range(64)]  # of addresses; none is written to
 except Exception as error:
-    print(causes.describe(error))
+    print(failure_reason.describe(error))
 """
 
 
@@ -63,13 +63,3 @@ def test_a_mistake_is_its_message_and_others_name_their_kind() -> None:
         failure_reason.describe(ValueError("first line\n second"))
         == "ValueError: first line second"
     )
-
-
-def test_the_first_cause_stands_until_the_next_attempt(tmp_path: Path) -> None:
-    assert failure_reason.read(tmp_path) == ""
-    failure_reason.leave(tmp_path / "run", "the worker that failed")
-    failure_reason.leave(tmp_path / "run", "a worker that lost the other")
-    assert failure_reason.read(tmp_path / "run") == "the worker that failed"
-    failure_reason.clear(tmp_path / "run")
-    failure_reason.clear(tmp_path / "run")
-    assert failure_reason.read(tmp_path / "run") == ""

@@ -11,7 +11,7 @@ import pytest
 from study.ledger.reader import Record
 from study.plan import planner
 from study.running import flops_cap
-from study.running.flops_cap import admission
+from study.running.flops_cap import admission_check
 from tests.study.launching import ROOT, SPEC
 from workloads.errors import Refused
 from workloads.run_dir import executed_flops
@@ -23,7 +23,7 @@ from workloads.run_dir.paths import RESULT_FILE
 ASKING = """
 import sys, time
 from pathlib import Path
-from study.running.flops_cap import admission
+from study.running.flops_cap import admission_check
 from workloads.errors import Refused
 from workloads.run_dir.executed_flops import AttemptFlops
 points_dir, name = Path(sys.argv[1]), sys.argv[2]
@@ -33,7 +33,7 @@ while not (points_dir.parent / "go").exists():
     time.sleep(0.001)
 attempt = AttemptFlops(run_dir, 0, 30)
 try:
-    admission(points_dir, run_dir, 100)()
+    admission_check(points_dir, run_dir, 100)()
     attempt.reach(30)
     print("admitted")
 except Refused:
@@ -47,9 +47,9 @@ def test_a_run_that_does_not_fit_is_told_what_is_missing(tmp_path: Path) -> None
     (tmp_path / "second").mkdir()
     AttemptFlops(tmp_path / "first", 0, 60).reach(10)
     with AttemptFlops(tmp_path / "second", 0, 40):
-        admission(tmp_path, tmp_path / "second", 100)()
+        admission_check(tmp_path, tmp_path / "second", 100)()
     with AttemptFlops(tmp_path / "second", 0, 41), pytest.raises(Refused) as refused:
-        admission(tmp_path, tmp_path / "second", 100)()
+        admission_check(tmp_path, tmp_path / "second", 100)()
     assert str(refused.value) == (
         "over budget: needs 41 FLOPs more, and of max_total_flops 100 60 are executed or reserved; "
         "raise max_total_flops"
@@ -62,7 +62,7 @@ def test_a_run_that_ended_early_reserves_nothing(tmp_path: Path) -> None:
     AttemptFlops(tmp_path / "first", 0, 60).reach(10)
     (tmp_path / "first" / RESULT_FILE).touch()
     with AttemptFlops(tmp_path / "second", 0, 90):
-        admission(tmp_path, tmp_path / "second", 100)()
+        admission_check(tmp_path, tmp_path / "second", 100)()
 
 
 def test_processes_that_ask_at_once_never_pass_the_cap_together(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_launch_counts_what_was_executed_elsewhere_and_frees_the_dead(tmp_path
         "elsewhere": Record("b", {"status": "finished"}, {"executed_flops": 7.0}),
     }
     with exclusive(study.run_dir(second), patience_seconds=0):  # it is still alive
-        flops_cap.balance(study, records)
+        flops_cap.prepare_launch(study, records)
     assert spent(study.run_dir(first)) == Spent(130, 0)
     assert spent(study.run_dir(second)) == Spent(100, 400)
     assert executed_flops.spent(study.points_dir / "elsewhere") == Spent(7, 0)
-    flops_cap.balance(study, records)
+    flops_cap.prepare_launch(study, records)
     assert spent(study.run_dir(first)) == Spent(130, 0)
     assert spent(study.run_dir(second)) == Spent(100, 0)

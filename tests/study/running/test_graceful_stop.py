@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from study.running import graceful_stop
-from study.running.graceful_stop import Leaving
+from study.running.graceful_stop import GracefulStop
 from tests.study.launching import ROOT, wait_for
 
-# As in a worker of Ray: a thread trains, and the main thread leaves the interpreter on SIGTERM.
+# As in a worker of Ray: a thread trains, and the main thread leaves the interpreter on SIGTERM. It
+# wakes up by itself, as Ray's does each 10 ms: Python lets a main thread that waits for a lock go
+# on waiting when a second signal arrives while the first is handled.
 WORKER = """
-import signal, sys, threading
+import signal, sys, threading, time
 from pathlib import Path
-from study.running import preemption
-from study.running.graceful_stop import Leaving
+from study.running import graceful_stop
+from study.running.graceful_stop import GracefulStop
 
 folder = Path(sys.argv[1])
 
@@ -32,13 +34,14 @@ def failing(row):
     raise RuntimeError("the worker shuts down")
 
 def train():
-    with Leaving(folder / "stop") as leaving:
-        leaving.deliver(globals()[sys.argv[2]], {"step": 1})
-        (folder / "saved").write_text(f"asked to leave: {leaving.asked()}")
+    with GracefulStop(folder / "stop") as stop:
+        stop.report(globals()[sys.argv[2]], {"step": 1})
+        (folder / "saved").write_text(f"stop requested: {stop.is_requested()}")
 
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 threading.Thread(target=train, daemon=True).start()
-threading.Event().wait()
+while True:
+    time.sleep(0.01)
 """
 
 
@@ -48,25 +51,25 @@ def test_exit_waits_for_the_trainer_and_not_for_its_report(tmp_path: Path, repor
     wait_for(lambda: (tmp_path / "reporting").exists())
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=20) == 1
-    assert (tmp_path / "saved").read_text() == "asked to leave: True"
+    assert (tmp_path / "saved").read_text() == "stop requested: True"
 
 
 # A process that does not survive the signal, as Ray's does not at some moments.
 FRAGILE = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from study.running import preemption
-from study.running.graceful_stop import Leaving
+from study.running import graceful_stop
+from study.running.graceful_stop import GracefulStop
 
 folder = Path(sys.argv[1])
-preemption.SAVING_SECONDS = float(sys.argv[2])
+graceful_stop.SAVING_SECONDS = float(sys.argv[2])
 
 def train():
-    with Leaving(folder / "stop") as leaving:
+    with GracefulStop(folder / "stop") as stop:
         while signal.getsignal(signal.SIGTERM) is die:
             time.sleep(0.01)
         (folder / "training").touch()
-        while not leaving.asked():
+        while not stop.is_requested():
             time.sleep(0.01)
         (folder / "asked").touch()
         while (folder / "hangs").exists():
@@ -102,13 +105,13 @@ def test_a_trainer_that_hangs_keeps_the_signal_no_longer_than_it_may_take(tmp_pa
     assert worker.wait(timeout=20) == 4
 
 
-def test_report_is_delivered_before_the_trainer_goes_on(tmp_path: Path) -> None:
+def test_report_is_sent_before_the_trainer_goes_on(tmp_path: Path) -> None:
     rows = []
-    with Leaving(tmp_path / "stop") as leaving:
-        leaving.deliver(rows.append, {"step": 1})
-        assert rows == [{"step": 1}] and not leaving.asked()
+    with GracefulStop(tmp_path / "stop") as stop:
+        stop.report(rows.append, {"step": 1})
+        assert rows == [{"step": 1}] and not stop.is_requested()
         (tmp_path / "stop").touch()
-        assert leaving.asked()
+        assert stop.is_requested()
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), RuntimeError("the session is over")])
@@ -120,5 +123,5 @@ def test_what_a_report_raises_reaches_the_trainer(
     def report(row: object) -> None:
         raise error
 
-    with Leaving(tmp_path / "stop") as leaving, pytest.raises(type(error)):
-        leaving.deliver(report, {"step": 1})
+    with GracefulStop(tmp_path / "stop") as stop, pytest.raises(type(error)):
+        stop.report(report, {"step": 1})

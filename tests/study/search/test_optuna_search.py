@@ -16,7 +16,7 @@ from study.plan import planner
 from study.plan.naming import variant_tag
 from study.plan.planner import Point, Study
 from study.search.optuna_search import BATCH, Searcher
-from study.search.pareto import fronts
+from study.search.pareto import pareto_fronts
 from study.search.samples import with_recorded
 from tests.study.launching import records_of, study_cli
 from workloads.errors import InputError
@@ -167,7 +167,7 @@ def test_two_metrics_have_a_pareto_front(tmp_path: Path) -> None:
     text = SPEC.replace("trials: 6", "trials: 12\n  metric: [val_loss, train_flops]")
     records: dict[str, Record] = {}
     study = search_to_the_end(load(tmp_path, text), records)
-    (front,) = [f for f in fronts(study, records) if f.item.item.variant.ffn.kind == "lowrank"]
+    (front,) = [f for f in pareto_fronts(study, records) if f.space.variant.ffn.kind == "lowrank"]
     sampled = [p for p in study.points if p.config.model.ffn.kind == "lowrank"]
     costs = sorted((float(p.train_flops), loss_of(p)) for p in sampled)
     # The second formulation: along increasing cost, each one that is better than all before it.
@@ -178,7 +178,7 @@ def test_two_metrics_have_a_pareto_front(tmp_path: Path) -> None:
 
 def test_the_plan_counts_every_sample_at_the_highest_cost(tmp_path: Path) -> None:
     study = load(tmp_path)
-    most = [item.max_train_flops for item in study.searched]
+    most = [space.max_train_flops for space in study.searched]
     found = search_to_the_end(study, {}).points
     dense = next(p for p in found if p.config.model.ffn.kind == "dense")
     assert most[0] == 6 * dense.train_flops

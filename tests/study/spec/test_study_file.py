@@ -65,6 +65,14 @@ MISTAKES = {
         "exclude[0].guide.ratio = 0.5: excludes nothing",
         "change or remove the row",
     ),
+    "empty batch": ("[pico]", "[pico]\n  batch_size: [0]", 5, "batch_size[0] = 0", "greater than"),
+    "excluded batch": (
+        "budget:",
+        "exclude: [{batch_size: 64}]\nbudget:",
+        8,
+        "exclude[0].batch_size = 64: excludes nothing",
+        "the nearest value is 16",
+    ),
     "excluded everything": (
         "budget:",
         "exclude: [{preset: pico}]\nbudget:",

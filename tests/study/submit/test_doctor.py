@@ -95,7 +95,7 @@ def test_package_of_the_same_name_from_elsewhere_is_found(tmp_path: Path) -> Non
     # `kernels` is also a package on PyPI: here one stands first on the path.
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").touch()
-    code = "from study.running.doctor import _packages; print(_packages())"
+    code = "from study.submit.doctor import _packages; print(_packages())"
     shown = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; {code}"],
         cwd=ROOT,

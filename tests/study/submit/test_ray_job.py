@@ -147,7 +147,7 @@ def test_packed_code_has_the_provenance_of_its_checkout(tmp_path: Path) -> None:
         *("packed.yaml", provenance.PACKED_FILE),
     }
     code = (
-        "import json; from study.records.provenance import *\nprint(json.dumps(asdict(capture())))"
+        "import json; from study.ledger.provenance import *\nprint(json.dumps(asdict(capture())))"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True

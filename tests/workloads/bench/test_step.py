@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from kernels import switches
-from kernels.bench import ceilings, claims, records
+from kernels.bench import claims, records, roofline
 from kernels.bench.claims import Claim, StepTask
 from workloads.__main__ import app
 from workloads.bench import step
@@ -26,17 +26,17 @@ GUIDED = Claim(
 
 def test_the_command_appends_its_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "CLAIMS", (DENSE, GUIDED))
-    sizes = ceilings.Sizes(square=16, copied_bytes=1024, rounds=1)
-    monkeypatch.setattr(ceilings.Sizes, "of", classmethod(lambda cls, device: sizes))
+    sizes = roofline.Sizes(square=16, copied_bytes=1024, rounds=1)
+    monkeypatch.setattr(roofline.Sizes, "of", classmethod(lambda cls, device: sizes))
     out = tmp_path / "results.jsonl"
     done = CliRunner().invoke(app, ["bench", "step", "--rounds", "1", "--out", str(out)])
     assert done.exit_code == 1, done.output  # No step is a billion times faster.
     assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == [DENSE.name, GUIDED.name]
     first, second = records.read(out)
-    assert (first["held"], second["held"]) == (True, False)
-    assert first["baseline"] == "operations as defined, but for attention"
+    assert (first["verified"], second["verified"]) == (True, False)
+    assert first["baseline"] == "reference operations, with torch's attention"
     assert second["task"] == "training step of pico, self-guided lowrank 50.0% FFN"
-    assert first["share_of_gemm_ceiling"] > 0
+    assert first["fraction_of_gemm_peak"] > 0
 
 
 @pytest.mark.parametrize("claim", [DENSE, GUIDED], ids=lambda claim: claim.name)
@@ -54,9 +54,9 @@ def test_the_baseline_runs_as_the_reference(claim: Claim, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(step, "build_optimizer", noting)
     pair = step.pair(claim, CPU, onednn=False)
-    pair.subject(0)
+    pair.candidate(0)
     pair.baseline(0)
-    pair.subject(1)
+    pair.candidate(1)
     assert fast == [(True, True), (False, True), (True, True)]
     # Six times the FFN's weights for each of 16 x 128 tokens, in one layer at the least.
     assert pair.flops > 6 * 16 * 128 * 8 * 32**2

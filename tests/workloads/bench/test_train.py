@@ -12,8 +12,8 @@ import torch
 from workloads.bench import train as bench
 
 ROOT = Path(__file__).parents[3]
-NAMES = ["lowrank r16", "lowrank r8", "blockdense r20 B2", "blockdense r12 B2"]
-NAMES += ["blockshuffle B2", "blockshuffle B4"]
+NAMES = ["lowrank r16", "lowrank r8", "blockdense r20 b2", "blockdense r12 b2"]
+NAMES += ["blockshuffle b2", "blockshuffle b4"]
 
 
 def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -66,7 +66,7 @@ def test_fractions_are_those_of_the_weights() -> None:
     rows = bench.measure(bench.Size(512, 1, 1, 1), lambda name: None)
     fractions = {row.name: round(row.fraction, 4) for row in rows}
     assert list(fractions.values()) == [0.625, 0.3125, 0.6445, 0.293, 0.625, 0.3125]
-    assert "blockdense r352 B2" in fractions
+    assert "blockdense r352 b2" in fractions
 
 
 def test_ratios_are_of_one_round() -> None:

@@ -225,6 +225,33 @@ def test_the_fingerprint_refuses_what_json_cannot_hold() -> None:
             fingerprint({"value": value})
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch_size", "workers", "micro_batch"),
+    [
+        (16, 16, 1, 16),
+        (16, 5, 1, None),
+        (16, 32, 1, 16),  # a batch below the limit is read at once
+        (24, 16, 1, None),
+        (24, 16, 2, 12),  # each worker's share is below the limit
+        (16, 4, 3, None),
+        (2, 1, 4, None),
+    ],
+)
+def test_a_batch_is_shared_in_whole_micro_batches_or_not_at_all(
+    batch_size: int, micro_batch_size: int, workers: int, micro_batch: int | None
+) -> None:
+    runtime = RuntimeConfig(micro_batch_size=micro_batch_size)
+    run = RUN.model_copy(update={"batch_size": batch_size, "runtime": runtime})
+    assert run.micro_batch(workers) == micro_batch
+
+
+@pytest.mark.parametrize(
+    ("every", "layers"), [(0, []), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (9, [0])]
+)
+def test_every_so_many_layers_are_recomputed(every: int, layers: list[int]) -> None:
+    assert [*RuntimeConfig(activation_checkpointing=every).recomputed_layers(5)] == layers
+
+
 def test_planning_imports_no_torch() -> None:
     code = "import sys, workloads.recipes.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -19,7 +19,7 @@ from tests.workloads.reference_models import (
     state_of,
 )
 from workloads.__main__ import main
-from workloads.interop.structured_ffn import load_model
+from workloads.interop.model_file import load_model
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """\

@@ -18,11 +18,10 @@ from tests.workloads.reference_models import (
     state_of,
 )
 from workloads.errors import InputError
+from workloads.interop.model_file import load_model, save_model
 from workloads.interop.structured_ffn import (
     import_reference,
-    load_model,
     load_structured_ffn,
-    save_model,
 )
 from workloads.nn.self_guided import drop_guides
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.workloads.guided import matrix, projections
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
-from workloads.nn.ffn import PROJECTIONS
+from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, drop_guides, guide_share
 from workloads.nn.transformer import Transformer
@@ -41,7 +41,7 @@ over_kinds = pytest.mark.parametrize("ffn", STRUCTURES, ids=lambda ffn: ffn.kind
 
 def build(ffn: FFNConfig, n: int, m: int, bias: bool = True) -> Projection:
     """In float64, with random weights."""
-    projection = PROJECTIONS[ffn.kind](n, m, ffn, bias).double()
+    projection = projection_class(ffn.kind)(n, m, ffn, bias).double()
     for parameter in projection.parameters():
         nn.init.normal_(parameter)
     return projection

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from workloads.config.ffn_kinds import PARAMETRIZATIONS
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.cost.flops import count_params, ffn_fraction, train_flops, train_flops_per_token
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Budget, Recipe
@@ -143,8 +143,11 @@ def test_the_rank_divides_into_the_blocks(preset: str, nblocks: int) -> None:
         ({"kind": "lowrank", "fraction": 0.0}, "greater than 0"),
         ({"kind": "lowrank", "fraction": 1.1}, "less than or equal to 1"),
         ({"kind": "lowrank"}, "kind lowrank needs rank; add it"),
-        ({"kind": "dense", "fraction": 0.5}, "kind dense has none; remove it"),
-        ({"kind": "blockshuffle", "nblocks": 2, "fraction": 0.5}, "kind blockshuffle has none"),
+        ({"kind": "dense", "fraction": 0.5}, "kind dense has none to choose"),
+        (
+            {"kind": "blockshuffle", "nblocks": 2, "fraction": 0.5},
+            "shuffle has none to choose",
+        ),
         ({"kind": "blockdense", "fraction": 0.5}, "kind blockdense needs nblocks; add it"),
         ({"kind": "lowrank", "nblocks": 2, "fraction": 0.5}, "nblocks does not apply to kind low"),
     ],
@@ -181,7 +184,7 @@ def test_arms_are_named_by_kind_and_size() -> None:
         "mine": FFNChoice(kind="lowrank", rank=8, arm="mine"),
     }
     assert {choice.arm_name(): choice for choice in names.values()} == names
-    assert {choice.kind for choice in names.values()} == set(PARAMETRIZATIONS)
+    assert {choice.kind for choice in names.values()} == set(FFN_KINDS)
 
 
 # Budgets
@@ -241,6 +244,44 @@ def test_a_budget_below_one_step_is_refused() -> None:
     with pytest.raises(ValueError, match="less than one step of 16 x 128 tokens; raise it"):
         Recipe(preset="pico", budget=Budget(tokens=2047)).resolve()
     assert Recipe(preset="pico", budget=Budget(tokens=2048)).resolve().steps == 1
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch_size"), [(8, 8), (16, 16), (24, 12), (17, 1), (64, 16)]
+)
+def test_a_batch_keeps_the_tokens_and_is_read_in_whole_micro_batches(
+    batch_size: int, micro_batch_size: int
+) -> None:
+    run = Recipe(preset="pico", batch_size=batch_size).resolve()
+    assert run.steps == PRESETS["pico"].tokens // (batch_size * 128)
+    assert run.tokens_per_step == batch_size * 128
+    assert run.runtime.micro_batch_size == micro_batch_size
+
+
+def test_a_batch_of_the_presets_size_is_the_presets_run() -> None:
+    assert Recipe(preset="pico", batch_size=16).resolve() == Recipe(preset="pico").resolve()
+
+
+@pytest.mark.parametrize("budget", [{"train_flops": 1e11}, {"isoflop": (1e11,)}])
+def test_flops_buy_fewer_steps_of_a_larger_batch(budget: dict[str, Any]) -> None:
+    small, large = (
+        Recipe(preset="pico", batch_size=size, budget=Budget(**budget)).resolve()
+        for size in (8, 32)
+    )
+    assert small.steps == pytest.approx(4 * large.steps, abs=4)
+    assert train_flops(large) == pytest.approx(train_flops(small), rel=0.02)
+
+
+def test_a_matched_run_has_its_twins_batch() -> None:
+    budget = Budget(match_flops_of="dense", tokens=200_000)
+    lowrank = FFNChoice(kind="lowrank", fraction=0.3125)
+    recipe = Recipe(preset="pico", batch_size=8, ffn=lowrank, budget=budget)
+    twin = recipe.dense_twin().resolve()
+    assert twin.batch_size == recipe.resolve().batch_size == 8
+    assert train_flops(recipe.resolve()) == pytest.approx(train_flops(twin), rel=0.01)
 
 
 # Recipes

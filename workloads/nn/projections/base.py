@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.factored import Factors, Operation
+from kernels.factored import Factorization as Operation
+from kernels.factored import Factors
 from kernels.self_guided import merge, self_guided
 from workloads.config.model import FFNConfig
 
@@ -17,16 +18,22 @@ INIT_STD = 0.02
 
 
 class Projection(nn.Module):
-    """A linear map from n to m features; a kind defines its weights and `product`.
+    """A map from n to m features.
 
-    While self-guided training lasts it also carries a dense `guide` W and gives
-    a W x + (1 - a) product(x) + b (arXiv 2406.16450, section 4), where `guide_share` is a; a
-    training step may leave the guide out (`guide_runs`), and its passes may share one merge of
-    the guide and the weights (`shared_merge`). After `premerge`, inference takes few tokens
-    through one dense weight instead, as long as the weights stay as they were.
+    A kind creates its weights, and gives them as the `factors` of an `operation` of the kernels.
+    A kind without an operation defines `product`, and `dense_weight` where it is mergeable.
+
+    While self-guided training lasts a projection also has a dense `guide` W and gives
+    a W x + (1 - a) S x + b, where S are the kind's own weights and `guide_share` is a (arXiv
+    2406.16450, section 4). A training step may leave the guide out (`guide_runs`), and its passes
+    may share one merge of the guide and the weights (`shared_merge`). After `premerge`, inference
+    multiplies few tokens by one dense weight instead, until the weights change.
     """
 
-    operation: ClassVar[type[Operation]]  # That of `factors`.
+    operation: ClassVar[type[Operation] | None] = None
+    # Each weight's name in the paper's public implementation, and its axes there: n inputs, m
+    # outputs, k inner features, or the letter of a size. Empty where it has no such kind.
+    reference_weights: ClassVar[Mapping[str, tuple[str, str]]] = {}
     bias: nn.Parameter | None
     guide: nn.Parameter | None
     guide_share: Tensor
@@ -34,6 +41,7 @@ class Projection(nn.Module):
 
     def __init__(self, n: int, m: int, ffn: FFNConfig, bias: bool = True) -> None:
         super().__init__()
+        self.mergeable = ffn.row.mergeable
         self.register_parameter("bias", nn.Parameter(torch.zeros(m)) if bias else None)
         self.register_parameter("guide", None)
         self.register_buffer("guide_share", torch.ones(()), persistent=False)
@@ -41,71 +49,81 @@ class Projection(nn.Module):
         self.guide_runs = True
         self.shared_merge: Tensor | None = None
         self.crossover_tokens = 0
-        # What `merged` was made of: where it is, its name, itself, and its version then.
+        # Each source of `merged`: the mapping that holds it, its name, the tensor, its version.
         self.merged_from: list[tuple[Mapping[str, Tensor | None], str, Tensor | None, int]] = []
-        self.create_weights(n, m, ffn)
+        self.create_weights(n, m, ffn.sizes)
 
-    def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
-        """Create and initialize the kind's own parameters."""
-        raise NotImplementedError
-
-    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(..., n) to (..., m): the structured weights applied to x, and the bias added."""
+    def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
+        """Create and initialize the kind's own parameters, given its sizes by name."""
         raise NotImplementedError
 
     def factors(self) -> Factors:
-        """The structured weights as `operation` takes them."""
+        """Return the kind's own weights as `operation` takes them."""
         raise NotImplementedError
 
+    def product(self, x: Tensor) -> Tensor:
+        """Apply the kind's own weights and the bias: (..., n) to (..., m)."""
+        assert self.operation is not None
+        return self.operation.linear(x, self.factors())
+
     def dense_weight(self) -> Tensor:
-        """The (m, n) matrix that the structured weights multiply out to."""
+        """Multiply the kind's own weights out to one matrix (m, n); differentiable."""
+        assert self.operation is not None
         return self.operation.dense(*self.factors()[:2])
 
     @property
     def guided(self) -> bool:
-        """Whether the next pass mixes the guide in."""
+        """True when the next pass mixes the guide in."""
         return self.guide is not None and (self.guide_runs or not self.training)
 
-    def merge(self) -> Tensor:
-        """The (m, n) matrix of a pass that mixes the guide in; differentiable."""
-        assert self.guide is not None
-        return merge(self.operation, self.guide, self.guide_share, self.factors())
-
     @property
-    def trains_alone(self) -> bool:
-        """Whether a training pass is `operation` alone, without a guide or a merged weight."""
+    def plain(self) -> bool:
+        """True when the next training pass is `product`, without a guide or a merged weight."""
         return not (self.crossover_tokens or self.guided)
+
+    def merge(self) -> Tensor:
+        """Mix the guide with the kind's own weights as one matrix (m, n); differentiable."""
+        assert self.guide is not None
+        if self.operation is None:
+            return self.guide_share * self.guide + (1 - self.guide_share) * self.dense_weight()
+        return merge(self.operation, self.guide, self.guide_share, self.factors())
 
     def forward(self, x: Tensor) -> Tensor:
         if self.crossover_tokens and self._merge_serves(x):
             assert self.merged is not None
             return F.linear(x, self.merged, self.bias)
         if self.guide is None or not self.guided:
-            return self.product(x, self.bias)
+            return self.product(x)
         if self.shared_merge is not None:
             return F.linear(x, self.shared_merge, self.bias)
+        if self.operation is None:
+            return F.linear(x, self.merge(), self.bias)
         return self_guided(self.operation, x, self.guide, self.guide_share, self.factors())
 
     @torch.no_grad()
     def add_guide(self, init: Literal["effective", "reference"]) -> None:
-        """Start self-guided training: the guide is the product of the weights as they are."""
+        """Start self-guided training with a guide that equals the weights as they are now.
+
+        `init: reference` starts it as the public implementation does.
+        """
         weight = self.dense_weight() if init == "effective" else self.reference_guide()
         self.guide = nn.Parameter(weight.detach().clone().contiguous())
 
     def reference_guide(self) -> Tensor:
-        """(m, n): what the public implementation starts the guide as."""
+        """Return the matrix (m, n) that the public implementation starts the guide as."""
         return self.dense_weight()
 
     @torch.no_grad()
     def premerge(self, crossover_tokens: int) -> None:
-        """Keep the dense weight beside the structured ones, for up to that many tokens; 0 ends it.
+        """Keep one dense weight for inputs of up to `crossover_tokens` tokens; 0 drops it.
 
-        It is not part of the state dict, nor of copies. It lasts until a pass in training mode or
-        with gradients, or until the weights are written to or moved; writes to a parameter's
-        `.data` go unseen.
+        A projection that is not mergeable keeps none. The dense weight is not part of the state
+        dict, nor of copies. It lasts until a pass in training mode or with gradients, or until the
+        weights are written to or moved; a write to a parameter's `.data` is not noticed.
         """
-        self.merged, self.merged_from, self.crossover_tokens = None, [], crossover_tokens
-        if not crossover_tokens:
+        tokens = crossover_tokens if self.mergeable else 0
+        self.merged, self.merged_from, self.crossover_tokens = None, [], tokens
+        if not tokens:
             return
         with torch.autocast(self.guide_share.device.type, enabled=False):
             weight = self.dense_weight() if self.guide is None else self.merge()
@@ -123,7 +141,7 @@ class Projection(nn.Module):
         return self.__dict__ | {"_buffers": buffers} | without
 
     def _merge_serves(self, x: Tensor) -> bool:
-        """Whether x has few enough tokens for the merged weight; one that may be old is dropped."""
+        """Return whether x may take the merged weight; drop a weight that may be out of date."""
         # Every write in place counts a tensor's version up, except that of a fused optimizer.
         trains = self.training or torch.is_grad_enabled()
         if trains or any(
@@ -136,10 +154,12 @@ class Projection(nn.Module):
 
 
 def normal(*shape: int) -> Tensor:
+    """Draw normal values with the standard deviation that every weight starts with."""
     return torch.empty(*shape).normal_(std=INIT_STD)
 
 
 def orthonormal(*shape: int) -> Tensor:
-    """The polar factor of a normal draw, block by block: orthonormal rows or columns."""
+    """Draw a matrix with orthonormal rows or columns, block by block: a normal draw's polar
+    factor."""
     left, _, right = torch.linalg.svd(normal(*shape), full_matrices=False)
     return (left @ right).contiguous()

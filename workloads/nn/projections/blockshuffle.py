@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from kernels.block_shuffle import BlockShuffle, block_shuffle
+from kernels.block_shuffle import BlockShuffle
 from kernels.factored import Factors
-from workloads.config.model import FFNConfig
 from workloads.nn.projections.base import Projection, orthonormal
 
 
@@ -19,15 +21,12 @@ class BlockShuffleProjection(Projection):
     """
 
     operation = BlockShuffle
+    reference_weights: ClassVar = {"v": ("blkdiag1", "bkn"), "u": ("blkdiag2", "bmk")}
 
-    def create_weights(self, n: int, m: int, ffn: FFNConfig) -> None:
-        assert ffn.nblocks is not None
-        blocks, inner = ffn.nblocks, min(n, m)
+    def create_weights(self, n: int, m: int, sizes: Mapping[str, int]) -> None:
+        blocks, inner = sizes["nblocks"], min(n, m)
         self.v = nn.Parameter(orthonormal(blocks, inner // blocks, n // blocks))
         self.u = nn.Parameter(orthonormal(blocks, m // blocks, inner // blocks))
-
-    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return block_shuffle(x, self.v, self.u, bias)
 
     def factors(self) -> Factors:
         return Factors(self.v, self.u, self.bias)

@@ -1,0 +1,148 @@
+"""The figures that `python -m analysis plot` draws: a new figure is a file here and a row."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures import curves, guided, latency, scaling, schematic, spectra
+from analysis.scaling.arms import fit_arms
+from analysis.tables import published
+from analysis.tables.curves import CURVES, load_curves
+from analysis.tables.errors import RunTableError
+from analysis.tables.frames import column, sizes, where
+from analysis.tables.latency import load_latencies
+from analysis.tables.runs import load_csv, split_usable
+from analysis.tables.spectra import trained_projection
+
+RUNS = "a run table RUNS.csv"
+WITH_CURVES = f"{RUNS}, with {CURVES} beside it"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: what it shows, what it reads, and how it is drawn.
+
+    `draw` is given the files, `fewest_files` to `most_files` of them; `published` draws what the
+    paper published alone.
+    """
+
+    shows: str
+    reads: str
+    draw: Callable[[list[Path]], Figure]
+    published: Callable[[], Figure] | None = None
+    published_note: str = ""
+    fewest_files: int = 1
+    most_files: float = 1
+
+
+def _scaling(files: list[Path]) -> Figure:
+    used, excluded = _unguided(files[0])
+    if used.empty:
+        raise RunTableError(f"{files[0]}: no unguided run has finished with a usable loss")
+    return scaling.kinds_figure(used, fit_arms(used, excluded), _overlay(used))
+
+
+def _published_scaling() -> Figure:
+    used, excluded = split_usable(published.scaling())
+    return scaling.kinds_figure(used, fit_arms(used, excluded), None)
+
+
+def _unguided(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    runs = load_csv(path)
+    return split_usable(where(runs, column(runs, "guide_ratio").isna()))
+
+
+def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
+    """Give the published points if runs are of the paper's sizes and convention, else None."""
+    paper = published.scaling()
+    same_convention = set(used["flop_convention"]) == set(paper["flop_convention"])
+    return paper if same_convention and set(sizes(used)) & set(paper["preset"]) else None
+
+
+def _guided(files: list[Path]) -> Figure:
+    used, _ = split_usable(load_csv(files[0]))
+    points = guided.guided_points(used)
+    overlay = None if _overlay(used) is None else _published_guided_points()
+    return guided.guided_figure(points, overlay)
+
+
+def _published_guided_points() -> pd.DataFrame:
+    return guided.published_points(published.scaling(), published.wide())
+
+
+def _dynamics(files: list[Path]) -> Figure:
+    return curves.dynamics_figure(load_csv(files[0]), load_curves(files[0].with_name(CURVES)))
+
+
+def _largest(files: list[Path]) -> Figure:
+    used, _ = _unguided(files[0])
+    return curves.largest_figure(used, load_curves(files[0].with_name(CURVES)))
+
+
+def _latency(files: list[Path]) -> Figure:
+    return latency.latency_figure(load_latencies(files), published.latency())
+
+
+def _spectra(files: list[Path]) -> Figure:
+    if not files:
+        return spectra.initial_figure()
+    used, _ = split_usable(load_csv(files[0]))
+    # One run of an arm and a size: the first seed.
+    first = used.assign(size=sizes(used)).drop_duplicates(["arm", "size"])
+    return spectra.trained_figure(
+        {
+            f"{row['size']} {row['arm']}": trained_projection(
+                files[0].parent / "points" / row["point_id"]
+            )
+            for row in first.to_dict("records")
+        }
+    )
+
+
+PLOTS: dict[str, Plot] = {
+    "scaling": Plot(
+        "validation loss against training FLOPs, a panel for each kind",
+        RUNS,
+        _scaling,
+        _published_scaling,
+        published_note=published.NOTE,
+    ),
+    "guided": Plot(
+        "self-guided training against more tokens at equal FLOPs: perplexity against tokens",
+        RUNS,
+        _guided,
+        lambda: guided.guided_figure(None, _published_guided_points()),
+        published_note=published.NOTE,
+    ),
+    "dynamics": Plot(
+        "training loss against step by kind and learning rate, with and without guidance",
+        WITH_CURVES,
+        _dynamics,
+    ),
+    "curves": Plot("training curves of the largest size, by kind", WITH_CURVES, _largest),
+    "latency": Plot(
+        "time of the FFN by width, parameters and tokens, and speed-ups",
+        "BENCH files, the CSV of `python -m kernels bench latency`, or the JSON of "
+        "`python -m workloads bench train` or `bench decode`",
+        _latency,
+        lambda: latency.published_figure(published.latency()),
+        most_files=math.inf,
+    ),
+    "spectra": Plot(
+        "singular values of the products, at initialization and after training",
+        f"{RUNS} with points/ beside it; without a file, initialization alone",
+        _spectra,
+        fewest_files=0,
+    ),
+    "schematic": Plot(
+        "the four parametrizations",
+        "no file",
+        lambda _: schematic.schematic_figure(),
+        fewest_files=0,
+        most_files=0,
+    ),
+}

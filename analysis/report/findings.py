@@ -1,0 +1,163 @@
+"""What the fits of the arms say, in sentences made by rule from the numbers.
+
+An arm is called steeper than the reference only with the interval of the difference, and what the
+runs leave open is said.
+"""
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from analysis.scaling.arms import Arm, Arms
+from analysis.scaling.compare import Comparison
+from analysis.scaling.isoflop import IsoFlop
+
+FEW_SIZES = 8  # below this many sizes an arm, E and b are not told apart
+
+
+def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
+    """Say one sentence an arm, or one that says why there is none."""
+    if arms.arms:
+        return tuple(headline(arm, arms) for arm in arms.arms)
+    if excluded.empty:
+        return ("The table holds no run: there is nothing to fit.",)
+    return ("No run has finished with a usable loss: there is nothing to fit yet.",)
+
+
+def headline(arm: Arm, arms: Arms) -> str:
+    """Say the arm's slope, its interval, and how it compares with the reference."""
+    if arm.isoflop is not None:
+        return f"{arm.name}: {_minima(arm.isoflop)}; {arm.why_not}."
+    name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_count(arm.n_sizes, 'size')}"
+    if arm.fitted is None:
+        return f"{name}: no slope; the runs determine nothing of it: {sizes}."
+    b = arm.fitted.fit.params["b"]
+    if arms.E is None and "b" in arm.fitted.certificate.unidentified:
+        return f"{name}: beside a free E, b is not identified by {sizes}."
+    above = f" above E = {three_digits(arm.fitted.fit.params['E'])}" if arms.E is None else ""
+    slope = f"{name}: loss{above} {'falls' if b >= 0 else 'rises'} as C^{three_digits(-b)}"
+    if arm.is_exact:
+        return f"{slope}; the runs lie on the line to rounding: an interval would say nothing."
+    if arm.interval is None:
+        return (
+            f"{slope}; the runs determine a point estimate only: {sizes} leave no residual degree "
+            "of freedom, and an interval needs one more run."
+        )
+    low, high = arm.interval
+    degrees = _count(arm.dof, "residual degree")
+    return (
+        f"{slope}; {arms.resampling.level:.0%} interval of b {interval(low, high)} from "
+        f"{_count(arm.n_sizes, 'size')} ({degrees} of freedom): {_verdict(arm, arms)}."
+    )
+
+
+def _minima(isoflop: IsoFlop) -> str:
+    """Say the best split of the largest budget that has one, and how the best size grows."""
+    found = [one for one in isoflop.minima if one.parabola_params and one.tokens and one.loss]
+    if not found:
+        return f"no budget has a minimum inside its sizes ({isoflop.minima[0].refused})"
+    best = found[-1]
+    text = (
+        f"loss is lowest at {three_digits(best.parabola_params or 0)} parameters and "
+        f"{three_digits(best.tokens or 0)} tokens for C = {three_digits(best.flops)} "
+        f"(loss {best.loss:.4f}), one of {_count(len(found), 'budget')} with a minimum inside "
+        "the sizes"
+    )
+    if (grows := isoflop.params_exponent) is None:
+        return f"{text}; how the best size grows needs two such budgets"
+    return f"{text}; N* grows as C^{three_digits(grows.value)} {interval(grows.low, grows.high)}"
+
+
+def _verdict(arm: Arm, arms: Arms) -> str:
+    findings = []
+    assert arm.interval is not None
+    if arm.interval[0] <= 0 <= arm.interval[1]:
+        findings.append("it includes 0, so the runs do not settle that loss falls")
+    found = arms.comparison(arm.name)
+    if found:
+        findings += [found.verdict, *gain_sentence(found)]
+    elif arms.comparisons:
+        findings.append("the arm that the others are compared with")
+    else:
+        findings.append("there is no other arm with an interval to compare with")
+    return "; ".join(findings)
+
+
+def gain_sentence(found: Comparison) -> list[str]:
+    """Say the compute-equivalent gain where the slopes are stated."""
+    stated = {slope.flops for slope in found.slopes}
+    return [
+        f"for the same loss {found.reference} needs {three_digits(at.gain.value)} times its FLOPs "
+        f"{interval(at.gain.low, at.gain.high)}"
+        for at in found.gains
+        if at.flops in stated
+    ]
+
+
+def limits(arms: Arms) -> str:
+    """Say what so many runs an arm can support, and what they cannot."""
+    spread = [arm for arm in arms.arms if arm.is_uncertain]
+    if arms.arms and all(arm.isoflop for arm in arms.arms):
+        return (
+            "What isoFLOP budgets can support: the best size at each budget, where its sizes reach "
+            "beyond it on both sides, and how it grows over the budgets. What they cannot: a slope "
+            "of loss against FLOPs, because every run's loss also depends on how far its size is "
+            "from the best."
+        )
+    if not spread:
+        return "No arm has a residual degree of freedom: slopes, if any, stand without intervals."
+    dof = min(arm.dof for arm in spread)
+    sizes = min(arm.n_sizes for arm in spread)
+    if arms.E is None:
+        return (
+            f"With {sizes} sizes an arm or more, E is free and every parameter has its interval; "
+            "what is said beyond the losses reached is an extrapolation of the law."
+        )
+    quantile = float(stdtrit(dof, 0.5 + arms.resampling.level / 2))
+    degrees = f"{_count(dof, 'residual degree')} of freedom"
+    seeds = ""
+    if all(arm.table.n == arm.n_sizes for arm in spread):
+        seeds = (
+            " One run a size also leaves the spread of seeds unknown: a miss of the line counts as "
+            "chance."
+        )
+    return (
+        f"What {sizes} sizes an arm can support: the slope of log loss in log FLOPs over the range "
+        "that the runs span, differences of slopes, and the compute-equivalent gain inside the "
+        "losses that both arms reached. What they cannot: E, which is held at 0 because fewer than "
+        f"{FEW_SIZES} sizes do not tell it from b, so b is a local slope and not the exponent that "
+        "remains at large compute; a bend of the curve, which appears as residual and not as a "
+        f"parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} standard "
+        f"errors each side.{seeds}"
+    )
+
+
+def multiplicity(arms: Arms) -> str:
+    """Say how several comparisons are to be read."""
+    if not arms.comparisons:
+        return f"Nothing is compared: {arms.why_not}."
+    first = arms.comparisons[0]
+    paired = "Runs of equal preset are paired. " if first.paired else ""
+    several = (
+        f"{len(arms.comparisons)} comparisons: each interval is at its own level, and p-values "
+        "are adjusted by Holm's method."
+        if len(arms.comparisons) > 1
+        else "One comparison: its interval stands as it is."
+    )
+    return (
+        f"Each arm against {first.reference}, inside the losses that both reached. The gain is how "
+        f"many times the arm's FLOPs {first.reference} needs for the same loss. {paired}{several}"
+    )
+
+
+def three_digits(value: float) -> str:
+    """Write three significant digits, keeping trailing zeros: a column compares at a glance."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def interval(low: float, high: float) -> str:
+    """Write an interval in brackets, three significant digits each."""
+    return f"[{three_digits(low)}, {three_digits(high)}]"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

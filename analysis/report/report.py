@@ -1,0 +1,271 @@
+"""The report: a run table in; `runs.csv`, `fits.json`, figures, tables and a readable page out.
+
+Every sentence is made by rule from the numbers (`findings`). The same table gives the same bytes,
+so a report can be compared, cached and committed. The page needs no other file and no network.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from analysis.figures import style
+from analysis.figures.curves import curves_figure
+from analysis.figures.isoflop import isoflop_figure
+from analysis.figures.scaling import scaling_figure
+from analysis.report.arm_document import document
+from analysis.report.findings import headline, headlines
+from analysis.report.sections import (
+    NOTHING,
+    comparison_section,
+    escape_markdown,
+    fit_section,
+    isoflop_section,
+    left_out_section,
+    limits_section,
+    used_section,
+    write_tables,
+)
+from analysis.scaling.arms import Arm, Arms, fit_arms
+from analysis.tables.curves import CURVES
+from analysis.tables.published import read_off
+from analysis.tables.runs import run_table, split_usable
+from analysis.tables.writing import finite, write_bytes, write_text
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The folder that was written, and what was found."""
+
+    out_dir: Path
+    headlines: tuple[str, ...]
+    cautions: tuple[str, ...]  # on the losses themselves
+    arms: Arms
+    n_used: int
+    n_excluded: int
+
+
+@dataclass(frozen=True)
+class MoreFigure:
+    """A figure below the first: its file, the same as an address, its text."""
+
+    name: str
+    uri: str
+    alt: str
+    caption: str
+
+
+def write_report(
+    runs: pd.DataFrame, out_dir: Path, title: str, curves: pd.DataFrame | None = None
+) -> Report:
+    """Fit every arm of `runs` and write the report to `out_dir`, which is made if absent.
+
+    Writes `runs.csv` (all rows, whether they entered or not), `fits.json`, `report.md`,
+    `report.html`, the figure `scaling` as SVG, PDF and PNG, and in `tables/` each table as CSV,
+    LaTeX and Markdown, replacing files of these names; where `curves` are given, `curves.csv` and
+    the figure `curves`; and of isoFLOP designs the figure `isoflop`.
+
+    Args:
+        runs: one row a run, with the required columns of `RUN_COLUMNS`.
+        out_dir: the folder of the report.
+        title: its heading.
+        curves: the training curves, with the columns of `curves.CURVE_COLUMNS`.
+
+    Raises:
+        RunTableError: the table lacks a column, holds a bad number or mixes FLOP conventions.
+        OSError: the folder cannot be written.
+    """
+    runs = run_table(runs, "run table")
+    used, excluded = split_usable(runs)
+    arms = fit_arms(used, excluded)
+    sentences = headlines(arms, excluded)
+
+    csv = _csv(runs)
+    write_bytes(out_dir / "runs.csv", csv)
+    provenance = _provenance(used, csv)
+    text = json.dumps(
+        finite(_document(title, arms, used, excluded, provenance)),
+        indent=2,
+        allow_nan=False,
+        ensure_ascii=False,
+    )
+    write_text(out_dir / "fits.json", text + "\n")
+
+    style.save(scaling_figure(used, arms), out_dir / "scaling")
+    figures = _more_figures(arms, curves, out_dir)
+    is_isoflop = any(arm.isoflop for arm in arms.arms)
+    sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
+    sections += [limits_section(arms, used), comparison_section(arms)]
+    sections += [used_section(used), left_out_section(excluded)]
+    write_tables(sections, out_dir / "tables")
+    context = {
+        "figures": figures,
+        "title": title,
+        "headlines": sentences,
+        "caption": _caption(used, arms),
+        "sections": sections,
+        "provenance": _provenance_lines(provenance, arms),
+        "svg": _inline_svg(out_dir / "scaling.svg"),
+    }
+    for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
+        write_text(out_dir / name, templates.get_template(name).render(context))
+    cautions = tuple(read_off(used))
+    return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
+
+
+def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:
+    """Write the figures that not every report has."""
+    found = []
+    if any(arm.isoflop for arm in arms.arms):
+        style.save(isoflop_figure(arms), out_dir / "isoflop")
+        found.append(
+            MoreFigure(
+                "isoflop",
+                _data_uri(out_dir / "isoflop.svg"),
+                "Validation loss against parameters at each budget",
+                "Validation loss against parameters, a colour for each budget of training FLOPs. "
+                "A budget whose lowest loss is at an edge of its sizes has no parabola.",
+            )
+        )
+    if curves is not None:
+        write_bytes(out_dir / CURVES, _csv(curves))
+        style.save(curves_figure(curves), out_dir / "curves")
+        found.append(
+            MoreFigure(
+                "curves",
+                _data_uri(out_dir / "curves.svg"),
+                "Training loss against step and validation loss against FLOPs",
+                "Training curves, a line for each run: the loss of single batches, and of the "
+                "validation text.",
+            )
+        )
+    return found
+
+
+def _document(
+    title: str,
+    arms: Arms,
+    used: pd.DataFrame,
+    excluded: pd.DataFrame,
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "law": "L(C) = E + a C^-b; L in nats per token, C in training FLOPs",
+        "options": {"E": arms.E, "loss": arms.loss, **asdict(arms.resampling)},
+        "arms": [_arm_record(arm, arms, used) for arm in arms.arms],
+        "comparisons": [asdict(one) for one in arms.comparisons],
+        "nothing_compared_because": arms.why_not or None,
+        "excluded": excluded.filter(["point_id", "arm", "status", "reason"]).to_dict("records"),
+        "provenance": provenance,
+    }
+
+
+def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
+    rows = used[used["arm"] == arm.name]
+    found: dict[str, Any] = {} if arm.fitted is None else document(arm.fitted)
+    # Rows by number are the fit's own; the report names runs.
+    suspects = [used["point_id"].iloc[row - 1] for row in found.pop("suspected_outliers", ())]
+    for name in ("excluded", "excluded_counts", "derived"):
+        found.pop(name, None)
+    return {
+        "arm": arm.name,
+        "headline": headline(arm, arms),
+        "b": arm.fitted.fit.params["b"] if arm.fitted else None,
+        "b_interval": arm.interval,
+        "n_runs": arm.table.n,
+        "n_sizes": arm.n_sizes,
+        "dof": arm.dof,
+        "not_fitted_because": arm.why_not or None,
+        "isoflop": asdict(arm.isoflop) if arm.isoflop else None,
+        **found,
+        "intervals": found.get("intervals") if arm.is_uncertain else None,
+        "far_from_the_law": suspects,
+        "point_ids": list(rows["point_id"]),
+        "run_ids": list(rows["run_id"]),
+    }
+
+
+def _caption(used: pd.DataFrame, arms: Arms) -> str:
+    if used.empty:
+        return "No run entered, so there is no curve to draw."
+    law = "E + a C^-b" if arms.E is None else "a C^-b"
+    axes = "Validation loss in nats per token against training FLOPs, both axes logarithmic. "
+    if all(arm.isoflop for arm in arms.arms):
+        return f"{axes}Points are runs, several sizes at each budget: there are no lines."
+    return (
+        f"{axes}Points are runs; lines are fits of L(C) = {law}, one for each arm. Shaded: "
+        f"pointwise {arms.resampling.level:.0%} bands, cut at the edge of the axes where they are "
+        "taller. An arm without a residual degree of freedom has no band."
+    )
+
+
+def _provenance(used: pd.DataFrame, csv: bytes) -> dict[str, Any]:
+    named = ("study", "flop_convention", "commit", "hardware")
+    return {
+        "runs_csv_sha256": hashlib.sha256(csv).hexdigest(),
+        "run_ids": list(used["run_id"]),
+        **{name: sorted(set(used[name]) - {""}) for name in named},
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _provenance_lines(provenance: dict[str, Any], arms: Arms) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
+    listed = [
+        (label, ", ".join(filter(None, provenance[name])) or NOTHING)
+        for label, name in (
+            ("study", "study"),
+            ("FLOP convention", "flop_convention"),
+            ("commit", "commit"),
+            ("hardware", "hardware"),
+            ("run ids", "run_ids"),
+        )
+    ]
+    drawn = arms.resampling
+    held = "free" if arms.E is None else f"held at {arms.E:g}"
+    options = f"E {held}, loss {arms.loss}, {drawn.resamples} resamples, seed {drawn.seed}"
+    return [
+        *listed,
+        ("sha256 of runs.csv", provenance["runs_csv_sha256"]),
+        ("options", f"{options}, level {drawn.level:g}"),
+        ("versions", versions),
+    ]
+
+
+def _data_uri(svg: Path) -> str:
+    """Make an address that holds the picture, so that the page needs no other file."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def _inline_svg(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]  # HTML takes neither the XML declaration nor the doctype
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format=_shortest, lineterminator="\n").encode()
+
+
+def _shortest(value: float) -> str:
+    """Write the shortest text that reads back as the same float; no point if it is whole."""
+    return repr(float(value)).removesuffix(".0")
+
+
+_HTML = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_MARKDOWN = _HTML.overlay(autoescape=False, finalize=escape_markdown)

@@ -1,0 +1,57 @@
+"""Training curves: how the loss of every run of a study fell, step by step.
+
+A table of curves has one row for each recorded step of each run; see `CURVE_COLUMNS`.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.tables.errors import RunTableError, first_line, nearest
+from analysis.tables.table import number_column
+
+# Each with its unit or meaning; the last two may be empty in a row.
+CURVE_COLUMNS = {
+    "point_id": "readable id of the run",
+    "arm": "legend label",
+    "step": "optimizer steps done",
+    "train_flops": "training FLOPs spent",
+    "train_loss": "loss of that step's batch, nats per token",
+    "val_loss": "validation loss, nats per token",
+}
+TEXT = ("point_id", "arm")
+CURVES = "curves.csv"  # beside a run table
+
+
+def curves_beside(runs: Path) -> pd.DataFrame | None:
+    """Load the training curves beside the run table `runs`, or None where there are none.
+
+    Raises:
+        RunTableError: there are, and `load_curves` refuses them.
+    """
+    path = runs.with_name(CURVES)
+    return load_curves(path) if path.is_file() and path != runs else None
+
+
+def load_curves(path: Path) -> pd.DataFrame:
+    """Read a table of curves from CSV, as a report writes it beside its run table.
+
+    Raises:
+        RunTableError: the file cannot be read, lacks a column, or holds a bad number.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise RunTableError(
+            f"{path}: training curves cannot be read ({first_line(error)}); `study report` "
+            "writes curves.csv beside runs.csv where the runs' folders are at hand"
+        ) from error
+    for name, meaning in CURVE_COLUMNS.items():
+        if name not in frame.columns:
+            raise RunTableError(
+                f"{path}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
+                f"rename or add it ({meaning})"
+            )
+        if name not in TEXT:
+            frame[name] = number_column(frame, str(path), name)
+    return frame.filter(list(CURVE_COLUMNS))

@@ -1,0 +1,300 @@
+"""The run table: one row a run, the only thing that fits and figures read.
+
+A table comes from MLflow (`load_mlflow`), from a CSV (`load_csv`) or from any data frame
+(`run_table`); all three end in the same columns, types and row order. `split_usable` then separates
+the runs that a fit may use from those it may not, each of the latter with its reason: no run is
+dropped silently.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis.tables.errors import RunTableError, first_line, nearest
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: where MLflow keeps it, its type, and its unit or meaning."""
+
+    home: Literal["run", "tag", "param", "metric"]
+    kind: Literal["text", "number"]
+    meaning: str
+    required: bool = False
+
+
+# `tokens` and `train_flops` are MLflow metrics too (the progress so far); the table holds the
+# params, which are the totals of the plan.
+RUN_COLUMNS: dict[str, Column] = {
+    "run_id": Column("run", "text", "MLflow run id"),
+    "study": Column("tag", "text", "name of the study"),
+    "point_id": Column("tag", "text", "readable id of the point, unique in a study", required=True),
+    "fingerprint": Column("tag", "text", "hash of all that changes the result"),
+    "status": Column("tag", "text", "how it ended or stands: see EXCLUDED_STATUS", required=True),
+    "preset": Column("param", "text", "model size"),
+    "width": Column("param", "number", "multiplier of the preset's width (1 if empty)"),
+    "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
+    "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),
+    "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),
+    "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
+    "ffn_fraction": Column("param", "number", "FFN weights over the dense FFN's"),
+    "guide_ratio": Column(
+        "param", "number", "fraction of the steps that are self-guided; empty if none"
+    ),
+    "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
+    "params": Column("param", "number", "parameters of the model"),
+    "ffn_params": Column("param", "number", "parameters of its FFNs"),
+    "tokens": Column("param", "number", "training tokens"),
+    "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
+    "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
+    "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
+    "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
+    "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
+    "learning_rate": Column("param", "number", "peak learning rate"),
+    "seed": Column("param", "number", "random seed"),
+    "val_loss": Column("metric", "number", "validation loss, nats per token", required=True),
+    "bits_per_byte": Column("metric", "number", "validation loss, bits per byte of text"),
+    "hardware_flops": Column("metric", "number", "FLOPs of the products really carried out"),
+    "train_seconds": Column("metric", "number", "time in the training loop, seconds"),
+    "tokens_per_second": Column("metric", "number", "training throughput, tokens per second"),
+    "commit": Column("tag", "text", "git commit of the code that ran"),
+    "hardware": Column("tag", "text", "device that ran it"),
+    "kernel_path": Column("tag", "text", "path that each operation took"),
+    "source": Column("tag", "text", "where a loss was read that no run of ours gave"),
+}
+
+# Why a run of this status takes no part in a fit.
+EXCLUDED_STATUS = {
+    "diverged": "diverged",
+    "stopped": "stopped early: its sweep had better runs",
+    "failed": "failed",
+    "running": "still running",
+    "interrupted": "interrupted: stopped half way",
+    "queued": "queued: planned, no run",
+}
+
+PAGE = 1000  # runs asked of MLflow at a time
+
+
+def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
+    """Read the points of `study` from the MLflow experiment of that name.
+
+    Runs without a `point_id` tag (the study's parent run) and deleted runs are left out.
+
+    Raises:
+        RunTableError: no such store or experiment, or a value that is not a number.
+    """
+    from mlflow import MlflowClient  # 1.5 s: only who reads MLflow pays for it
+    from mlflow.exceptions import MlflowException
+
+    _refuse_absent_sqlite(tracking_uri)
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            names = [found.name for found in client.search_experiments()]
+            raise RunTableError(
+                f"{tracking_uri}: no study {study!r}{nearest(study, names)}; "
+                "check the name and the tracking URI"
+            )
+        found = _all_runs(client, experiment.experiment_id)
+        rows = [
+            mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
+            for run in found
+            if "point_id" in run.data.tags
+        ]
+    except MlflowException as error:
+        raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
+    return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
+
+
+def mlflow_row(
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the columns of one run that MLflow holds."""
+    homes: dict[str, Mapping[str, Any]] = {
+        "run": {"run_id": run_id},
+        "tag": tags,
+        "param": dict(params) | {"steps": _total_steps(tags, params)},
+        # MLflow's SQL stores keep an infinity as the largest float.
+        "metric": {
+            name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+            for name, value in metrics.items()
+        },
+    }
+    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+
+
+def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
+    """Return the steps of the whole run, those that read tokens again included.
+
+    That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
+    on fresh tokens there: of these, the recorded configuration says how many come on top.
+    """
+    if "identity" not in tags or "config.steps" in params:
+        return params.get("steps")
+    config = json.loads(tags["identity"])
+    fresh, guide = config["steps"], config["model"].get("guide")
+    repeats = guide and guide.get("mode") == "fixed_flops"
+    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
+
+
+def load_csv(path: Path) -> pd.DataFrame:
+    """Read a run table from a CSV file with the columns of `RUN_COLUMNS`.
+
+    Only the required columns must be there; the others, when absent, come out empty. Columns that
+    `RUN_COLUMNS` does not name are left out.
+
+    Raises:
+        RunTableError: the file cannot be read, lacks a required column, or holds a bad number.
+    """
+    try:
+        # As text: `run_table` then names the cell that is not a number, and floats keep all bits.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise RunTableError(
+            f"{path}: cannot be read as CSV ({first_line(error)}); "
+            "give a comma-separated UTF-8 file with a header line"
+        ) from error
+    return run_table(frame, str(path))
+
+
+def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Give `frame` the columns, types and row order of a run table.
+
+    Numbers become float64 (a product of parameters and tokens overflows int64), absent text the
+    empty string. Rows are ordered by kind (dense first), fraction, arm and FLOPs, so the same runs
+    make the same table whatever order they were read in; ties keep the order they came in.
+
+    Args:
+        frame: rows with at least the required columns; values may be text.
+        source: where the rows come from, for error messages.
+
+    Raises:
+        RunTableError: a required column is absent, or a value is not a number.
+    """
+    for name, column in RUN_COLUMNS.items():
+        if column.required and name not in frame.columns:
+            raise RunTableError(
+                f"{source}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
+                f"rename or add it ({column.meaning})"
+            )
+    table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
+    for name, column in RUN_COLUMNS.items():
+        values = list(frame[name]) if name in frame.columns else [None] * len(frame)
+        if column.kind == "text":
+            table[name] = pd.Series([_text(v) for v in values], dtype="str")
+        else:
+            numbers = [_number(v, name, source, row) for row, v in enumerate(values, start=1)]
+            table[name] = pd.Series(numbers, dtype="float64")
+    order = table.assign(
+        is_structured=table["ffn_kind"] != "dense", smallness=-table["ffn_fraction"]
+    ).sort_values(
+        ["is_structured", "ffn_kind", "smallness", "arm", "train_flops", "point_id"],
+        kind="stable",
+        na_position="first",
+    )
+    return table.loc[order.index].reset_index(drop=True)
+
+
+def split_usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a run table into the runs that may enter a fit and those that may not.
+
+    Of several usable runs of one point the first row enters.
+
+    Returns:
+        `(used, excluded)`; `excluded` has one more column, `reason`.
+
+    Raises:
+        RunTableError: the usable runs count FLOPs by more than one convention.
+    """
+    reasons, entered = [], set()
+    for row in runs.to_dict("records"):
+        reason = _why_excluded(row)
+        if not reason and row["point_id"] in entered:
+            reason = "duplicate point_id: an earlier run of this point entered"
+        if not reason:
+            entered.add(row["point_id"])
+        reasons.append(reason)
+    marked = runs.assign(reason=reasons)
+    used = marked.loc[marked["reason"] == ""].drop(columns="reason").reset_index(drop=True)
+    excluded = marked.loc[marked["reason"] != ""].reset_index(drop=True)
+    conventions = sorted(set(used["flop_convention"]))
+    if len(conventions) > 1:
+        raise RunTableError(
+            f"column 'flop_convention' mixes {', '.join(conventions)}: FLOPs of different "
+            "conventions share no axis; recount them by one convention or split the table"
+        )
+    return used, excluded
+
+
+def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
+    """Name the size of each run: its preset, and its width multiplier where that is not 1."""
+    found = []
+    for preset, width in zip(presets, widths, strict=True):
+        name = _text(preset)
+        scaled = name and not pd.isna(width) and float(width) != 1
+        found.append(f"{name} x{float(width):g}" if scaled else name)
+    return found
+
+
+def _why_excluded(row: dict[Any, Any]) -> str:
+    if row["status"] != "finished":
+        known = ", ".join(["finished", *EXCLUDED_STATUS])
+        unknown = f"unknown status {row['status']!r} (known: {known})"
+        return EXCLUDED_STATUS.get(row["status"], unknown)
+    for name in ("point_id", "arm", "flop_convention"):
+        if not row[name]:
+            return f"{name} is empty"
+    for name in ("val_loss", "train_flops"):
+        if not (math.isfinite(row[name]) and row[name] > 0):
+            return f"{name} is {row[name]:g}, not a finite positive number"
+    return ""
+
+
+def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
+    """Search an experiment page by page: all its runs, the earliest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            order_by=["attributes.start_time ASC"],
+            max_results=PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
+
+
+def _number(value: Any, name: str, source: str, row: int) -> float:
+    if _text(value) == "":
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise RunTableError(
+            f"{source}: column {name!r}, row {row}: {value!r} is not a number; "
+            f"write {RUN_COLUMNS[name].meaning} as a plain number, or leave it empty"
+        ) from None
+
+
+def _refuse_absent_sqlite(tracking_uri: str) -> None:
+    """Refuse a SQLite path without a file, where MLflow would create an empty store."""
+    path = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
+    if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
+        raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")

@@ -1,0 +1,47 @@
+"""`study report`: the scaling curves of what a study has recorded."""
+
+from __future__ import annotations
+
+from study.commands.options import RUNS, Runs, Spec, results
+from study.ledger import reader
+from study.ledger.reader import Record
+from study.plan import planner
+from study.plan.planner import Study
+from study.search.samples import with_recorded
+from workloads.errors import InputError
+
+
+def report(spec: Spec, runs: Runs = RUNS) -> None:
+    """Fit the scaling curves of the finished runs; write runs.csv, fits.json, figure and report.
+
+    \b
+    Example:
+      python -m study report study/specs/quickstart.yaml
+    """
+    planned = planner.load(spec, runs)
+    records = read_records(planned)
+    reader.check_identities(planned.points, records)
+    if not records:
+        raise InputError(
+            f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
+        )
+    write_report(planned, records)
+
+
+def read_records(planned: Study) -> dict[str, Record]:
+    """Return what the ledger holds of the study, with the parameters that a report needs."""
+    return reader.read(reader.tracking_uri(planned.runs_dir), planned.name, with_params=True)
+
+
+def write_report(planned: Study, records: dict[str, Record]) -> Study:
+    """Write the report of these records and print its headlines.
+
+    Returns the study with its recorded samples.
+    """
+    from study.transfer.report import write
+
+    planned = with_recorded(planned, records)
+    written = write(planned, records)
+    for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
+        results.print(line, highlight=False, soft_wrap=True)
+    return planned

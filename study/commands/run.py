@@ -1,0 +1,75 @@
+"""`study run`: train what is missing, then write the report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+
+import typer
+
+from study.commands.options import RUNS, Runs, Spec, progress, results, say
+from study.commands.report import read_records, write_report
+from study.display.pareto_table import print_pareto_table
+from study.display.progress import Display
+from study.display.tables import duration
+from study.ledger import reader
+from study.plan import planner
+from study.running.outcome import Outcome
+
+START = time.perf_counter()
+
+
+def run(spec: Spec, runs: Runs = RUNS) -> None:
+    """Train every point that has not ended yet, then write the report.
+
+    Safe to stop at any time: the same command goes on with what is missing.
+
+    \b
+    Example:
+      python -m study run study/specs/quickstart.yaml
+    """
+    from study.running.run import run as run_study
+    from study.submit import ray_job
+
+    if ray_job.in_job():
+        ray_job.check_lasting(runs)
+    outcome = run_study(planner.load(spec, runs), partial(Display, progress))
+    planned = outcome.study
+    _print_overhead(outcome)
+    if outcome.hours_spent:
+        say(str(planned.spec.error(("max_gpu_hours",), outcome.hours_spent)))
+    if outcome.not_uploaded:
+        say(
+            f"MLflow lacks some of the results ({outcome.not_uploaded}); they are in "
+            f"{planned.directory}, and the same command delivers them without training again"
+        )
+        raise typer.Exit(1)
+    records = outcome.records if outcome.changed_nothing else read_records(planned)
+    planned = write_report(planned, records)
+    print_pareto_table(results, planned, records)
+    states = Counter(reader.states(planned, records).values())
+    del states["finished"], states["stopped"]
+    if states:
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        say(
+            f"not finished: {counts}; for causes: python -m study status {spec}, for tracebacks: "
+            f"python -m study logs {spec} POINT"
+        )
+        raise typer.Exit(1)
+
+
+def _print_overhead(outcome: Outcome) -> None:
+    """Print this command's wall time over the time of the training loops."""
+    if outcome.uploaded:
+        say(f"results of an earlier launch, delivered to MLflow now: {outcome.uploaded}")
+    elif not outcome.slots:
+        say("nothing to run: every point has ended")
+    if not outcome.results:
+        return
+    wall, training = time.perf_counter() - START, outcome.train_seconds
+    say(
+        f"{len(outcome.results)} point(s) in {duration(wall)}; overhead {wall / training:.2f} "
+        f"({wall:.0f} s of wall time over {training:.0f} s of training loops, {outcome.slots} "
+        f"points at a time: {wall * outcome.slots / training:.2f} a slot)"
+    )

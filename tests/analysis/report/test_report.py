@@ -1,0 +1,251 @@
+"""The report as its readers see it: honest sentences, inert text, the same bytes twice."""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.report.report import write_report
+from analysis.tables import published
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import load_csv
+
+Row = Callable[..., dict[str, Any]]
+Ladder = Callable[..., pd.DataFrame]
+FILES = {"runs.csv", "fits.json", "report.md", "report.html"}
+FILES |= {f"scaling.{kind}" for kind in ("svg", "pdf", "png")}
+FILES |= {
+    f"tables/{name}.{kind}"
+    for name in ("fits", "comparisons", "runs", "left_out")
+    for kind in ("csv", "tex", "md")
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
+    planned = row("xl", status="queued", run_id=None, val_loss=None)
+    runs = pd.concat([ladder(), pd.DataFrame([planned])])
+    report = write_report(runs, tmp_path / "new" / "out", "Known")
+    files = contents(report.out_dir)
+    assert set(files) == FILES
+    assert (report.n_used, report.n_excluded) == (6, 1)
+    assert len(load_csv(report.out_dir / "runs.csv")) == 7
+
+    fits = json.loads(files["fits.json"])
+    assert [arm["arm"] for arm in fits["arms"]] == ["dense", "lowrank 31.25%"]
+    assert fits["arms"][0]["point_ids"] == ["s-dense", "m-dense", "l-dense"]
+    assert fits["arms"][0]["b"] == pytest.approx(0.05, abs=0.01)
+    low, high = fits["arms"][0]["b_interval"]
+    assert low < 0.05 < high
+    provenance = fits["provenance"]
+    assert provenance["runs_csv_sha256"] == hashlib.sha256(files["runs.csv"]).hexdigest()
+    assert len(provenance["run_ids"]) == 6
+    assert {"numpy", "scipy", "pandas"} <= set(provenance["versions"])
+    assert fits["options"]["E"] == 0.0 and fits["options"]["loss"] == "l2"
+    assert fits["arms"][0]["certificate"]["converged"]
+    assert [one["arm"] for one in fits["comparisons"]] == ["lowrank 31.25%"]
+    assert [one["point_id"] for one in fits["excluded"]] == ["xl-dense"]
+
+    for page in (files["report.md"].decode(), files["report.html"].decode()):
+        for text in (*report.headlines, "nats/token", "bits/byte", "xl-dense", "planned, no run"):
+            assert text.replace("'", "&#39;") in page or text in page
+
+
+def test_same_table_same_bytes(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder()
+    write_report(runs, tmp_path / "a", "Known")
+    write_report(runs.sample(frac=1, random_state=1), tmp_path / "b", "Known")
+    write_report(load_csv(tmp_path / "a" / "runs.csv"), tmp_path / "c", "Known")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+def apart(ladder: Ladder, shift: float) -> pd.DataFrame:
+    """Two arms of which the second misses its line by `shift` in other places than the first."""
+    runs = ladder(b=(0.05, 0.0505))
+    own = runs["arm"] != "dense"
+    runs.loc[own, "val_loss"] *= [1 + shift, 1 - shift, 1 + shift]
+    return runs
+
+
+def test_differences_within_the_interval_do_not_rank(ladder: Ladder, tmp_path: Path) -> None:
+    report = write_report(apart(ladder, -0.02), tmp_path, "Known")
+    for headline in report.headlines:
+        assert "from 3 sizes (1 residual degree of freedom)" in headline
+        assert "is steeper than" not in headline
+    assert "which of lowrank 31.25% and dense is steeper is not settled" in report.headlines[1]
+
+
+def test_differences_beyond_the_interval_rank(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder(b=(0.05, 0.051), noise=(1e-5, -2e-5, 1e-5))
+    dense, lowrank = write_report(runs, tmp_path, "Known").headlines
+    assert dense.endswith("the arm that the others are compared with.")
+    assert "lowrank 31.25% is steeper than dense: difference -0.001" in lowrank
+    assert "for the same loss dense needs" in lowrank
+    table = (tmp_path / "tables" / "comparisons.csv").read_text()
+    assert table.startswith("arm,reference,at FLOPs,slope difference,gain")
+    assert "\nlowrank 31.25%,dense,7.46e+11," in table
+
+
+def test_runs_left_out_are_listed_and_fitted_beside(
+    ladder: Ladder, row: Row, tmp_path: Path
+) -> None:
+    stopped = row("xl", status="interrupted", train_flops=1e14, val_loss=3.0)
+    runs = pd.concat([ladder(), pd.DataFrame([stopped])])
+    page = (write_report(runs, tmp_path, "Known").out_dir / "report.md").read_text()
+    assert "1 run: 1 interrupted: stopped half way." in page
+    fits = json.loads((tmp_path / "fits.json").read_text())["arms"]
+    assert fits[0]["with_excluded"]["n"] == 4 and fits[1]["with_excluded"] is None
+    assert f"{fits[0]['with_excluded']['params']['b']:#.3g} (4 runs)" in page
+
+
+def test_the_report_of_the_published_points_says_what_four_points_support(tmp_path: Path) -> None:
+    report = write_report(published.scaling(), tmp_path, "arXiv 2406.16450")
+    page = (tmp_path / "report.md").read_text()
+    assert "What 4 sizes an arm can support" in page and "What they cannot: E" in page
+    assert "With 2 residual degrees of freedom an interval is 4.3 standard errors" in page
+    assert sum("no slope" in headline for headline in report.headlines) == 4
+    assert "not settled" in report.headlines[-1]
+
+
+def test_losses_read_off_a_figure_are_said_to_be(ladder: Ladder, tmp_path: Path) -> None:
+    told = "12 of these 16 losses were read off a published figure, each to ±0.002 nats"
+    report = write_report(published.scaling(), tmp_path / "published", "arXiv 2406.16450")
+    assert report.cautions[0].startswith(told)
+    for name in ("report.md", "report.html"):
+        assert told in (tmp_path / "published" / name).read_text()
+    assert not write_report(ladder(), tmp_path / "ours", "Known").cautions
+
+
+def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> None:
+    rows = []
+    for C in (1e18, 1e19):
+        for i, factor in enumerate(np.geomspace(0.25, 4, 5)):
+            N = 0.4 * (C / 6) ** 0.5 * factor
+            loss = 2.0 + C**-0.05 + 0.05 * math.log(factor) ** 2 + 1e-4 * i
+            rows.append(
+                row(f"size-{i}-{C:g}", train_flops=C * (1 + 0.003 * i), val_loss=loss)
+                | {"params": N, "tokens": C / 6 / N}
+            )
+    report = write_report(pd.DataFrame(rows), tmp_path, "IsoFLOP")
+    (headline,) = report.headlines
+    assert "isoFLOP design has no line of loss against FLOPs" in headline
+    assert "N* grows as C^0.5" in headline and "falls as" not in headline
+    assert set(contents(tmp_path)) - FILES >= {"isoflop.svg", "tables/isoflop.tex"}
+    arm = json.loads((tmp_path / "fits.json").read_text())["arms"][0]
+    assert arm["b"] is None and "isoFLOP" in arm["not_fitted_because"]
+    for found, C in zip(arm["isoflop"]["minima"], (1e18, 1e19), strict=True):
+        assert found["parabola_params"] == pytest.approx(0.4 * (C / 6) ** 0.5, rel=0.02)
+        assert found["tokens"] * found["parabola_params"] * 6 == pytest.approx(C, rel=0.02)
+    page = (tmp_path / "report.md").read_text()
+    assert "](isoflop.png)" in page and "depends on its split into parameters and tokens" in page
+
+
+def test_interval_around_zero_claims_nothing(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder(noise=(0.05, -0.1, 0.05))
+    assert "includes 0" in write_report(runs, tmp_path, "Known").headlines[0]
+
+
+def test_rising_loss_is_called_rising(ladder: Ladder, tmp_path: Path) -> None:
+    headline = write_report(ladder(b=(-0.05, 0.05)), tmp_path, "Known").headlines[0]
+    assert headline.startswith("dense: loss rises as C^0.05")
+
+
+def test_exact_runs_are_not_taken_for_precision(ladder: Ladder, tmp_path: Path) -> None:
+    for headline in write_report(ladder(noise=(0.0, 0.0, 0.0)), tmp_path, "Known").headlines:
+        assert "on the line to rounding" in headline
+        assert "steep" not in headline
+
+
+@pytest.mark.parametrize("sizes", [["s"], ["s", "m"]])
+def test_few_runs_are_reported_as_few(ladder: Ladder, sizes: list[str], tmp_path: Path) -> None:
+    runs = ladder()
+    report = write_report(runs.loc[runs["preset"].isin(sizes)], tmp_path, "Known")
+    assert set(contents(tmp_path)) == FILES
+    word = "nothing" if len(sizes) == 1 else "a point estimate only"
+    assert all(word in headline for headline in report.headlines)
+    for arm in json.loads((tmp_path / "fits.json").read_text())["arms"]:
+        assert arm["b_interval"] is None
+        assert (arm["b"] is None) == (len(sizes) == 1)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_no_finished_run(row: Row, rows: int, tmp_path: Path) -> None:
+    runs = pd.DataFrame([row(size, status="running") for size in "sm"]).head(rows)
+    report = write_report(runs, tmp_path, "Known")
+    assert set(contents(tmp_path)) == FILES
+    assert "nothing to fit" in report.headlines[0]
+    assert report.headlines[0] in (tmp_path / "report.html").read_text()
+    assert len(load_csv(tmp_path / "runs.csv")) == rows
+
+
+def test_absent_values_are_dashes(row: Row, tmp_path: Path) -> None:
+    bare = row(bits_per_byte=None, params=math.nan, preset=None)
+    page = (write_report(pd.DataFrame([bare]), tmp_path, "Known").out_dir / "report.md").read_text()
+    assert "| dense | – | 2.5000 | – | – | 72,000 |" in page
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a page and what its attributes load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+HOSTILE = "<script>alert(1)</script>|`$\\frac{$ ](http://x) *b*\n# h -->"
+
+
+def test_hostile_text_is_inert(row: Row, tmp_path: Path) -> None:
+    rows = [
+        row(HOSTILE, HOSTILE, commit=HOSTILE),
+        row("m", HOSTILE, status=HOSTILE, train_flops=1e13),
+        row("l", "_underscored", flop_convention="paper"),
+    ]
+    write_report(pd.DataFrame(rows), tmp_path, HOSTILE)
+
+    parser = Tags()
+    parser.feed((tmp_path / "report.html").read_text())
+    assert "script" not in parser.tags and "img" not in parser.tags
+    # Nothing comes from elsewhere: the figure refers to its own parts only.
+    assert all(link.startswith("#") for link in parser.links)
+
+    page = (tmp_path / "report.md").read_text()
+    assert "<" not in page
+    assert "](http" not in page.replace("\\](", "")
+    for line in page.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (6, 9, 11, 12)
+    assert [line for line in page.splitlines() if line.startswith("# ")][1:] == []
+
+
+def test_figure_is_of_print_resolution(ladder: Ladder, tmp_path: Path) -> None:
+    write_report(ladder(), tmp_path, "Known")
+    header = (tmp_path / "scaling.png").read_bytes()[:24]
+    width, _ = struct.unpack(">II", header[16:])
+    assert width >= 1000
+    assert b"<dc:date>" not in (tmp_path / "scaling.svg").read_bytes()
+
+
+def test_mixed_conventions_write_nothing(row: Row, tmp_path: Path) -> None:
+    runs = pd.DataFrame([row("s"), row("m", flop_convention="6nd")])
+    with pytest.raises(RunTableError, match="flop_convention"):
+        write_report(runs, tmp_path / "out", "Known")
+    assert not (tmp_path / "out").exists()

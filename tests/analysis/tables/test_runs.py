@@ -1,0 +1,202 @@
+"""The run table: what may enter a fit, what may not, and how a bad table is refused."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from analysis.tables.errors import RunTableError
+from analysis.tables.runs import RUN_COLUMNS, load_csv, load_mlflow, run_table, split_usable
+
+Row = Callable[..., dict[str, Any]]
+
+
+def table_of(*rows: dict[str, Any]) -> pd.DataFrame:
+    return run_table(pd.DataFrame(rows), "test")
+
+
+def test_columns_types_and_order(row: Row) -> None:
+    rows = [row("m", "lowrank 31.25%"), row("m", train_flops=1e13), row("s")]
+    table = table_of(*rows)
+    assert list(table.columns) == list(RUN_COLUMNS)
+    assert list(table["point_id"]) == ["s-dense", "m-dense", "m-lowrank 31.25%"]
+    for name, column in RUN_COLUMNS.items():
+        assert str(table[name].dtype) == ("str" if column.kind == "text" else "float64")
+    pd.testing.assert_frame_equal(table, table_of(*reversed(rows)))
+
+
+def test_large_counts_do_not_overflow(row: Row) -> None:
+    table = table_of(row(params="7000000000", tokens=10**13))
+    assert (table["params"] * table["tokens"]).item() == 7e22
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"status": "diverged"}, "diverged"),
+        ({"status": "failed"}, "failed"),
+        ({"status": "running", "val_loss": 2.0}, "still running"),
+        ({"status": "queued", "val_loss": None}, "queued: planned, no run"),
+        ({"status": "done"}, "unknown status 'done'"),
+        ({"arm": ""}, "arm is empty"),
+        ({"point_id": None}, "point_id is empty"),
+        ({"flop_convention": ""}, "flop_convention is empty"),
+        ({"val_loss": math.nan}, "val_loss is nan"),
+        ({"val_loss": math.inf}, "val_loss is inf"),
+        ({"val_loss": 0.0}, "val_loss is 0"),
+        ({"val_loss": -1.5}, "val_loss is -1.5"),
+        ({"train_flops": 0}, "train_flops is 0"),
+        ({"train_flops": None}, "train_flops is nan"),
+    ],
+)
+def test_clean_says_why_a_run_stays_out(row: Row, changes: dict[str, Any], reason: str) -> None:
+    used, excluded = split_usable(table_of(row("m"), row("s", **changes)))
+    assert list(used["point_id"]) == ["m-dense"]
+    assert len(excluded) == 1
+    assert excluded["reason"].item().startswith(reason)
+
+
+def test_of_duplicates_the_first_usable_enters(row: Row) -> None:
+    attempts = [
+        row(run_id="b", status="failed", val_loss=math.nan),
+        row(run_id="c", val_loss=2.4),
+        row(run_id="a", val_loss=2.3),
+    ]
+    used, excluded = split_usable(table_of(*attempts))
+    assert list(used["run_id"]) == ["c"]
+    reasons = dict(zip(excluded["run_id"], excluded["reason"], strict=True))
+    assert reasons["b"] == "failed"
+    assert reasons["a"].startswith("duplicate point_id")
+
+
+def test_mixed_conventions_are_refused(row: Row) -> None:
+    rows = row("s"), row("m", flop_convention="6nd")
+    with pytest.raises(RunTableError, match="mixes 6nd, paper"):
+        split_usable(table_of(*rows))
+    used, _ = split_usable(table_of(rows[0], rows[1] | {"status": "diverged"}))
+    assert len(used) == 1
+
+
+def test_csv_round_trip_keeps_all_bits(row: Row, tmp_path: Path) -> None:
+    table = table_of(row(val_loss=0.1 + 0.2, train_flops=1.2345678901234567e20))
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    pd.testing.assert_frame_equal(load_csv(tmp_path / "runs.csv"), table)
+
+
+def test_csv_needs_only_the_required_columns(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "point_id,status,arm,train_flops,flop_convention,val_loss,notes\n"
+        "007,finished,dense,1e18,6nd,3.1,first\n"
+    )
+    table = load_csv(path)
+    assert list(table.columns) == list(RUN_COLUMNS)
+    assert table["point_id"].item() == "007"
+    assert math.isnan(table["params"].item())
+
+
+def test_missing_column_names_the_nearest(row: Row, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    pd.DataFrame([row()]).rename(columns={"val_loss": "validation_loss"}).to_csv(path)
+    with pytest.raises(RunTableError) as caught:
+        load_csv(path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    assert "no column 'val_loss' (nearest: 'validation_loss')" in message
+
+
+def test_bad_number_names_its_cell(row: Row) -> None:
+    with pytest.raises(RunTableError, match=r"column 'tokens', row 2: '1\.5B' is not a number"):
+        table_of(row("s"), row("m", tokens="1.5B"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00bad", b'a,b\n"1,2\n3,4,5\n'])
+def test_unreadable_csv_is_one_clear_line(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunTableError, match=r"runs\.csv: cannot be read as CSV") as caught:
+        load_csv(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, MlflowClient, str]:
+    """A real MLflow store: its URI, a client, and the experiment `known` with a parent run."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("known")
+    client.create_run(experiment, tags={"role": "study"})
+    return uri, client, experiment
+
+
+def record(client: MlflowClient, experiment: str, values: dict[str, Any]) -> str:
+    present = {name: value for name, value in values.items() if value is not None}
+    homes = {name: RUN_COLUMNS[name].home for name in present}
+    tags = {name: str(value) for name, value in present.items() if homes[name] == "tag"}
+    run_id = client.create_run(experiment, tags=tags).info.run_id
+    for name, value in present.items():
+        if homes[name] == "param":
+            client.log_param(run_id, name, value)
+        if homes[name] == "metric":
+            client.log_metric(run_id, name, value)
+    return run_id
+
+
+def test_mlflow_is_read_as_recorded(store: tuple[str, MlflowClient, str], row: Row) -> None:
+    uri, client, experiment = store
+    dense = record(client, experiment, row("s", val_loss=9.0))
+    client.log_metric(dense, "val_loss", 2.5, step=100)
+    # Progress so far, under the names of two params.
+    client.log_metric(dense, "tokens", 17.0)
+    client.log_metric(dense, "train_flops", 17.0)
+    lowrank = record(client, experiment, row("s", "lowrank 31.25%", val_loss=math.nan))
+    infinite = record(client, experiment, row("m", val_loss=math.inf, train_flops=1e13))
+    client.delete_run(record(client, experiment, row("l")))
+
+    table = load_mlflow(uri, "known")
+    expected = table_of(
+        row("s", run_id=dense),
+        row("s", "lowrank 31.25%", run_id=lowrank, val_loss=math.nan),
+        row("m", run_id=infinite, val_loss=math.inf, train_flops=1e13),
+    )
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_mlflow_is_read_page_by_page(
+    store: tuple[str, MlflowClient, str], row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, client, _ = store
+    experiment = client.create_experiment("paged")
+    for size in "abcde":
+        record(client, experiment, row(size))
+    monkeypatch.setattr("analysis.tables.runs.PAGE", 2)
+    assert list(load_mlflow(uri, "paged")["preset"]) == list("abcde")
+
+
+def test_study_without_runs_is_an_empty_table(store: tuple[str, MlflowClient, str]) -> None:
+    uri, client, _ = store
+    client.create_experiment("fresh")
+    table = load_mlflow(uri, "fresh")
+    assert table.empty and list(table.columns) == list(RUN_COLUMNS)
+
+
+def test_unknown_study_names_the_nearest(store: tuple[str, MlflowClient, str]) -> None:
+    with pytest.raises(RunTableError, match=r"no study 'knwon' \(nearest: 'known'\)"):
+        load_mlflow(store[0], "knwon")
+
+
+def test_mistyped_store_is_refused_and_not_created(tmp_path: Path) -> None:
+    with pytest.raises(RunTableError, match="no such file"):
+        load_mlflow(f"sqlite:///{tmp_path / 'mlfow.db'}", "known")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_scheme_is_one_clear_line() -> None:
+    with pytest.raises(RunTableError, match="gopher://store") as caught:
+        load_mlflow("gopher://store", "known")
+    assert "\n" not in str(caught.value)

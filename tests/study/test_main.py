@@ -1,0 +1,47 @@
+"""What the commands cost: a run with nothing to do reads the ledger once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from study.plan import planner
+from tests.study.launching import in_process
+from tests.study.recording import record
+
+
+def test_a_run_with_nothing_to_do_reads_the_ledger_once_and_writes_the_report(
+    write_spec: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, runs = write_spec("complete"), tmp_path / "runs"
+    study = planner.load(spec, runs)
+    record(study, study.points)
+    read: list[str] = []
+    connect = sqlite3.connect
+
+    def counted(database: str, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        read.append(database)
+        return connect(database, *args, **kwargs)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    monkeypatch.setattr(mlflow, "MlflowClient", None)
+    for _ in range(2):
+        (study.directory / "report.md").unlink(missing_ok=True)
+        read.clear()
+        done = in_process("run", spec, "--runs", runs)
+        assert "nothing to run" in done.stderr and "report.html" in done.stdout
+        assert [path for path in read if "mlflow.db" in path] == [
+            f"file:{(runs / 'mlflow.db').resolve()}?mode=ro"
+        ]
+        assert study.points[1].id in (study.directory / "report.md").read_text()
+
+
+def test_a_report_without_runs_is_one_line(write_spec: Callable[..., Path], tmp_path: Path) -> None:
+    done = in_process("report", write_spec("empty"), "--runs", tmp_path / "runs", check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "has no runs yet; start it with: python -m study run" in done.stderr
