@@ -38,6 +38,7 @@ from workloads.run_dir.paths import CHECKPOINT_FOLDER
 from workloads.run_dir.result import EndStatus, Result, read_result
 from workloads.training import checkpoint, parallel, phases
 from workloads.training.checkpoint import Progress, Stable
+from workloads.training.clock import Clock
 from workloads.training.hardware import (
     environment,
     peak_flops_per_second,
@@ -113,7 +114,7 @@ class _Trainer:
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
         self.start = self._build()
-        self.clock = _Clock(self.start)
+        self.clock = Clock(self.start)
 
     def _build(self) -> Progress:
         """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
@@ -333,32 +334,6 @@ class _Trainer:
             environment=environment(self.device),
             identity_version=IDENTITY_VERSION,
         )
-
-
-class _Clock:
-    """Seconds of the loop over all attempts, and of the steps since the last row alone."""
-
-    def __init__(self, start: Progress) -> None:
-        self._origin = time.perf_counter() - start.train_seconds
-        self._steps, self._seconds, self._worst_loss = 0, 0.0, start.train_loss_max
-
-    def count_step(self, seconds: float, loss: float) -> None:
-        self._steps += 1
-        self._seconds += seconds
-        self._worst_loss = max(self._worst_loss, loss)
-
-    def end_interval(self) -> tuple[int, float, float]:
-        """Return (steps, their seconds, the highest loss among them) since the last call."""
-        interval = self._steps, self._seconds, self._worst_loss
-        self._steps, self._seconds, self._worst_loss = 0, 0.0, -math.inf
-        return interval
-
-    def progress(self, step: int) -> Progress:
-        """Return what the checkpoint of `step` records."""
-        return Progress(step, self.train_seconds(), self._worst_loss)
-
-    def train_seconds(self) -> float:
-        return time.perf_counter() - self._origin
 
 
 def _seed_step(seed: int, index: int) -> None:
