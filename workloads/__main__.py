@@ -73,7 +73,7 @@ def train(
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     dataset = prepare(run_config.data, data_root)
     try:
-        result = train(run_config, dataset, out, show, stopping=stop.is_set)
+        result = train(run_config, dataset, out, show, should_stop=stop.is_set)
     except Preempted as error:
         typer.echo(f"{error}; the same command goes on from there", err=True)
         raise typer.Exit(1) from None

@@ -1,8 +1,8 @@
-"""What ends a run or a command on purpose: a user's mistake, or a run that stops before its end."""
+"""Errors that end a run or a command on purpose: a user's mistake, or a run that stops early."""
 
 
 class InputError(ValueError):
-    """What a person wrote is wrong; the message names the place, the value and the remedy.
+    """An error in what a person wrote; the message names the place, the value and the remedy.
 
     Printed as one line, exit code 2, never a traceback.
     """
@@ -12,8 +12,15 @@ class InputError(ValueError):
 
 
 class Refused(Exception):
-    """A run was not let begin; the message says why. It can be started again later."""
+    """The refusal of a run before its first step; the message says why.
+
+    It is raised, for example, where the run's FLOPs would exceed the study's cap. The run can be
+    started again later.
+    """
 
 
 class Preempted(Exception):
-    """A run was told to stop and has saved the step it was at; started again, it goes on there."""
+    """The stop of a run that was told to stop and has saved its step.
+
+    The run goes on from that step when it is started again.
+    """

@@ -210,7 +210,7 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
                 f"rename or add it ({column.meaning})"
             )
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
-    numeric = [name for name in map(str, frame.columns) if _is_numeric(frame[name])]
+    numeric = [name for name in map(str, frame.columns) if _are_numbers(list(frame[name]))]
     for name, column in columns_among(numeric).items():
         values = list(frame[name]) if name in frame.columns else [None] * len(frame)
         if column.kind == "text":
@@ -299,10 +299,14 @@ def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
             return
 
 
-def _is_numeric(values: pd.Series) -> bool:
+def _are_numbers(values: list[Any]) -> bool:
     """Tell whether every value that is not empty is a number."""
-    given = values[[_text(value) != "" for value in values]]
-    return bool(pd.to_numeric(given, errors="coerce").notna().all())
+    try:
+        for value in values:
+            float(_text(value) or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

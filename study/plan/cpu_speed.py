@@ -66,10 +66,10 @@ def measure() -> Rates:
     """Train each measured preset, dense, for a second of processor time."""
     import torch
 
-    from workloads.training.hardware import choose_gemm
+    from workloads.training.hardware import use_faster_gemm
 
     torch.set_num_threads(1)
-    choose_gemm(torch.device("cpu"))
+    use_faster_gemm(torch.device("cpu"))
     return {preset: _measure_preset(preset) for preset in MEASURED}
 
 

@@ -89,7 +89,7 @@ def _committed(run_dir: Path) -> int:
 
 
 def _run_dirs(points_dir: Path) -> Iterable[Path]:
-    return (path.parent for path in points_dir.glob(f"*/{executed_flops.LIVES_FILE}"))
+    return (path.parent for path in points_dir.glob(f"*/{executed_flops.ATTEMPTS_FILE}"))
 
 
 def _refusal(spent: executed_flops.Spent, committed: int, cap: float) -> str:

@@ -106,9 +106,9 @@ def _train(task: Task, attempt: int, rank: int, send: Callable[[Row], None]) -> 
                 task.run,
                 open_dataset(task.dataset_dir),
                 run_dir,
-                report=partial(stop.report, send),
-                admit=check,
-                stopping=stop.is_requested,
+                on_evaluation=partial(stop.report, send),
+                before_first_step=check,
+                should_stop=stop.is_requested,
             )
         except Refused as error:  # another attempt would be refused, too
             failures.record_exception(run_dir, attempt, rank, str(error), error)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from analysis.tables import runs
 from study.plan.planner import Study
-from workloads.run_dir.executed_flops import LIVES_FILE
+from workloads.run_dir.executed_flops import ATTEMPTS_FILE
 
 # How fast a machine was, and what was executed again after a kill.
 UNREPEATABLE = {"tokens_per_second", "train_seconds", "peak_memory_bytes", "mfu", "executed_flops"}
@@ -117,4 +117,4 @@ def print_table(
 
 
 def _attempts(run_dir: Path) -> int:
-    return (run_dir / LIVES_FILE).read_text().count("\n")
+    return (run_dir / ATTEMPTS_FILE).read_text().count("\n")

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
 # Dense bf16 FLOPs per second of one device, by what its name contains (NVIDIA's data sheets).
 # The first match counts, so the longer name comes first.
 PEAK_FLOPS_PER_SECOND = {

@@ -16,7 +16,7 @@ from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 
 FP32, BF16, MASK = 4, 2, 1
-# What there is of the logits at once, at most (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
+# The most bytes of logits at once (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
 LOGIT_BYTES = 128 * 2**20
 # FSDP's backward pass holds the weights of the layer at work, those of the next one and the buffer
 # they arrive in, a layer's whole gradient and the buffer that it is reduced from.
@@ -25,9 +25,12 @@ MOVING_LAYERS = 5
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer: `weights` of its products, guides' among them; the bytes per token that its
-    forward pass keeps for the backward pass (`kept`), its input among them (`entering`), and that
-    this adds at its widest (`passing`)."""
+    """One layer, in weights and in bytes per token.
+
+    `weights` counts those of its products, guides included. Its forward pass keeps `kept` bytes
+    for the backward pass, of which `entering` are its input; the backward pass adds `passing` at
+    its widest.
+    """
 
     weights: int
     entering: int
@@ -36,11 +39,11 @@ class _Layer:
     recomputed: bool
 
     def kept_bytes(self, tokens: int) -> int:
-        """Activations, and the weights' bf16 casts."""
+        """Return the bytes of its activations and of its weights' bf16 casts."""
         return self.kept * tokens + BF16 * self.weights
 
     def working_bytes(self, tokens: int) -> int:
-        """What the backward pass adds to what waits for it, recomputation included."""
+        """Return the bytes that the backward pass adds, recomputation included."""
         again = self.kept_bytes(tokens) - self.entering * tokens if self.recomputed else 0
         return self.passing * tokens + again
 
@@ -57,10 +60,10 @@ def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
 
 
 def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
-    """The fewest GPUs of that size that hold the run, None where no number does.
+    """Return the fewest GPUs of that size that hold the run, None where no number does.
 
-    More of them hold more where each has a shard (`fsdp`), or once its share of the batch is
-    below `micro_batch_size`.
+    More GPUs hold a larger run where each has a shard (`fsdp`), or where each has fewer rows of the
+    batch than `micro_batch_size`.
     """
     return next(
         (
@@ -73,7 +76,7 @@ def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
 
 
 def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
-    """What the forward pass of a micro-batch of so many tokens keeps for the backward pass."""
+    """Return the bytes that the forward pass of so many tokens keeps for the backward pass."""
     hidden = model.hidden_dim
     embedding = MASK * hidden if model.dropout else 0
     head = (FP32 + BF16) * hidden  # The input of the last norm, and the gradient of its output.
@@ -85,7 +88,8 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
     return layers + (embedding + head) * tokens + FP32 * _head_weights(model)
 
 
-# Points that differ in rate, seed or budget share it: a plan may have thousands.
+# Of the thousands of points that a plan may have, those that differ in rate, seed or budget alone
+# have one plan of memory.
 @lru_cache(maxsize=1024)
 def _peak(
     model: ModelConfig, runtime: RuntimeConfig, batch_size: int, state_bytes: int, gpus: int
@@ -101,7 +105,7 @@ def _peak(
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.
         states += FP32 * flops.guide_weights(model)
-    if micro * gpus < batch_size:  # Those of earlier micro-batches are there all the time.
+    if micro * gpus < batch_size:  # The gradients of earlier micro-batches are there all the time.
         states, gradients = states + gradients, 0
     saved = saved_bytes(model, runtime, tokens)
     # Autocast keeps its casts of recomputed layers' weights until the loss is there.
@@ -119,7 +123,7 @@ def _peak(
 
 
 def _loss_bytes(model: ModelConfig, tokens: int) -> int:
-    """What the forward pass of the loss adds: its input, that and the weight in bf16, logits."""
+    """Return the bytes that the loss adds: its input, that and the weight in bf16, and logits."""
     inputs = (FP32 + BF16) * model.hidden_dim * tokens + BF16 * _head_weights(model)
     return inputs + min(LOGIT_BYTES, BF16 * model.vocab_size * tokens)
 
@@ -154,16 +158,18 @@ def _layer(model: ModelConfig, ffn: FFNConfig, recomputed: bool) -> _Layer:
 
 
 def _attention_kept(model: ModelConfig) -> int:
-    """Input, queries, keys and values, these turned if they are, output, softmax normalizers."""
+    """Return the bytes per token that attention keeps: input, queries, keys and values, queries and
+    keys with their rotation, output, and the softmax's normalizers."""
     turned = model.attn_dim + model.kv_dim if model.position == "rope" else 0
     features = model.hidden_dim + (model.attn_dim + 2 * model.kv_dim) + turned + model.attn_dim
     return BF16 * features + FP32 * model.num_heads
 
 
 def _ffn_kept(model: ModelConfig, ffn: FFNConfig, guided: bool) -> int:
-    """The inputs of both projections and of the activation, and both bottlenecks.
+    """Return the bytes per token that the FFN keeps: three inputs and both bottlenecks.
 
-    A guided projection is one matrix, and has no bottleneck.
+    The inputs are those of both projections and of the activation. A guided projection is one
+    matrix, and has no bottleneck.
     """
     (n1, m1), (n2, _) = model.ffn_shapes
     inner = 0 if guided else sum(ffn.row.inner(n, m, ffn.sizes) for n, m in model.ffn_shapes)

@@ -1,8 +1,9 @@
 """Self-guided training: dense guides that lead the structured weights, then fade out.
 
-The share a of the guides falls from 1 to 0 over the first `guided_steps` of a run (Wei et al. 2024,
-arXiv 2406.16450, section 4). Everything here is a function of the run's configuration and the
-step, so a resumed run goes on with the same shares and the same draws, on every worker.
+A guided projection computes a W x + (1 - a) S x, with guide W and structured weights S. The share a
+of the guides falls from 1 to 0 over the guided steps (Wei et al. 2024, arXiv 2406.16450, section
+4). Shares and draws are functions of the run's configuration and the step, so that a resumed run
+goes on with the same ones, on every worker.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ STREAM = 0x6D1DE
 
 
 def guide_share(step: int, guided_steps: int, guide: GuideConfig) -> float:
-    """a after `step` optimizer steps, 1 to 0: (1 + cos(pi step/guided_steps))/2, or linear."""
+    """Return the share a after `step` optimizer steps, from 1 to 0.
+
+    It is (1 + cos(pi step/guided_steps))/2 (arXiv 2406.16450, section 4), or linear.
+    """
     progress = min(1.0, step / guided_steps)
     if guide.schedule == "linear":
         return 1 - progress
@@ -40,10 +44,10 @@ def add_guides(model: nn.Module, guide: GuideConfig) -> None:
 
 
 def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
-    """Set every guide for the step after `step` optimizer steps; returns their share.
+    """Set every guide for the step after `step` optimizer steps; return their share.
 
     Under `reduce_flops` each projection draws whether its guide runs, with the share as the
-    probability.
+    probability. The share of a model without guides is 0.
     """
     guided = guided_projections(model)
     if not guided or config.model.guide is None:
@@ -102,7 +106,7 @@ class MergedGuides:
 
 
 def _add_gradient_of(leaf: Tensor | None, merge: Tensor) -> None:
-    """Once there is a gradient of `merge`, add the leaf's to it."""
+    """Add the leaf's gradient to that of `merge` as soon as there is one."""
 
     def add(gradient: Tensor) -> Tensor:
         assert leaf is not None
@@ -118,5 +122,5 @@ def drop_guides(model: nn.Module) -> None:
 
 
 def guided_projections(model: nn.Module) -> list[Projection]:
-    """The projections that have a guide now."""
+    """Return the projections that have a guide now."""
     return [m for m in model.modules() if isinstance(m, Projection) and m.guide is not None]

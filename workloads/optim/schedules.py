@@ -8,7 +8,7 @@ from workloads.optim.config import OptimizerConfig
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """The rate of 0-based `step` of S `steps`, with a warm-up of W and decay from D on:
+    """Return the rate of 0-based `step` of S `steps`, with a warm-up of W and decay from D on:
 
     - step < W: peak (step + 1)/W
     - cosine, W = int(warmup_fraction S), D = W (arXiv 2406.16450, experimental setup):

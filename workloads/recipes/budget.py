@@ -1,4 +1,4 @@
-"""How long a run trains, as a person gives it: one unit, or what a dense twin spends."""
+"""How long a run trains, as a person writes it: in one unit, or as what a dense twin spends."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Unreachable(ValueError):
 
 
 class Budget(Config):
-    """How long to train, in one unit of fresh tokens' cost; steps are whole.
+    """The length of a run, in one unit; steps are whole.
 
-    Tokens are fresh ones: a guide in mode `fixed_flops` reads some again on top, and its FLOPs
-    count into `train_flops`.
+    Tokens and steps are fresh ones, of text that is read for the first time. A guide in mode
+    `fixed_flops` reads some of it again on top, and all its FLOPs count in `train_flops`.
     """
 
     tokens: PositiveInt | None = None
@@ -33,7 +33,7 @@ class Budget(Config):
     tokens_per_param: PositiveFloat | None = None
     """Fresh tokens over the run's own parameters, never exceeded."""
     steps: PositiveInt | None = None
-    """Optimizer steps on fresh tokens."""
+    """Fresh steps: optimizer steps on tokens that are read for the first time."""
     train_flops: PositiveFloat | None = None
     """Training FLOPs (`paper` convention), a guide's included, never exceeded."""
     wall_seconds: PositiveFloat | None = None
@@ -61,7 +61,7 @@ class Budget(Config):
         return self
 
     def of_twin(self) -> Budget | None:
-        """The budget of the dense twin; None stands for its preset's."""
+        """Return the budget of the dense twin; None stands for its preset's."""
         given = self.model_dump(exclude={"match_flops_of"}, exclude_none=True)
         return Budget.model_validate(given) if given else None
 
@@ -91,7 +91,7 @@ class Budget(Config):
 
 
 def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
-    """The run, if it spends `train_flops` to within `TOLERANCE`. Raises Unreachable."""
+    """Return the run. Raises Unreachable unless it spends `train_flops` to within `TOLERANCE`."""
     error = abs(flops.train_flops(run) / train_flops - 1)
     if error > TOLERANCE:
         step = _costliest_step(run)

@@ -1,10 +1,11 @@
-"""What a run has really executed: the training FLOPs of each of its lives.
+"""What a run has really executed: the training FLOPs of each of its attempts.
 
-A run that is killed repeats the steps after its checkpoint. The file `lives` in its directory has
-a line of fixed width a life: the FLOPs of the run at which the life began, those it has reached,
-and those up to which it reserves. A life writes what a step will have reached before the step is
-taken, so that the sum is an upper bound whenever the process dies. Against power cuts it is
-flushed to disk each second.
+An attempt trains a run from its newest checkpoint until it ends, is stopped or is killed; a run
+that was killed repeats the steps after its checkpoint. The file `lives` in the run's directory has
+a line of fixed width for each attempt: the FLOPs of the run at which the attempt began, those that
+it has reached, and those up to which it reserves. What a step will have reached is written before
+the step is taken, so that the sum is an upper bound whenever the process dies. The file is flushed
+to disk each second, against power cuts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-LIVES_FILE = "lives"
+# The name that it has in the directories of recorded runs.
+ATTEMPTS_FILE = "lives"
 DIGITS = 30
 FIELD = DIGITS + 1
 LINE = 3 * FIELD
@@ -25,45 +27,48 @@ FLUSH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Spent:
-    """FLOPs of one run: those executed by all lives, and those the last life still reserves."""
+    """FLOPs of one run: those executed by all attempts, and those that the last one reserves."""
 
     executed: int = 0
     reserved: int = 0
 
     @property
     def committed(self) -> int:
-        """What the run may have executed before its next life begins."""
+        """FLOPs that the run may have executed before its next attempt begins."""
         return self.executed + self.reserved
 
 
 def spent(run_dir: Path) -> Spent:
-    """What the run has executed and reserves; nothing where none was recorded."""
-    lives = _read(run_dir / LIVES_FILE)
-    if not lives:
+    """Return what the run has executed and reserves; nothing where none was recorded."""
+    attempts = _read(run_dir / ATTEMPTS_FILE)
+    if not attempts:
         return Spent()
-    _, reached, reserved = lives[-1]
-    return Spent(sum(life[1] - life[0] for life in lives), reserved - reached)
+    _, reached, reserved = attempts[-1]
+    return Spent(sum(reached - began for began, reached, _ in attempts), reserved - reached)
 
 
 def release(run_dir: Path) -> None:
-    """Drop what a life that was killed still reserves. Only for runs that nothing trains."""
+    """Drop what an attempt that was killed still reserves. Only for runs that nothing trains."""
     if spent(run_dir).reserved:
-        with Life(run_dir, 0, 0):
+        with AttemptFlops(run_dir, 0, 0):
             pass
 
 
 def add_elsewhere(run_dir: Path, flops: int) -> None:
     """Count FLOPs that were executed where this directory was not at hand."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    with Life(run_dir, 0, flops) as life:
-        life.reach(flops)
+    with AttemptFlops(run_dir, 0, flops) as attempt:
+        attempt.reach(flops)
 
 
-class Life:
-    """One life of a run, from `began` to at most `end` FLOPs; leaving it drops the reservation."""
+class AttemptFlops:
+    """The FLOPs of one attempt at a run, from `began` to at most `end`.
+
+    Used as a context: leaving it drops what is still reserved.
+    """
 
     def __init__(self, run_dir: Path, began: int, end: int) -> None:
-        path = run_dir / LIVES_FILE
+        path = run_dir / ATTEMPTS_FILE
         self._earlier = spent(run_dir).executed
         self._began = self._reached = began
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -75,7 +80,7 @@ class Life:
 
     @property
     def executed(self) -> int:
-        """FLOPs executed by all lives so far, the step in hand included."""
+        """FLOPs executed by all attempts so far, the step in hand included."""
         return self._earlier + self._reached - self._began
 
     def reach(self, flops: int) -> None:
@@ -98,6 +103,7 @@ class Life:
         os.close(self._file)
 
     def _write(self, field: int) -> None:
+        """Write the FLOPs reached into a field of the attempt's line: reached 1, reserved 2."""
         text = f"{self._reached:>{DIGITS}}".encode()
         os.pwrite(self._file, text, self._offset + field * FIELD)
 
@@ -107,6 +113,7 @@ class Life:
 
 
 def _read(path: Path) -> list[tuple[int, int, int]]:
+    """Return (began, reached, reserved) of each attempt, first to last."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Who may use a directory: the run that claimed it, and the process that holds its lock.
 
-A directory is one run's: the first to train there leaves its fingerprint, and others are refused.
+A directory belongs to one run: the first to train there leaves its fingerprint, and other runs are
+refused.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workloads.errors import InputError
+from workloads.files import write_atomically
 from workloads.run_dir.paths import OWNER_FILE
 
 
 def claim(run_dir: Path, fingerprint: str) -> None:
-    """Make the directory this run's. Raises InputError when it is another run's already."""
+    """Claim the directory for this run. Raises InputError when it belongs to another run."""
     path = run_dir / OWNER_FILE
     owner = path.read_text(encoding="utf-8") if path.exists() else ""
     if not owner:
-        path.write_text(fingerprint, encoding="utf-8")
+        write_atomically(path, fingerprint)
     elif owner != fingerprint:
         raise InputError(
             f"{run_dir} belongs to run {owner}, not {fingerprint}; choose another directory or "
@@ -30,10 +32,10 @@ def claim(run_dir: Path, fingerprint: str) -> None:
 
 @contextmanager
 def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
-    """Hold a directory alone; a process that dies lets go of it.
+    """Hold a directory alone, within the context or until the process dies.
 
     A process whose driver was killed may live some seconds beside its successor: the successor
-    waits for it here. Raises InputError when the other does not go away.
+    waits here for `patience_seconds`. Raises InputError when the other still holds the directory.
     """
     directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience_seconds

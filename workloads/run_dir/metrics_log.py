@@ -1,6 +1,6 @@
 """The metrics of one run: `metrics.jsonl`, append-only and keyed by step.
 
-A resumed run repeats the steps after its checkpoint, and what was already recorded of them is not
+A resumed run repeats the steps after its checkpoint; rows that it has recorded already are not
 recorded again. Timestamps are stored with the rows, so that delivering a row twice to a metrics
 store changes nothing.
 """
@@ -18,7 +18,7 @@ Row = dict[str, float]
 
 
 class MetricsLog:
-    """Append-only `metrics.jsonl` of one run; each step is recorded once."""
+    """The append-only `metrics.jsonl` of one run, which records each step once."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / METRICS_FILE
@@ -27,7 +27,7 @@ class MetricsLog:
         self._last_step = rows[-1]["step"] if rows else 0
 
     def append(self, row: Row) -> bool:
-        """Record a row that has `step`; False if that step stands already."""
+        """Record a row, which has `step`; return False where that step is recorded already."""
         if row["step"] <= self._last_step:
             return False
         self._last_step = row["step"]
@@ -37,7 +37,7 @@ class MetricsLog:
 
 
 def read_rows(path: Path, offset: int = 0) -> tuple[list[Row], int]:
-    """The complete rows from byte `offset` on, and the offset after them."""
+    """Return the complete rows from byte `offset` on, and the offset after them."""
     if not path.exists():
         return [], offset
     with path.open("rb") as file:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from workloads.files import write_atomically
 from workloads.run_dir.paths import RESULT_FILE
 
-# `stopped` is by a scheduler, which compared the run with others of its sweep.
+# A scheduler that compares runs of a sweep has `stopped` a run before its end.
 EndStatus = Literal["finished", "diverged", "stopped"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. Losses in nats per token.
+    """The end of a run. Losses in nats per token.
 
-    `train_seconds` is the training loop's own time over all its lives; `resumed_step` is the step
-    after which the last life began, 0 for a run that was never killed. `executed_flops` counts
-    every life's training FLOPs, `train_flops` those of the steps that stand, and `hardware_flops`
-    the products that those steps really carry out. `identity_version` names the rules by which the
-    run's identity was made (`config.fingerprint`).
+    `train_seconds` is the training loop's own time over all attempts; `resumed_step` is the step
+    after which the last attempt began, 0 for a run that was never interrupted. `executed_flops`
+    counts the training FLOPs of every attempt, `train_flops` those of the steps that stand, and
+    `hardware_flops` the matrix products that those steps carry out. `identity_version` names the
+    rules by which the run's identity was made (`config.fingerprint`).
     """
 
     status: EndStatus
@@ -40,18 +40,12 @@ class Result:
     identity_version: int = 1
 
     def write(self, run_dir: Path) -> None:
-        """Write `result.json`, whole or not at all."""
-        path = run_dir / RESULT_FILE
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        """Write `result.json`, whole or not at all, and on the disk when this returns."""
+        write_atomically(run_dir / RESULT_FILE, json.dumps(asdict(self), indent=1), durable=True)
 
 
 def read_result(run_dir: Path, fingerprint: str) -> Result | None:
-    """The result of the run with this fingerprint, if it has ended."""
+    """Return the result of the run with this fingerprint; None where it has not ended."""
     path = run_dir / RESULT_FILE
     if not path.exists():
         return None

@@ -1,9 +1,10 @@
-"""Checkpoints: one safetensors file a step with model, optimizer and progress.
+"""Checkpoints: one safetensors file for each saved step, with model, optimizer and progress.
 
-Written under a temporary name, flushed to disk and moved into place; a digest of the contents is
-checked when read. The newest two are kept, so that a damaged one costs an interval, not the run.
-Random draws need no place in it: each is a function of the run's seed and the step. Tensors are
-stored whole, so that workers of another number, or sharded otherwise, can go on with them.
+A checkpoint is written under a temporary name, flushed to disk and moved into place; a digest of
+its contents is checked when it is read. The newest two are kept, so that a damaged one costs an
+interval, not the run. Random draws are not saved: each is a function of the run's seed and the
+step. Tensors are stored whole, so that another number of workers, or workers that shard the model
+otherwise, can go on with them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from workloads.errors import InputError
+from workloads.files import sync_folder
 from workloads.run_dir.paths import checkpoint_file, saved_steps
 
 KEPT = 2
@@ -30,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: optimizer steps done, seconds its training loop has spent, and the
-    highest training loss since the last recorded row."""
+    """The place where a run stands: optimizer steps done, seconds that its training loop has spent,
+    and the highest training loss since the last recorded row, in nats per token."""
 
     step: int = 0
     train_seconds: float = 0.0
@@ -40,8 +42,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Stable:
-    """The first `steps` of a run, which runs of the same `trajectory` share whatever their length
-    (`config.trajectory`): a checkpoint of one is as good as a checkpoint of another."""
+    """The first `steps` of a run, which all runs of the same trajectory have in common whatever
+    their length (`config.fingerprint.trajectory`). A checkpoint of one serves the others."""
 
     trajectory: str
     steps: int
@@ -49,7 +51,7 @@ class Stable:
 
 @dataclass(frozen=True)
 class Saved:
-    """A sound checkpoint, read into memory."""
+    """A checkpoint that was found sound, in memory."""
 
     path: Path
     progress: Progress
@@ -76,7 +78,7 @@ class Saved:
 
 
 def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Weights and optimizer state as one flat mapping of whole, contiguous CPU tensors.
+    """Return weights and optimizer state as one flat mapping of whole, contiguous CPU tensors.
 
     Under sharding every worker must call it, because the shards are gathered.
     """
@@ -95,8 +97,11 @@ def save(
     fingerprint: str,
     stable: Stable | None = None,
 ) -> Path:
-    """Write the checkpoint of `progress.step` and drop all but the newest `KEPT` and the one at
-    the end of the stable phase. Raises OSError when it cannot be written; the others stand."""
+    """Write the checkpoint of `progress.step` and drop older ones.
+
+    The newest `KEPT` stay, and the one at the end of the stable steps. Raises OSError when the
+    checkpoint cannot be written; the others stay then.
+    """
     metadata = {
         "step": str(progress.step),
         "train_seconds": repr(progress.train_seconds),
@@ -117,7 +122,7 @@ def save(
     except (SafetensorError, OSError) as error:
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path} cannot be written: {error}") from error
-    _sync_directory(directory)
+    sync_folder(directory)
     for old in [*_newest_first(directory)[KEPT:], *directory.glob("*.tmp")]:
         if not stable or old != checkpoint_file(directory, stable.steps):
             old.unlink(missing_ok=True)
@@ -125,7 +130,7 @@ def save(
 
 
 def newest(directory: Path, fingerprint: str, stable: Stable | None = None) -> Saved | None:
-    """The newest sound checkpoint of this run, or of one that shares its stable phase, if any.
+    """Return the newest sound checkpoint of this run, or of one with the same stable steps, if any.
 
     A damaged file is named in a warning and passed over. Raises InputError when the directory
     holds checkpoints of another run.
@@ -151,7 +156,7 @@ def newest(directory: Path, fingerprint: str, stable: Stable | None = None) -> S
 
 
 def _shared(metadata: dict[str, str], stable: Stable | None) -> bool:
-    """Whether another run's checkpoint is also one of this run."""
+    """Return whether another run's checkpoint is also one of this run."""
     if stable is None or int(metadata["step"]) > stable.steps:
         return False
     return metadata.get("trajectory") == stable.trajectory
@@ -169,7 +174,7 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _placed(whole: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor on the parameter's device, sharded as the parameter is."""
+    """Return a whole tensor on the parameter's device, sharded as the parameter is."""
     if isinstance(parameter, DTensor):
         mesh = parameter.device_mesh
         return distribute_tensor(whole.to(mesh.device_type), mesh, parameter.placements)
@@ -177,20 +182,14 @@ def _placed(whole: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _state_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Optimizer state as it was made: the step count as it is, moments like the parameter."""
+    """Return optimizer state as the optimizer made it.
+
+    A count of steps is a scalar, every other state is laid out and sharded like the parameter.
+    """
     if value.ndim == 0 and parameter.ndim > 0:
         return value.to(parameter.device)
     # In the parameter's own memory layout: the fused optimizer walks them side by side.
     return torch.empty_like(parameter).copy_(_placed(value, parameter))
-
-
-def _sync_directory(directory: Path) -> None:
-    """Flush the directory's entries, so that the new name survives a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

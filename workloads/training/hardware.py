@@ -7,15 +7,15 @@ import resource
 from typing import TYPE_CHECKING, Any
 
 from kernels.machine import cpu_name, software
-
-if TYPE_CHECKING:
-    import torch
 from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
 from workloads.files import measured_here
 
+if TYPE_CHECKING:
+    import torch
+
 
 def training_device() -> torch.device:
-    """The process's CUDA device if there is one, otherwise the CPU."""
+    """Return the process's CUDA device if there is one, otherwise the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -23,10 +23,12 @@ def training_device() -> torch.device:
     return torch.device("cpu")
 
 
-def choose_gemm(device: torch.device) -> None:
-    """Before a process computes on a CPU: have its products made by oneDNN where that was measured
-    to be as exact as the default and faster. The answer is kept in `measured_here("gemm")`; delete
-    the folder to have it measured anew."""
+def use_faster_gemm(device: torch.device) -> None:
+    """Have oneDNN make a CPU's matrix products where it was measured to be as exact and faster.
+
+    Call it before the process computes. The measurement is kept in `measured_here("gemm")`; delete
+    that folder to measure anew.
+    """
     from kernels import gemm
 
     if device.type == "cpu":
@@ -34,7 +36,7 @@ def choose_gemm(device: torch.device) -> None:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers depend on besides the configuration, for provenance."""
+    """Return what the numbers depend on besides the configuration, for provenance."""
     import torch
 
     from kernels.paths import kernel_path
@@ -51,7 +53,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def peak_flops_per_second(device: torch.device) -> float | None:
-    """The device's dense bf16 peak, or None where it is not known (no CPU's is)."""
+    """Return the device's dense bf16 peak, None where it is unknown, as it is of every CPU."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
@@ -59,7 +61,7 @@ def peak_flops_per_second(device: torch.device) -> float | None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory held so far: by tensors on a CUDA device, by the process on a CPU."""
+    """Return the most bytes held so far: by tensors on a CUDA device, by the process on a CPU."""
     import torch
 
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""Workers of one run: who they are, and how a model is laid out over them.
+"""Workers of one run: who they are, and how a model is spread over them.
 
-Without a process group a run is alone. Whoever sets one up (Ray Train, torchrun) decides the
-number of workers; each trains on its rows of every global batch.
+Without a process group a run has one worker. The caller that sets up a group (Ray Train, torchrun)
+decides the number of workers; each trains on its rows of every global batch.
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ from workloads.config.run import RunConfig
 from workloads.nn.self_guided import guided_projections
 from workloads.nn.transformer import Transformer
 
+# Variants of the compiled code of a layer that torch keeps (`_compile_layers`).
 COMPILED_VARIANTS = 32
 
 
 def rank() -> int:
-    """This worker's number; 0 is the one that writes files."""
+    """Return this worker's number; worker 0 is the one that writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """The number of workers."""
+    """Return the number of workers."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def wait_for_all() -> None:
-    """Return when every worker has come here."""
+    """Wait until every worker has called this."""
     if world_size() > 1:
         dist.barrier()
 
 
 def sum_over_workers(tensor: Tensor) -> Tensor:
-    """The sum of each worker's tensor, on all of them."""
+    """Return the sum of all workers' tensors, on each worker; `tensor` is overwritten by it."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.Module:
+def parallelize(model: Transformer, config: RunConfig, device: torch.device) -> nn.Module:
     """Prepare the model's layers in place as `config.runtime` says, and spread it over workers.
 
-    Returns what to call in its stead; the model's own parameter names stay as they are.
+    Returns the module to call in place of the model, whose parameter names stay as they are.
     """
     runtime = config.runtime
     recomputed = runtime.recomputed_layers(config.model.num_layers)
@@ -62,8 +63,8 @@ def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.M
         mesh = init_device_mesh(device.type, (world_size(),))
         for layer in model.layers:
             fully_shard(layer, mesh=mesh)
-        # The rest too is sharded again after a forward pass, or an evaluation would leave it whole
-        # and a checkpoint would find other parameters than the optimizer's.
+        # The rest, too, is sharded again after a forward pass. An evaluation would otherwise leave
+        # it whole, and a checkpoint would find other parameters than the optimizer's.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
         return model
     guide = config.model.guide
@@ -72,7 +73,7 @@ def lay_out(model: Transformer, config: RunConfig, device: torch.device) -> nn.M
 
 
 def _compile_layers(model: Transformer) -> None:
-    """Compile layer by layer: with guides that draw whether they run, whole models would come in
+    """Compile layer by layer: whole models with guides that draw whether they run would come in
     2^layers variants."""
     # Layers share their code, and it has a variant for each of: dense, guided by either
     # projection, both or none, unguided; in training and in evaluation. The default holds 8.
@@ -83,9 +84,9 @@ def _compile_layers(model: Transformer) -> None:
 
 
 def accumulating(network: nn.Module) -> AbstractContextManager[None]:
-    """Within it, a backward pass adds to the gradients without averaging them over workers.
+    """Return a context in which a backward pass does not average gradients over workers.
 
-    Shards are always reduced at once: whole gradients are what sharding has no memory for.
+    Shards are averaged all the same: whole gradients are what sharding has no memory for.
     """
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()

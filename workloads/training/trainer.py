@@ -1,8 +1,9 @@
 """Train one run: one plain loop from the first step to the result, resumable anywhere.
 
-The data of a step is a pure function of (seed, step), and a checkpoint holds everything else, so
-a run killed and resumed gives the losses of one that was not, bit for bit on CPU. Knows nothing
-of Ray or MLflow: the caller passes `report`, and sets up the process group if there are workers.
+The data of a step is a pure function of (seed, step), and a checkpoint holds everything else. So a
+run that is killed and resumed gives the losses of one that was not, bit for bit on CPU. The loop
+knows neither Ray nor MLflow: the caller passes functions that it calls, and sets up the process
+group where there are several workers.
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.schedules import learning_rate
-from workloads.run_dir.executed_flops import Life
+from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim, exclusive
 from workloads.run_dir.metrics_log import MetricsLog, Row
 from workloads.run_dir.paths import CHECKPOINT_FOLDER
 from workloads.run_dir.result import EndStatus, Result, read_result
 from workloads.training import checkpoint, parallel, phases
 from workloads.training.checkpoint import Progress, Stable
+from workloads.training.clock import Clock
 from workloads.training.hardware import (
-    choose_gemm,
     environment,
     peak_flops_per_second,
     peak_memory_bytes,
     training_device,
+    use_faster_gemm,
 )
 
-# How long a successor waits for the workers of a killed driver to go; Ray takes a few seconds.
+# Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
 
 
@@ -53,26 +55,28 @@ def train(
     config: RunConfig,
     dataset: TokenDataset,
     run_dir: Path,
-    report: Callable[[Row], None] = lambda row: None,
-    admit: Callable[[], None] = lambda: None,
-    stopping: Callable[[], bool] = lambda: False,
+    on_evaluation: Callable[[Row], None] = lambda row: None,
+    before_first_step: Callable[[], None] = lambda: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Train, or go on from the latest checkpoint in `run_dir`; return how the run ended.
+    """Train, or go on from the newest checkpoint in `run_dir`; return how the run ended.
 
-    `report` gets each evaluation on every worker, as a row with step, tokens, train_flops and
-    val_loss (nats per token). The first worker calls `admit` once the run's directory says what it
-    is about to execute; it may raise Refused. Every worker asks `stopping` at each step: when one
-    is told so, all save the step they are at and raise Preempted. A run that has already ended is
-    returned as it ended. Raises InputError when the data does not fit the model or `run_dir`
-    belongs to another run.
+    Every worker calls `on_evaluation` after each evaluation, with a row that has step, tokens,
+    train_flops and val_loss (nats per token). The first worker calls `before_first_step` once the
+    run's directory records the FLOPs that this attempt reserves; it may raise Refused. Every worker
+    calls `should_stop` at each step: when one answers True, all save that step and raise Preempted.
+    The result of a run that has already ended is returned as it is. Raises InputError when the data
+    does not fit the model or `run_dir` belongs to another run.
     """
     run_id = fingerprint(identity(config, dataset.fingerprint))
     if ended := read_result(run_dir, run_id):
         return ended
     writes = parallel.rank() == 0
     with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
-        result = _Trainer(config, dataset, run_dir, run_id).live(report, admit, stopping)
-        if stopped := read_result(run_dir, run_id):  # by a scheduler, while the last steps ran
+        trainer = _Trainer(config, dataset, run_dir, run_id, should_stop)
+        result = trainer.attempt(on_evaluation, before_first_step)
+        # A scheduler may have stopped the run while its last steps ran.
+        if stopped := read_result(run_dir, run_id):
             return stopped
         if writes:
             result.write(run_dir)
@@ -83,7 +87,12 @@ class _Trainer:
     """One run's model, optimizer and data, and the loop over its steps."""
 
     def __init__(
-        self, config: RunConfig, dataset: TokenDataset, run_dir: Path, run_id: str
+        self,
+        config: RunConfig,
+        dataset: TokenDataset,
+        run_dir: Path,
+        run_id: str,
+        should_stop: Callable[[], bool],
     ) -> None:
         if dataset.vocab_size > config.model.vocab_size:
             raise InputError(
@@ -91,7 +100,7 @@ class _Trainer:
                 f"{config.model.vocab_size}; choose a preset with at least as many"
             )
         self.config, self.dataset, self.run_id = config, dataset, run_id
-        self.phases = config.phases
+        self.phases, self.should_stop, self.stop_asked = config.phases, should_stop, False
         shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
@@ -100,12 +109,12 @@ class _Trainer:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
-        choose_gemm(self.device)
+        use_faster_gemm(self.device)
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
         self.start = self._build()
-        self.clock = _Clock(self.start)
+        self.clock = Clock(self.start)
 
     def _build(self) -> Progress:
         """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
@@ -115,50 +124,46 @@ class _Trainer:
         self.phase = phase_at(self.phases, progress.step)
         torch.manual_seed(config.seed)
         self.model = phases.build_model(self.phase).to(self.device)
-        self.network = parallel.lay_out(self.model, config, self.device)
+        self.network = parallel.parallelize(self.model, config, self.device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         if saved:
             saved.load(self.model, self.optimizer)
         return progress
 
-    def live(
-        self,
-        report: Callable[[Row], None],
-        admit: Callable[[], None],
-        stopping: Callable[[], bool],
+    def attempt(
+        self, on_evaluation: Callable[[Row], None], before_first_step: Callable[[], None]
     ) -> Result:
-        """One life of the run: to its end, or until it is refused, stopped or killed."""
-        self.stopping, self.stop_asked = stopping, False
-        began, end = (
-            train_flops_at(self.config, step) for step in (self.start.step, self.config.total_steps)
-        )
-        self.life = Life(self.run_dir, began, end) if parallel.rank() == 0 else None
-        with self.life or nullcontext():
-            self._ask(admit)
-            return self.loop(report)
+        """Train until the run ends, or until it is refused, stopped or killed."""
+        began = train_flops_at(self.config, self.start.step)
+        end = train_flops_at(self.config, self.config.total_steps)
+        self.flops = AttemptFlops(self.run_dir, began, end) if parallel.rank() == 0 else None
+        with self.flops or nullcontext():
+            self._ask_to_begin(before_first_step)
+            return self.loop(on_evaluation)
 
-    def _ask(self, admit: Callable[[], None]) -> None:
-        """Let the first worker be admitted or refused, and all the others with it."""
+    def _ask_to_begin(self, before_first_step: Callable[[], None]) -> None:
+        """Raise Refused on every worker where the first one is refused."""
         refusal: Refused | None = None
         try:
-            if self.life:
-                admit()
+            if self.flops:
+                before_first_step()
         except Refused as error:
             refusal = error
         refused = torch.tensor(float(refusal is not None), device=self.device)
         if float(parallel.sum_over_workers(refused)):
             raise refusal or Refused("the run's first worker was refused")
 
-    def loop(self, report: Callable[[Row], None]) -> Result:
+    def loop(self, on_evaluation: Callable[[Row], None]) -> Result:
+        """Train from the step after `start` to the last; return how the run ended."""
         runtime, steps = self.config.runtime, self.config.total_steps
         evaluation: Row = {}
-        # Saved besides those of the interval: where a longer run may go on from, and the end.
+        # Saved beside the interval's steps: one from which a longer run may go on, and the last.
         saved_steps = (self.config.stable_steps, steps)
         for step in range(self.start.step + 1, steps + 1):
             evaluating = step % runtime.eval_interval == 0 or step == steps
             logging = evaluating or step % runtime.log_interval == 0
-            if self.life:
-                self.life.reach(train_flops_at(self.config, step))
+            if self.flops:
+                self.flops.reach(train_flops_at(self.config, step))
             began = time.perf_counter()
             metrics = self.step(step - 1, with_layers=logging)
             self.clock.count_step(time.perf_counter() - began, metrics["train_loss"])
@@ -174,18 +179,18 @@ class _Trainer:
                 if self.log:
                     self.log.append(row)
                 if evaluating:
-                    report(row)
+                    on_evaluation(row)
             if (entered := phase_at(self.phases, step)) is not self.phase:
                 self._enter(entered)
             elif self.stop_asked or step % runtime.checkpoint_interval == 0 or step in saved_steps:
                 self._save(step)
             if self.stop_asked and step < steps:
                 raise Preempted(f"stopped after step {step}, which is saved")
-        # Killed between the last checkpoint and the result, a run resumes with no step left.
+        # A run that was killed between its last checkpoint and its result has no step left.
         return self._result("finished", steps, evaluation or self.evaluate(steps))
 
     def step(self, index: int, with_layers: bool = False) -> Row:
-        """One optimizer step, the 0-based `index`; returns loss (nats), gradient norms and rate.
+        """Take the optimizer step of 0-based `index`; return loss (nats), gradient norms and rate.
 
         When the loss or the gradient is not finite, the weights are left as they were.
         """
@@ -220,8 +225,8 @@ class _Trainer:
                 loss.backward()
             total += loss.detach()
         guides.end()
-        # Whether any worker is to stop goes with the loss: so all stop after the same step.
-        stop = torch.full_like(total, self.stopping())
+        # Workers tell each other with the loss whether to stop, so that all stop after one step.
+        stop = torch.full_like(total, self.should_stop())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
         self.stop_asked = stops > 0
         return loss / parallel.world_size()
@@ -232,13 +237,15 @@ class _Trainer:
             return self.network(inputs, targets, reduction)
 
     def _precision(self) -> torch.autocast:
-        """Products in bf16 on CUDA devices."""
+        """Return the context of passes: products in bf16 on CUDA devices, in fp32 elsewhere."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
-        """After `step` optimizer steps: val_loss (nats per token) over the fixed validation slice,
-        which the workers share, and bits per byte."""
+        """Return val_loss (nats per token) and bits per byte after `step` optimizer steps.
+
+        Each worker evaluates its part of the fixed validation tokens.
+        """
         phases.prepare(self.model, self.config, step)
         self.network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -263,6 +270,7 @@ class _Trainer:
         return {"val_loss": val_loss, "bits_per_byte": bits}
 
     def _position(self, step: int) -> Row:
+        """Return how far the run is after `step` optimizer steps, in every unit."""
         config = self.config
         return {
             "step": step,
@@ -272,7 +280,7 @@ class _Trainer:
         }
 
     def _pace(self, step: int) -> Row:
-        """Speed since the last row, the worst loss since then, and memory."""
+        """Return the speed and the worst loss since the last row, and memory."""
         steps, seconds, worst_loss = self.clock.end_interval()
         row = {
             "tokens_per_second": steps * self.config.tokens_per_step / seconds,
@@ -280,8 +288,8 @@ class _Trainer:
             "train_loss_max": worst_loss,
             "peak_memory_bytes": peak_memory_bytes(self.device),
         }
-        if self.life:
-            row["executed_flops"] = self.life.executed
+        if self.flops:
+            row["executed_flops"] = self.flops.executed
         if peak := peak_flops_per_second(self.device):
             flops = train_flops_at(self.config, step) - train_flops_at(self.config, step - steps)
             row["mfu"] = flops / seconds / (peak * parallel.world_size())
@@ -318,7 +326,7 @@ class _Trainer:
             tokens=int(position["tokens"]),
             train_flops=int(position["train_flops"]),
             hardware_flops=int(position["hardware_flops"]),
-            executed_flops=self.life.executed if self.life else 0,
+            executed_flops=self.flops.executed if self.flops else 0,
             train_seconds=self.clock.train_seconds(),
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
@@ -328,41 +336,15 @@ class _Trainer:
         )
 
 
-class _Clock:
-    """Seconds of the loop over all its lives; and of the steps since the last row alone."""
-
-    def __init__(self, start: Progress) -> None:
-        self._origin = time.perf_counter() - start.train_seconds
-        self._steps, self._seconds, self._worst_loss = 0, 0.0, start.train_loss_max
-
-    def count_step(self, seconds: float, loss: float) -> None:
-        self._steps += 1
-        self._seconds += seconds
-        self._worst_loss = max(self._worst_loss, loss)
-
-    def end_interval(self) -> tuple[int, float, float]:
-        """(steps, their seconds, the highest loss among them) since the last call."""
-        interval = self._steps, self._seconds, self._worst_loss
-        self._steps, self._seconds, self._worst_loss = 0, 0.0, -math.inf
-        return interval
-
-    def progress(self, step: int) -> Progress:
-        """For the checkpoint of `step`."""
-        return Progress(step, self.train_seconds(), self._worst_loss)
-
-    def train_seconds(self) -> float:
-        return time.perf_counter() - self._origin
-
-
 def _seed_step(seed: int, index: int) -> None:
-    """Make dropout's draws a function of seed, step and worker, so that a resumed run repeats."""
+    """Make dropout's draws a function of seed, step and worker, which resumed runs repeat."""
     words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
 
 
 @torch.no_grad()
 def _layer_grad_norms(model: Transformer) -> Row:
-    """The gradient norm of each layer, before clipping: where in the model a spike comes from."""
+    """Return the gradient norm of each layer before clipping, which shows the origin of a spike."""
     return {
         f"layer_grad_norm/{index:02d}": _number(
             nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
@@ -372,12 +354,15 @@ def _layer_grad_norms(model: Transformer) -> Row:
 
 
 def _number(norm: Tensor) -> float:
-    """A norm as a float; under sharding, of all shards."""
+    """Return a norm as a float; under sharding that of all shards."""
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def _micro_batches(config: RunConfig) -> list[range]:
-    """This worker's rows of each global batch, in micro-batches of equal size."""
+    """Return this worker's rows of each global batch, in micro-batches of equal size.
+
+    Raises InputError where the batch does not divide into them.
+    """
     workers = parallel.world_size()
     micro = config.micro_batch(workers)
     if micro is None:

@@ -15,7 +15,7 @@ from study.running.flops_cap import admission_check
 from tests.study.launching import ROOT, SPEC
 from workloads.errors import Refused
 from workloads.run_dir import executed_flops
-from workloads.run_dir.executed_flops import Life, Spent, spent
+from workloads.run_dir.executed_flops import AttemptFlops, Spent, spent
 from workloads.run_dir.lock import exclusive
 from workloads.run_dir.paths import RESULT_FILE
 
@@ -25,19 +25,19 @@ import sys, time
 from pathlib import Path
 from study.running.flops_cap import admission_check
 from workloads.errors import Refused
-from workloads.run_dir.executed_flops import Life
+from workloads.run_dir.executed_flops import AttemptFlops
 points_dir, name = Path(sys.argv[1]), sys.argv[2]
 run_dir = points_dir / name
 run_dir.mkdir(parents=True)
 while not (points_dir.parent / "go").exists():
     time.sleep(0.001)
-life = Life(run_dir, 0, 30)
+attempt = AttemptFlops(run_dir, 0, 30)
 try:
     admission_check(points_dir, run_dir, 100)()
-    life.reach(30)
+    attempt.reach(30)
     print("admitted")
 except Refused:
-    with life:
+    with attempt:
         print("refused")
 """
 
@@ -45,10 +45,10 @@ except Refused:
 def test_a_run_that_does_not_fit_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
-    Life(tmp_path / "first", 0, 60).reach(10)
-    with Life(tmp_path / "second", 0, 40):
+    AttemptFlops(tmp_path / "first", 0, 60).reach(10)
+    with AttemptFlops(tmp_path / "second", 0, 40):
         admission_check(tmp_path, tmp_path / "second", 100)()
-    with Life(tmp_path / "second", 0, 41), pytest.raises(Refused) as refused:
+    with AttemptFlops(tmp_path / "second", 0, 41), pytest.raises(Refused) as refused:
         admission_check(tmp_path, tmp_path / "second", 100)()
     assert str(refused.value) == (
         "over budget: needs 41 FLOPs more, and of max_total_flops 100 60 are executed or reserved; "
@@ -59,9 +59,9 @@ def test_a_run_that_does_not_fit_is_told_what_is_missing(tmp_path: Path) -> None
 def test_a_run_that_ended_early_reserves_nothing(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    Life(tmp_path / "first", 0, 60).reach(10)
+    AttemptFlops(tmp_path / "first", 0, 60).reach(10)
     (tmp_path / "first" / RESULT_FILE).touch()
-    with Life(tmp_path / "second", 0, 90):
+    with AttemptFlops(tmp_path / "second", 0, 90):
         admission_check(tmp_path, tmp_path / "second", 100)()
 
 
@@ -88,9 +88,9 @@ def test_a_launch_counts_what_was_executed_elsewhere_and_frees_the_dead(tmp_path
     study = planner.load(path, tmp_path / "runs")
     first, second = study.points
     study.run_dir(first).mkdir(parents=True)
-    Life(study.run_dir(first), 0, 500).reach(100)
+    AttemptFlops(study.run_dir(first), 0, 500).reach(100)
     study.run_dir(second).mkdir(parents=True)
-    Life(study.run_dir(second), 0, 500).reach(100)
+    AttemptFlops(study.run_dir(second), 0, 500).reach(100)
     records = {
         first.id: Record("a", {"status": "interrupted"}, {"executed_flops": 130.0}),
         "elsewhere": Record("b", {"status": "finished"}, {"executed_flops": 7.0}),

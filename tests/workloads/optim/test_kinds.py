@@ -113,7 +113,7 @@ def test_a_run_trains_and_resumes_with_any_optimizer(
     assert ToyOptions.steps_seen == list(range(7))
     asked = iter([False, False, True])
     with pytest.raises(Exception, match="stopped after step 3"):
-        train(config, stdlib, tmp_path / "stopped", stopping=lambda: next(asked))
+        train(config, stdlib, tmp_path / "stopped", should_stop=lambda: next(asked))
     resumed = train(config, stdlib, tmp_path / "stopped")
     assert (resumed.resumed_step, resumed.val_loss) == (3, result.val_loss)
 

@@ -1,4 +1,4 @@
-"""What a run executed over all its lives, counted by the files that real kills leave."""
+"""What a run executed over all attempts, counted by the files that real kills leave."""
 
 from __future__ import annotations
 
@@ -24,47 +24,54 @@ from workloads.cost.flops import train_flops_at
 from workloads.data.shards import TokenDataset
 from workloads.errors import Preempted, Refused
 from workloads.run_dir import executed_flops
-from workloads.run_dir.executed_flops import Life, Spent, spent
+from workloads.run_dir.executed_flops import AttemptFlops, Spent, spent
 from workloads.run_dir.metrics_log import read_rows
 from workloads.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
-def test_lives_add_up_and_only_the_last_reserves(tmp_path: Path) -> None:
+def test_attempts_add_up_and_only_the_last_reserves(tmp_path: Path) -> None:
     assert spent(tmp_path) == Spent(0, 0)
-    killed = Life(tmp_path, 0, 10**24)
+    killed = AttemptFlops(tmp_path, 0, 10**24)
     killed.reach(3 * 10**23)  # and no end: the process died
     assert spent(tmp_path) == Spent(3 * 10**23, 7 * 10**23)
-    with Life(tmp_path, 2 * 10**23, 10**24) as second:
+    with AttemptFlops(tmp_path, 2 * 10**23, 10**24) as second:
         second.reach(5 * 10**23)
         assert second.executed == 6 * 10**23
         assert spent(tmp_path) == Spent(6 * 10**23, 5 * 10**23)
     assert spent(tmp_path) == Spent(6 * 10**23, 0)
 
 
+def test_the_file_of_a_recorded_run_is_read_for_ever(tmp_path: Path) -> None:
+    lines = [(0, 300, 300), (200, 450, 900)]
+    text = "".join(" ".join(f"{value:>30}" for value in line) + "\n" for line in lines)
+    (tmp_path / "lives").write_text(text)
+    assert spent(tmp_path) == Spent(550, 450)
+
+
 def test_a_torn_line_is_written_over(tmp_path: Path) -> None:
-    with Life(tmp_path, 0, 9) as life:
-        life.reach(9)
-    path = tmp_path / executed_flops.LIVES_FILE
+    with AttemptFlops(tmp_path, 0, 9) as attempt:
+        attempt.reach(9)
+    path = tmp_path / executed_flops.ATTEMPTS_FILE
     path.write_bytes(path.read_bytes() + b"      12")
     assert spent(tmp_path) == Spent(9, 0)
-    with Life(tmp_path, 5, 20) as life:
-        life.reach(7)
+    with AttemptFlops(tmp_path, 5, 20) as attempt:
+        attempt.reach(7)
     assert spent(tmp_path) == Spent(11, 0)
 
 
-def test_what_a_killed_life_reserves_can_be_released(tmp_path: Path) -> None:
-    Life(tmp_path, 0, 100).reach(40)
+def test_what_a_killed_attempt_reserves_can_be_released(tmp_path: Path) -> None:
+    AttemptFlops(tmp_path, 0, 100).reach(40)
     executed_flops.release(tmp_path)
     assert spent(tmp_path) == Spent(40, 0)
 
 
 def test_what_was_executed_elsewhere_counts(tmp_path: Path) -> None:
     executed_flops.add_elsewhere(tmp_path / "run", 30)
-    with Life(tmp_path / "run", 0, 100) as life:
-        life.reach(10)
-        assert life.executed == 40
+    with AttemptFlops(tmp_path / "run", 0, 100) as attempt:
+        attempt.reach(10)
+        assert attempt.executed == 40
 
 
 def test_an_undisturbed_run_executes_what_it_plans(whole: Whole) -> None:
@@ -104,7 +111,7 @@ def test_a_refused_run_leaves_nothing_executed_or_reserved(
         raise Refused("over budget")
 
     with pytest.raises(Refused, match="over budget"):
-        train(config, stdlib, tmp_path, admit=refuse)
+        train(config, stdlib, tmp_path, before_first_step=refuse)
     assert seen == [Spent(0, train_flops_at(config, STEPS))]
     assert spent(tmp_path) == Spent(0, 0)
 
@@ -115,7 +122,7 @@ def test_a_stopped_run_saves_its_step_and_repeats_none(
     config, undisturbed, result, _ = whole
     asked = iter([False] * 12 + [True])
     with pytest.raises(Preempted, match="step 13"):
-        train(config, stdlib, tmp_path / "run", stopping=lambda: next(asked))
+        train(config, stdlib, tmp_path / "run", should_stop=lambda: next(asked))
     ended = train(config, stdlib, tmp_path / "run")
     assert ended.resumed_step == 13
     assert ended.executed_flops == result.executed_flops

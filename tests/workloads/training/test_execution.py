@@ -58,8 +58,8 @@ def test_recomputed_activations_give_the_same_gradients_in_less_memory(
             add_guides(model, run.model.guide)
             set_guides(model, run.phases[0].steps // 2, run)
         runtime = run.runtime.model_copy(update={"activation_checkpointing": every})
-        laid_out = run.model_copy(update={"runtime": runtime})
-        network = parallel.lay_out(model, laid_out, torch.device("cpu"))
+        config = run.model_copy(update={"runtime": runtime})
+        network = parallel.parallelize(model, config, torch.device("cpu"))
         if guided:  # Those that did not draw their guide have no gradient for it.
             for name, parameter in model.named_parameters():
                 owner = model.get_submodule(name.rpartition(".")[0])

@@ -15,7 +15,7 @@ from kernels.paths import kernel_path
 from tests.workloads.small_runs import ROOT, pico
 from workloads.data.shards import TokenDataset
 from workloads.files import measured_here
-from workloads.training.hardware import choose_gemm, environment
+from workloads.training.hardware import environment, use_faster_gemm
 from workloads.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -42,13 +42,13 @@ def test_the_choice_is_kept_with_what_else_was_measured_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gemm, "probe", lambda: Verdict(3e-7, 2.0))
-    choose_gemm(CPU)
+    use_faster_gemm(CPU)
     assert len(list(measured_here("gemm").iterdir())) == 1
     assert "gemm=onednn" in environment(CPU)["kernel_path"]
 
 
 def test_on_cuda_nothing_is_chosen() -> None:
-    choose_gemm(torch.device("cuda"))
+    use_faster_gemm(torch.device("cuda"))
     assert not measured_here("gemm").exists()
 
 
@@ -66,11 +66,11 @@ def test_a_second_process_does_not_measure_again(tmp_path: Path) -> None:
     code = """
 import torch
 from kernels import gemm
-from workloads.training.hardware import choose_gemm
+from workloads.training.hardware import use_faster_gemm
 measured = []
 probe = gemm.probe
 gemm.probe = lambda: measured.append(1) or probe()
-choose_gemm(torch.device("cpu"))
+use_faster_gemm(torch.device("cpu"))
 print(len(measured), gemm.library())
 """
     shown = [
