@@ -1,4 +1,4 @@
-"""The shape of a transformer: its layers, its FFN parametrization, its guide."""
+"""The shape of a transformer: its layers, the kind of its FFNs, its guide."""
 
 from __future__ import annotations
 

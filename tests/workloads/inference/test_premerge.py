@@ -35,9 +35,16 @@ def text(batch: int, time: int) -> Tensor:
 # The same outputs
 
 
-@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
-@pytest.mark.parametrize("bias", [True, False])
-@over_kinds
+@pytest.mark.parametrize(
+    ("ffn", "activation", "bias"),
+    [
+        *((ffn, "gelu", True) for ffn in KINDS),
+        (KINDS[0], "swiglu", True),
+        (KINDS[0], "gelu", False),
+        (KINDS[-1], "swiglu", False),
+    ],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
 def test_outputs_are_the_same_to_rounding(
     ffn: FFNConfig, activation: str, bias: bool, device: torch.device
 ) -> None:
@@ -52,8 +59,11 @@ def test_outputs_are_the_same_to_rounding(
     assert generate(model, tokens.tolist(), 5) == greedy
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-@over_kinds
+@pytest.mark.parametrize(
+    ("ffn", "dtype", "tolerance"),
+    [*((ffn, torch.bfloat16, 0.05) for ffn in KINDS), (KINDS[0], torch.float32, 1e-5)],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
 def test_low_precision_too(
     ffn: FFNConfig, dtype: torch.dtype, tolerance: float, device: torch.device
 ) -> None:
@@ -172,8 +182,11 @@ CHANGES: list[Callable[..., None]] = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
-@pytest.mark.parametrize("copied", [False, True], ids=["", "in a copy"])
+@pytest.mark.parametrize(
+    ("change", "copied"),
+    [*((change, False) for change in CHANGES), (_train, True), (_load_by_assignment, True)],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "in a copy" * value,
+)
 def test_changed_weights_end_the_merge(
     change: Callable[..., None], copied: bool, tmp_path: Path
 ) -> None:

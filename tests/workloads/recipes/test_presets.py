@@ -105,9 +105,15 @@ def test_fractions_give_the_papers_blockdense_ranks(
     assert rank_of(preset, choice) == rank
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("kind", "nblocks"), [("lowrank", None), ("blockdense", 2)])
-@pytest.mark.parametrize("fraction", [0.1, 0.3125, 0.5, 0.625])
+@pytest.mark.parametrize(
+    ("preset", "kind", "nblocks", "fraction"),
+    [
+        *((preset, "lowrank", None, 0.3125) for preset in PRESETS),
+        *(("transformer-s", "lowrank", None, fraction) for fraction in (0.1, 0.5, 0.625)),
+        ("transformer-s", "blockdense", 2, 0.3125),
+        ("pico", "blockdense", 2, 0.5),
+    ],
+)
 def test_the_rank_is_the_nearest_allowed_to_the_fraction(
     preset: str, kind: str, nblocks: int | None, fraction: float
 ) -> None:
