@@ -46,11 +46,11 @@ class GuideMatch(_Match):
     """Fields of a guide."""
 
     ratio: PositiveFloat | None = None
-    """The share of the steps."""
+    """The fraction of the steps that are guided."""
     mode: Literal["fixed_steps", "fixed_flops"] | None = None
     """How the guide is paid for."""
     match_flops_of: Literal["dense"] | None = None
-    """The share is chosen by FLOPs."""
+    """Matches guides whose ratio is chosen by FLOPs."""
 
 
 class Exclude(_Match):

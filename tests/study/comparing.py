@@ -1,7 +1,7 @@
 """Two studies of the same points compared as MLflow holds them: a twin, and one that was disturbed.
 
-What depends on the machine's speed or on lives lost is left out; all else must be equal to the
-last digit.
+What depends on the machine's speed or on the number of attempts is left out; all else must be equal
+to the last digit.
 """
 
 from __future__ import annotations
@@ -104,17 +104,17 @@ def table_differences(uri: str, twin: str, disturbed: str) -> list[str]:
 def print_table(
     study: Study, twin: dict[str, list[Recorded]], disturbed: dict[str, list[Recorded]]
 ) -> None:
-    """A line a point: both final losses in full, the steps recorded, the lives it took."""
-    print(f"{'point':<56} {'twin val_loss':>20} {'disturbed':>20}  equal  rows  lives")
+    """A line a point: both final losses in full, the steps recorded, the attempts it took."""
+    print(f"{'point':<56} {'twin val_loss':>20} {'disturbed':>20}  equal  rows  attempts")
     for point in study.points:
         one, other = twin[point.id][0], disturbed[point.id][0]
         equal = "yes" if one.val_loss.hex() == other.val_loss.hex() else "NO"
         rows = len(other.metrics.get("train_loss", []))
         print(
             f"{point.id:<56} {one.val_loss!r:>20} {other.val_loss!r:>20}  {equal:<5}  {rows:>4}"
-            f"  {_lives(study.run_dir(point)):>5}"
+            f"  {_attempts(study.run_dir(point)):>8}"
         )
 
 
-def _lives(run_dir: Path) -> int:
+def _attempts(run_dir: Path) -> int:
     return (run_dir / LIVES_FILE).read_text().count("\n")

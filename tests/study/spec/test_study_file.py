@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.plan import planner
-from tests.study.launching import study_cli
+from tests.study.launching import in_process, study_cli
 from workloads.errors import InputError
 
 GOOD = """\
@@ -128,14 +128,14 @@ def test_good_file_has_its_points(tmp_path: Path) -> None:
 def test_commands_exit_2_with_one_line_and_no_traceback(command: str, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(GOOD.replace("rank: 8", "rank: 0"))
-    done = study_cli(command, path, "--runs", tmp_path, check=False)
+    done = in_process(command, path, "--runs", tmp_path, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"{path}:7: ") and done.stderr.count("\n") == 1
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
-    done = study_cli("plan", tmp_path / "absent.yaml", check=False)
+    done = in_process("plan", tmp_path / "absent.yaml", check=False)
     assert done.returncode == 2 and "absent.yaml" in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -109,9 +109,9 @@ def test_fractions_give_the_papers_blockdense_ranks(
     ("preset", "kind", "nblocks", "fraction"),
     [
         *((preset, "lowrank", None, 0.3125) for preset in PRESETS),
-        *(("transformer-s", "lowrank", None, fraction) for fraction in (0.1, 0.5, 0.625)),
-        ("transformer-s", "blockdense", 2, 0.3125),
-        ("pico", "blockdense", 2, 0.5),
+        *(("pico", "lowrank", None, fraction) for fraction in (0.1, 0.5, 0.625)),
+        ("pico", "blockdense", 2, 0.3125),
+        ("transformer-xl", "blockdense", 2, 0.1),
     ],
 )
 def test_the_rank_is_the_nearest_allowed_to_the_fraction(
