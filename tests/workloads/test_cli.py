@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from workloads.__main__ import main
+from tests.workloads.command import in_process
 from workloads.data.shards import TokenDataset
 from workloads.recipes.recipe import Recipe
 from workloads.schema import strict_yaml
@@ -42,22 +41,6 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
     return path
-
-
-def here(
-    capsys: pytest.CaptureFixture[str], *arguments: str | Path
-) -> "subprocess.CompletedProcess[str]":
-    """Run the command in this process, which takes no second to start."""
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["workloads", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    signal.signal(signal.SIGTERM, on_sigterm)
-    printed = capsys.readouterr()
-    code = ended.value.code
-    assert isinstance(code, int)
-    return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
 
 def refused(done: "subprocess.CompletedProcess[str]") -> str:
@@ -95,14 +78,13 @@ def test_a_run_prints_json_on_stdout_and_progress_on_stderr(
 
 @pytest.mark.usefixtures("on_cpu")
 def test_a_run_that_diverges_exits_with_1(
-    capsys: pytest.CaptureFixture[str],
     stdlib: TokenDataset,
     data_root: Path,
     tmp_path: Path,
     config: Path,
 ) -> None:
     config.write_text(CONFIG + "learning_rate: 1.0e6\n")
-    done = here(capsys, "train", config, "--out", tmp_path / "out", "--data-root", data_root)
+    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["status"] == "diverged"
     assert "Traceback" not in done.stderr
@@ -117,10 +99,10 @@ def test_a_run_that_diverges_exits_with_1(
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_and_exit_2(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, config: Path, line: str, expected: str
+    tmp_path: Path, config: Path, line: str, expected: str
 ) -> None:
     config.write_text(CONFIG + line)
-    done = here(capsys, "train", config, "--out", tmp_path / "out")
+    done = in_process("train", config, "--out", tmp_path / "out")
     assert refused(done).startswith(f"{config}{expected}")
     assert not (tmp_path / "out").exists()
 
@@ -134,7 +116,6 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_2(
     ],
 )
 def test_parts_that_do_not_fit_are_one_line_and_exit_2(
-    capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     config: Path,
     old: str,
@@ -142,19 +123,17 @@ def test_parts_that_do_not_fit_are_one_line_and_exit_2(
     expected: str,
 ) -> None:
     config.write_text(CONFIG.replace(old, new))
-    line = refused(here(capsys, "train", config, "--out", tmp_path / "out"))
+    line = refused(in_process("train", config, "--out", tmp_path / "out"))
     assert line.startswith(f"{config}:1: ") and expected in line
 
 
-def test_a_missing_file_is_one_line_and_exit_2(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    done = here(capsys, "train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out")
+def test_a_missing_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = in_process("train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out")
     assert refused(done).startswith(f"{tmp_path / 'nowhere.yaml'}: cannot be read: ")
 
 
 def test_a_corrupt_shard_is_one_line_that_names_it(
-    capsys: pytest.CaptureFixture[str], stdlib: TokenDataset, tmp_path: Path, config: Path
+    stdlib: TokenDataset, tmp_path: Path, config: Path
 ) -> None:
     copy = tmp_path / "data" / stdlib.directory.name
     shutil.copytree(stdlib.directory, copy)
@@ -163,22 +142,22 @@ def test_a_corrupt_shard_is_one_line_that_names_it(
     content[1000] ^= 1
     shard.write_bytes(content)
     data_root = tmp_path / "data"
-    done = here(capsys, "train", config, "--out", tmp_path / "out", "--data-root", data_root)
+    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
     assert refused(done).startswith(f"{shard}: SHA-256 differs: ")
 
 
 @pytest.mark.parametrize("option", ["--out", "--data-root"])
 def test_a_file_where_a_directory_should_be_is_refused(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, config: Path, option: str
+    tmp_path: Path, config: Path, option: str
 ) -> None:
     options = {"--out": tmp_path / "out", "--data-root": tmp_path / "data"} | {option: config}
-    done = here(capsys, "train", config, *(part for pair in options.items() for part in pair))
+    done = in_process("train", config, *(part for pair in options.items() for part in pair))
     assert done.returncode == 2
     assert option in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_example_in_the_help_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    done = here(capsys, "train", "--help")
+def test_the_example_in_the_help_works(tmp_path: Path) -> None:
+    done = in_process("train", "--help")
     assert done.returncode == 0
     assert "python -m workloads train low-rank.yaml --out runs/low-rank" in done.stdout
     example = re.search(r"( +preset: .*?)\n\n", done.stdout, re.DOTALL)
