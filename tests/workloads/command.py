@@ -1,4 +1,4 @@
-"""`python -m workloads ...` in the tests' own process, which saves the seconds of starting another."""
+"""`python -m workloads ...` in the tests' own process, which saves the seconds of a start."""
 
 import io
 import signal
