@@ -1,4 +1,4 @@
-"""Pre-merged FFNs: the same outputs, the cheaper way for few tokens, never a merge out of date."""
+"""Pre-merged FFNs: the same outputs, the faster weights, never a merge that is out of date."""
 
 import copy
 import pickle
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.workloads.premerged import KINDS, build, ffn_of, way
+from tests.workloads.premerged import KINDS, build, ffn_of, used_weights
 from workloads.config.model import FFNConfig, GuideConfig
 from workloads.inference.crossover import premerge
 from workloads.inference.generate import generate
@@ -54,7 +54,7 @@ def test_outputs_are_the_same_to_rounding(
     greedy = generate(model, tokens.tolist(), 5)
     premerge(model, 10_000)
     found = logits(model, tokens)
-    assert not torch.equal(found, expected)  # It did go another way.
+    assert not torch.equal(found, expected)  # Other products made them.
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert generate(model, tokens.tolist(), 5) == greedy
 
@@ -98,7 +98,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     tokens = text(2, 7)
     expected = logits(model, tokens)
     premerge(model, 10_000)
-    assert way(model, 3) == "merged"
+    assert used_weights(model, 3) == "merged"
     torch.testing.assert_close(logits(model, tokens), expected, rtol=1e-10, atol=1e-10)
     # Another share makes another matrix; and so does a model without guides.
     share = ffn_of(model).fc1.guide_share
@@ -110,7 +110,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     )
     premerge(model, 10_000)
     drop_guides(model)
-    assert way(model, 3) == "structured"
+    assert used_weights(model, 3) == "structured"
 
 
 # The choice
@@ -119,14 +119,14 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
 @over_kinds
 def test_an_ffn_goes_by_its_number_of_tokens(ffn: FFNConfig) -> None:
     model = build(ffn)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     premerge(model, 12)
     for few in [(1,), (12,), (3, 4), (12, 1)]:
-        assert way(model, *few) == "merged"
+        assert used_weights(model, *few) == "merged"
     for many in [(13,), (2, 7), (1, 13)]:
-        assert way(model, *many) == "structured"
+        assert used_weights(model, *many) == "structured"
     premerge(model, 0)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     assert ffn_of(model).fc1.merged is None  # It would only take memory.
 
 
@@ -202,10 +202,10 @@ def test_changed_weights_end_the_merge(
     fresh = build()
     fresh.load_state_dict(model.state_dict())
     torch.testing.assert_close(found, logits(fresh, tokens), rtol=1e-10, atol=1e-10)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     assert ffn_of(model).fc1.merged is None
     premerge(model, 100)
-    assert way(model, 1) == "merged"
+    assert used_weights(model, 1) == "merged"
     torch.testing.assert_close(logits(model, tokens), found, rtol=1e-10, atol=1e-10)
 
 
@@ -223,7 +223,7 @@ def test_a_pass_with_gradients_ends_the_merge(training: bool) -> None:
 def test_training_mode_ends_the_merge_without_gradients_too() -> None:
     model = build()
     premerge(model, 100)
-    assert way(model.train(), 1) == "structured"
+    assert used_weights(model.train(), 1) == "structured"
     assert ffn_of(model.eval()).fc1.merged is None
 
 
@@ -232,7 +232,7 @@ def test_generating_in_training_does_not_end_the_merge() -> None:
     premerge(model, 100)
     model.train()
     generate(model, [[1, 2]], 3)
-    assert way(model.eval(), 1) == "merged"
+    assert used_weights(model.eval(), 1) == "merged"
 
 
 def test_merged_weights_are_nowhere_saved() -> None:
@@ -246,8 +246,8 @@ def test_merged_weights_are_nowhere_saved() -> None:
     assert not any("merged" in name for names in states[0] for name in names)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert ffn_of(other).fc1.merged is None
-        assert way(other, 1) == "structured"
-    assert way(model, 1) == "merged"
+        assert used_weights(other, 1) == "structured"
+    assert used_weights(model, 1) == "merged"
 
 
 def test_versions_of_a_copy_do_not_pass_for_the_originals() -> None:
