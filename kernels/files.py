@@ -8,10 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a text file in place of any earlier file of that name; create its folder if needed."""
-    with _written_aside(path, text) as temporary:
+def write_atomically(path: Path, content: str | bytes, durable: bool = False) -> None:
+    """Write a file in place of any earlier one of that name; create its folder if needed.
+
+    Text is written as UTF-8. With `durable` the content is on the disk when this returns.
+
+    Raises:
+        OSError: the file cannot be written; the earlier one stands then.
+    """
+    with _written_aside(path, content, durable) as temporary:
         temporary.replace(path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, so that files moved into it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def create_file(path: Path, text: str) -> None:
@@ -34,12 +51,16 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def _written_aside(path: Path, text: str) -> Iterator[Path]:
-    """Write the text to a temporary file beside `path`, and remove that file at the end."""
+def _written_aside(path: Path, content: str | bytes, durable: bool = False) -> Iterator[Path]:
+    """Write the content to a temporary file beside `path`, and remove that file at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import torch
 
 from kernels.bench.errors import InputError
 from kernels.bench.ffn import FFN, STRUCTURED, Kind, Layer, Passes, inputs, passing
-from kernels.files import replace_file
+from kernels.files import write_atomically
 from kernels.machine import device_name
 from kernels.timing import CPU_THREADS, time_rounds
 
@@ -154,4 +154,4 @@ def write(path: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(Row)])
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
-    replace_file(path, text.getvalue())
+    write_atomically(path, text.getvalue())

@@ -21,9 +21,10 @@ from functools import cache
 
 from pydantic import TypeAdapter
 
+from kernels.files import write_atomically
 from kernels.machine import cpu_name
 from workloads.cost import flops
-from workloads.files import measured_here, write_atomically
+from workloads.files import measured_here
 from workloads.recipes.presets import PRESETS
 
 # From small to large; a larger model trains at the speed of the last.

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernels.files import write_atomically
 from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from workloads.config.fingerprint import fingerprint, trajectory
 from workloads.config.run import RunConfig
-from workloads.files import write_atomically
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,

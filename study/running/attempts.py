@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from workloads.files import write_atomically
+from kernels.files import write_atomically
 from workloads.run_dir.paths import CHECKPOINT_FOLDER, saved_steps
 
 MAX_RETRIES = 3

@@ -20,6 +20,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from kernels.files import write_atomically
 from study.ledger import copy, reader
 from study.ledger.copy import MetricValue, StoredRun
 from study.ledger.provenance import Provenance
@@ -27,7 +28,6 @@ from study.plan.planner import Study
 from study.search.samples import with_recorded
 from study.transfer import report
 from workloads.errors import InputError
-from workloads.files import write_atomically
 
 RUNS_FILE, METRICS_FILE = "runs.csv", "metrics.csv"
 POINTS_FILE, CONFIGS_FILE = "points.json", "configs.json"

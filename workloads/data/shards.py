@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.files import sync_folder, write_atomically
 from workloads.data.config import DataConfig
 from workloads.data.corpora.table import CORPORA
 from workloads.data.fingerprint import fingerprint
@@ -39,7 +40,6 @@ from workloads.data.manifest import (
 )
 from workloads.data.tokenizers.table import TOKENIZERS
 from workloads.data.unchanged import remembered
-from workloads.files import sync_folder, write_atomically
 
 MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
 

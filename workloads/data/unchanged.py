@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workloads.files import measured_here, write_atomically
+from kernels.files import write_atomically
+from workloads.files import measured_here
 
 # Clocks of file systems tick in milliseconds. A file that changed this recently may change again
 # without a new time, so nothing is remembered of it yet.

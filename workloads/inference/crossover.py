@@ -15,11 +15,12 @@ from typing import Self
 import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
+from kernels.files import write_atomically
 from kernels.machine import cpu_name
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
-from workloads.files import measured_here, write_atomically
+from workloads.files import measured_here
 from workloads.nn.projections.base import Projection
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.lock import exclusive

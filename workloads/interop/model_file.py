@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from kernels.files import write_atomically
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
-from workloads.files import write_atomically
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides
 from workloads.nn.transformer import Transformer, rope_rotation

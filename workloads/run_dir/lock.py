@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kernels.files import write_atomically
 from workloads.errors import InputError
-from workloads.files import write_atomically
 from workloads.run_dir.paths import OWNER_FILE
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from workloads.files import write_atomically
+from kernels.files import write_atomically
 from workloads.run_dir.paths import RESULT_FILE
 
 # A scheduler that compares runs of a sweep has `stopped` a run before its end.

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from kernels.files import sync_folder
 from workloads.errors import InputError
-from workloads.files import sync_folder
 from workloads.run_dir.paths import checkpoint_file, saved_steps
 
 KEPT = 2
