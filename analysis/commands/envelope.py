@@ -38,7 +38,7 @@ def envelope_command(
     columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
     with opt.one_line_errors():
         settings = estimator.settings(ComputeLaw(), E=e, resampling=resamples.resampling)
-        # A step without a validation loss is no point.
+        # Steps without a validation loss are left out.
         frame = read_frame(curves)
         name = loss_col or "val_loss"
         if name in frame.columns:

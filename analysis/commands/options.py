@@ -1,4 +1,4 @@
-"""Options that several commands share, and how commands read, refuse and write.
+"""Options that several commands share, and how commands read tables, refuse input and write.
 
 Options that go together are a class: a command takes `table: TableOptions`, and `with_groups` makes
 its fields options of the command.
@@ -52,7 +52,7 @@ JsonOut = Annotated[
 
 @dataclass(frozen=True)
 class TableOptions:
-    """Which columns of the file hold what, and which FLOP convention counts."""
+    """The columns of the file by what they hold, and the FLOP convention to keep."""
 
     params_col: Annotated[
         str | None, typer.Option(help="Column of parameters. [default: params]")
@@ -110,7 +110,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class ResampleOptions:
-    """How intervals are drawn."""
+    """The settings of the intervals."""
 
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0 for none.")] = (
         4000
@@ -120,7 +120,7 @@ class ResampleOptions:
 
     @property
     def resampling(self) -> Resampling | None:
-        """The same as the bootstrap takes it; None for no intervals."""
+        """The settings of the bootstrap; None for no intervals."""
         return Resampling(self.bootstrap, self.level, self.seed) if self.bootstrap else None
 
     def needed(self, by: str) -> Resampling:
@@ -156,7 +156,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     called.__annotations__ = {one.name: one.annotation for one in parameters}
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer's
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     return called
 
 

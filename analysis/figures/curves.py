@@ -12,7 +12,7 @@ from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, numbers, sizes, where
 
 ROLES = ("dense", "structured", "self-guided")
-SMOOTHED = 12  # parts of a curve that the running mean spans one of
+SMOOTHED = 12  # length of a curve over that of its running mean
 
 
 def curves_figure(curves: pd.DataFrame) -> Figure:

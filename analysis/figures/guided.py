@@ -17,8 +17,8 @@ from analysis.tables.errors import RunTableError
 from analysis.tables.frames import numbers, sizes, where
 
 ROLES = ("dense", "more tokens", "self-guided")
-EQUAL_FLOPS = 0.05  # relative difference within which training FLOPs count as the dense model's
-LARGEST = 700.0  # area of the largest bubble, square points
+EQUAL_FLOPS = 0.05  # relative difference up to which training FLOPs count as equal
+LARGEST = 700.0  # area of the largest bubble in square points
 
 
 def guided_points(used: pd.DataFrame) -> pd.DataFrame:

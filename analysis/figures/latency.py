@@ -1,4 +1,4 @@
-"""What a structured FFN costs beside the dense one: by width, by parameters, by tokens.
+"""The time of a structured FFN beside the dense one: by width, by parameters, by tokens.
 
 Each panel is drawn where the measurements carry it: times against width need two widths, times
 against tokens need three token counts at a width. Speed-ups are of a structured FFN over the dense

@@ -15,7 +15,9 @@ from analysis.tables.frames import numbers, where
 from analysis.tables.published import NOTE, read_off
 
 PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
-SAME_FRACTION = 0.1  # the paper's 63% counts a projection, a table all FFNs with a dense first one
+# Difference up to which fractions are the same: the paper's 63% is of one projection, a table's of
+# all FFNs, of which the first is dense.
+SAME_FRACTION = 0.1
 
 
 def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
@@ -83,7 +85,7 @@ def _draw_published(
 
 def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
     axes.set(xscale="log", yscale="log")
-    # From the runs and the fitted lines alone: an interval may be ten times as tall as they are.
+    # Bands are left out of the limits: they may be ten times as tall as the runs.
     fitted = [arm.predict(arm.table.values["flops"]) for arm in arms if arm.fitted]
     log_loss = np.log(np.concatenate([runs["val_loss"], *fitted]))
     margin = max(0.1 * float(np.ptp(log_loss)), 0.01)

@@ -10,8 +10,8 @@ from analysis.laws.law import Array
 from analysis.tables.spectra import KINDS as INITIALIZED
 from analysis.tables.spectra import Shape, initial_singular_values, singular_values
 
-WIDTHS = (768, 1536)  # the paper's
-RANKS = (2, 4, 8)  # the width over these
+WIDTHS = (768, 1536)  # of the paper's models
+RANKS = (2, 4, 8)  # ranks, as divisors of the width
 BLOCKS = (2, 4, 8)
 
 

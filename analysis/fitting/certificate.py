@@ -1,4 +1,4 @@
-"""The convergence certificate: whether a fit is the minimum, and whether the minimum is a number.
+"""The convergence certificate: is a fit the minimum, and do the runs determine each parameter?
 
 A fit that stopped is not one that converged, and one that converged may still leave a parameter
 open: the objective is flat along it. So every fit is shown with the gradient where it rests, how
@@ -18,8 +18,8 @@ from analysis.fitting.minimize import minimize
 from analysis.fitting.newton import GRADIENT_TOL
 from analysis.laws.law import PRINTED, Array, is_scaling
 
-CHI_SQUARE_95 = 3.841458820694124  # of one degree of freedom
-STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # of a profile, in widths that a parabola would have
+CHI_SQUARE_95 = 3.841458820694124  # 95% quantile, one degree of freedom
+STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # of a profile, in widths of its parabola
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def certify(fit: LawFit) -> Certificate:
         open_ = [name for name, bounds in profile.items() if _is_open(fit, name, bounds)]
     lost = _without_value(fit, open_)
     if "E" in open_:
-        open_.remove("E")  # it has a bound below, zero, and the profile's above
+        open_.remove("E")  # E is bounded below by zero, and above by its profile
         notes.append("the runs bound E from above only: zero is not excluded")
     steep = [
         name

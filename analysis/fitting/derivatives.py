@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis.fitting.features import Features, pure_features
 from analysis.laws.law import Array, Law
 
-CACHED = 16_384  # residuals worked on at a time: a dozen arrays of them fit a core's cache
+CACHED = 16_384  # residuals worked on at a time: arrays of them stay in a core's cache
 
 Slopes = list[list[tuple[int, Array]]]  # of each term, as in `Basis`
 
@@ -152,9 +152,9 @@ class _Runs:
 
     shares: list[Array]  # of each term in the fitted loss
     slopes: Slopes
-    force: Array  # the derivative of its loss by its residual
-    curvature: Array  # what J J' is multiplied by in the Hessian
-    majorant: Array | None  # and in the majorizer
+    force: Array  # derivative of the run's loss by its residual
+    curvature: Array  # factor of J J' in the Hessian
+    majorant: Array | None  # factor of J J' in the majorizer; None where it was not asked for
 
 
 def _derivatives(problems: Problems, theta: Array, with_majorizer: bool) -> State:

@@ -26,10 +26,11 @@ from analysis.laws.law import ZERO_COEFFICIENT, Array, Law
 Loss = Literal["huber", "l1", "l2"]
 
 HUBER_EFFICIENCY = 1.345  # delta in residual standard deviations: 95% efficient for Gaussian errors
-MAD_TO_SD = 1.4826
-NEGLIGIBLE = 1e-6  # a coefficient whose term is nowhere this fraction of the loss is at zero
-MANY = 20_000
-FIRST_STEPS, ENOUGH = 9, 3
+MAD_TO_SD = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
+NEGLIGIBLE = 1e-6  # largest fraction of the loss that a term of a zero coefficient may be
+MANY = 20_000  # runs beyond which starts race on a random part of them
+FIRST_STEPS = 9  # that every start takes before the worse ones are left behind
+ENOUGH = 3  # starts at one lowest value that settle the race
 SAME_MINIMUM = 1e-7  # relative difference of objectives
 
 
@@ -83,7 +84,7 @@ class LawFit:
 
     @property
     def residuals(self) -> Array:
-        """[n] log fitted loss minus log loss: negative where the law promises too much."""
+        """[n] log fitted loss minus log loss: negative where a run did worse than the law."""
         return self.law.log_loss(self.theta[None], self.points.x)[0] - self.points.log_loss
 
     @property
@@ -98,7 +99,7 @@ class LawFit:
 
     @property
     def log_likelihood(self) -> float:
-        """Of the losses' logs under exp(-loss(r) / tau), tau at its maximum."""
+        """Log likelihood of the log losses under exp(-loss(r) / tau), tau at its maximum."""
         tau = self.scale
         if tau <= 0:
             return math.inf

@@ -17,7 +17,7 @@ from analysis.laws.law import Array, Law
 
 PATH = 10.0  # factor between deltas
 STAGES = 7
-ROUNDING = 1e-12  # of the log of a loss
+ROUNDING = 1e-12  # error that rounding makes in the log of a loss
 
 
 def refine_absolute(problems: Problems, theta: Array) -> Refined:

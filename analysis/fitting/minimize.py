@@ -1,4 +1,4 @@
-"""One way to minimize for every estimator."""
+"""The minimizer that serves every estimator: Huber's loss, least squares, absolute deviations."""
 
 from analysis.fitting.derivatives import Problems
 from analysis.fitting.least_absolute import refine_absolute

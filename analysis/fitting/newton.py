@@ -17,7 +17,7 @@ from analysis.fitting.derivatives import Problems, State, at_one_place, derivati
 from analysis.laws.law import Array
 
 BLOCK = 1_048_576  # residuals of the problems that step together
-FEW = 32  # problems of which LAPACK solves each faster than numpy solves all
+FEW = 32  # problems up to which LAPACK, one by one, is faster than numpy for all at once
 MAX_STEPS = 300
 FIRST_DAMPING = 1e-2
 RENEWED = 4  # steps between renewals of the majorizer, which only sets the scale of damping

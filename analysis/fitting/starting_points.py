@@ -1,4 +1,4 @@
-"""Seeds: the best cells of a grid of exponents, with coefficients in closed form.
+"""Starting points of a fit: the best cells of a grid of exponents, coefficients in closed form.
 
 Given the exponents a law is linear in its coefficients. All cells are solved at once by weighted
 least squares of relative errors; where a coefficient would not be positive, the best of all

@@ -1,10 +1,10 @@
-"""The laws: what loss is said to be as a function of what a run costs.
+"""The base of all laws: a loss as a function of parameters, tokens or FLOPs.
 
 Every law is a sum of terms, each a positive coefficient times a basis that depends on a few
 exponents: L = sum_j exp(theta_j) g_j(x; phi). Fits work on the logarithms of the coefficients and
 on centred logarithms of the variables, so that a coefficient is the term's size amid the runs
 rather than at one parameter and one token; `natural` gives the numbers that papers print. `basis`
-returns log g_j and its derivatives, which is all that seeding, refinement and prediction need.
+returns log g_j and its derivatives, which is all that a fit and a forecast need.
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ PRINTED = {
 }
 ABSENT_TERM = -1e4  # a log basis whose exponential is zero, without the warnings of an infinity
 ZERO_COEFFICIENT = -1e3  # the log of a coefficient that is zero
-STEEPEST = 5.0  # an exponent beyond it is no scaling law's
+STEEPEST = 5.0  # largest exponent that a scaling law can have
 
 
 class Law(ABC):
@@ -41,7 +41,7 @@ class Law(ABC):
     # Whether the derivatives of log g depend on phi; where they do not, g is a pure power.
     is_curved: ClassVar[bool] = False
     starts: ClassVar[int] = 4  # cells of the grid refined; more where minima are many
-    labels: ClassVar[frozenset[str]] = frozenset()  # variables that are numbers of arms, not logged
+    labels: ClassVar[frozenset[str]] = frozenset()  # variables that name an arm and are not logged
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Everything that is said of one fitted arm: as JSON values, and in words for a terminal."""
+"""One fitted arm as JSON values, and in words for a terminal."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,17 +1,15 @@
-"""What the fits of the arms say, in sentences made by rule from the numbers.
+"""Sentences about the fits of the arms, made by rule from the numbers.
 
-An arm is called steeper than the reference only with the interval of the difference, and what the
-runs leave open is said.
+No arm is called steeper than the reference without the interval of the difference, and a sentence
+says what the runs leave open.
 """
 
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.scaling.arms import Arm, Arms
+from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison
 from analysis.scaling.isoflop import IsoFlop
-
-FEW_SIZES = 8  # below this many sizes an arm, E and b are not told apart
 
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
@@ -124,10 +122,10 @@ def limits(arms: Arms) -> str:
         f"What {sizes} sizes an arm can support: the slope of log loss in log FLOPs over the range "
         "that the runs span, differences of slopes, and the compute-equivalent gain inside the "
         "losses that both arms reached. What they cannot: E, which is held at 0 because fewer than "
-        f"{FEW_SIZES} sizes do not tell it from b, so b is a local slope and not the exponent that "
-        "remains at large compute; a bend of the curve, which appears as residual and not as a "
-        f"parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} standard "
-        f"errors each side.{seeds}"
+        f"{FREE_E_FROM} sizes do not tell it from b, so b is a local slope and not the exponent "
+        "that remains at large compute; a bend of the curve, which appears as residual and not as "
+        f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
+        f"standard errors each side.{seeds}"
     )
 
 

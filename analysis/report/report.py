@@ -1,4 +1,4 @@
-"""The report: a run table in; `runs.csv`, `fits.json`, figures, tables and a readable page out.
+"""The report of a run table: `runs.csv`, `fits.json`, figures, tables and a readable page.
 
 Every sentence is made by rule from the numbers (`findings`). The same table gives the same bytes,
 so a report can be compared, cached and committed. The page needs no other file and no network.
@@ -47,7 +47,7 @@ class Report:
 
     out_dir: Path
     headlines: tuple[str, ...]
-    cautions: tuple[str, ...]  # on the losses themselves
+    cautions: tuple[str, ...]  # about the losses themselves
     arms: Arms
     n_used: int
     n_excluded: int
@@ -172,7 +172,7 @@ def _document(
 def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
     rows = used[used["arm"] == arm.name]
     found: dict[str, Any] = {} if arm.fitted is None else document(arm.fitted)
-    # Rows by number are the fit's own; the report names runs.
+    # A fit names rows by number; the report names runs.
     suspects = [used["point_id"].iloc[row - 1] for row in found.pop("suspected_outliers", ())]
     for name in ("excluded", "excluded_counts", "derived"):
         found.pop(name, None)

@@ -22,7 +22,7 @@ from analysis.tables.writing import write_text
 from analysis.uncertainty.holm import holm
 
 WITH_LEFT_OUT = "b with the runs left out"
-NOTHING = "–"  # what a table shows where a value is absent
+NOTHING = "–"  # shown where a value is absent
 LATEX = {
     "\\": r"\textbackslash{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -39,7 +39,7 @@ LATEX = {
 class Section:
     """A table under a title and a note, or the note alone."""
 
-    name: str  # of its files
+    name: str  # stem of the table's files
     title: str
     note: str
     columns: dict[str, bool]  # header to whether it holds numbers, which are aligned to the right

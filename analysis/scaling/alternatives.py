@@ -1,4 +1,4 @@
-"""What other laws and other estimators make of one arm's runs."""
+"""Fits of one arm's runs by other laws and by other estimators."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""One arm, fitted once; what else is said of it is computed when first asked for, and kept.
+"""One arm, fitted once; its intervals and checks are computed when first asked for, and kept.
 
 Comparison, forecast, report and commands all read a `FittedArm`, so that no fit and no bootstrap is
 done twice.
@@ -88,7 +88,7 @@ class FittedArm:
 
     @cached_property
     def with_left_out(self) -> LawFit | None:
-        """The fit with the usable runs that rules left out; None where there is none."""
+        """The fit that includes the usable runs that rules left out; None where there is none."""
         everything = self.table.with_left_out()
         try:
             return None if everything is None else fit_table(everything, self.settings)

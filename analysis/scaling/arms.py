@@ -1,4 +1,4 @@
-"""The arms of a run table, fitted and compared: what the report and the figures show.
+"""The arms of a run table, fitted and compared, for the report and the figures.
 
 Each arm is L(C) = E + a C^-b. Where every arm has enough sizes to bend, E is free and the loss is
 Huber's; with fewer, runs cannot tell E from b, so E is held at 0 and the fit is least squares on
@@ -26,7 +26,7 @@ from analysis.uncertainty.bootstrap import Resampling
 
 NO_LINE = "an isoFLOP design has no line of loss against FLOPs"
 FREE_E_FROM = 8  # distinct sizes of every arm from which E is left free by default
-EXACT = 1e-24  # mean square of residuals that are rounding
+EXACT = 1e-24  # mean square of residuals below which they are rounding
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Arm:
     table: Table
     fitted: FittedArm | None
     why_not: str = ""
-    isoflop: IsoFlop | None = None  # of an isoFLOP design, which has no line
+    isoflop: IsoFlop | None = None  # the minima of an isoFLOP design, which has no line
 
     @property
     def n_sizes(self) -> int:

@@ -1,4 +1,4 @@
-"""How past forecasts would have fared: fits to the smaller runs against the larger ones."""
+"""Backtests: how a fit to the smaller runs would have forecast the larger ones."""
 
 from dataclasses import dataclass
 

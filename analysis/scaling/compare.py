@@ -49,7 +49,7 @@ class Comparison:
     reference: str
     arm: str
     paired: bool
-    loss_range: tuple[float, float] | None  # that both reached; None where they do not meet
+    loss_range: tuple[float, float] | None  # losses that both reached; None if none
     gains: tuple[GainAt, ...]
     slopes: tuple[SlopeAt, ...]
     shared: SharedFit

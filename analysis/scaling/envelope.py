@@ -16,7 +16,7 @@ from analysis.fitting.fit import FitError, LawFit
 from analysis.scaling.arm import FittedArm, Settings, fit_arm, fit_table
 from analysis.tables.table import Table
 
-PER_DECADE = 10  # points of the envelope in a decade of FLOPs, lest one run's steps crowd it
+PER_DECADE = 10  # most points in a decade of FLOPs, so that no run's steps crowd the envelope
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Envelope:
     """
 
     arm: FittedArm
-    n_runs: int  # with a point on the envelope
+    n_runs: int  # runs with a point on the envelope
     n_ends: int
     bias: float
     ends: LawFit | None

@@ -1,4 +1,4 @@
-"""Which runs to make next: those that narrow the interval at a target most for their FLOPs.
+"""Experiment design: the next runs that narrow the interval at a target most for their FLOPs.
 
 The variance of the predicted log loss at the target is g' I^-1 g, where g is its derivative by the
 parameters and I the information of the runs, sum J J' / s^2 (c-optimal design on the fitted law).
@@ -15,9 +15,10 @@ from analysis.fitting.derivatives import Points, jacobian
 from analysis.fitting.fit import FitError, LawFit, logs_of
 from analysis.laws.law import Array
 
-MULTIPLES = tuple(2.0**k for k in range(-2, 5))  # of a size's usual tokens
-MOST_REPEATS = 3  # of one run with other seeds: beyond, seed noise is not what is in doubt
+MULTIPLES = tuple(2.0**k for k in range(-2, 5))  # tokens tried, over a size's usual number
+MOST_REPEATS = 3  # of one run with other seeds
 MOST_RUNS = 32
+LEAST_GAIN = 1e-3  # fraction of the variance that a run must take off to be worth making
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Size:
     preset: str
     ffn: dict[str, str | int | float]
     params: float
-    tokens: float  # a usual amount, around which budgets are tried
-    width: float = 1.0  # multiplier of the preset's
+    tokens: float  # usual number, around which budgets are tried
+    width: float = 1.0  # multiplier of the preset's width
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class NextRun:
     size: Size
     tokens: int
     flops: float
-    sd_after: float  # of the predicted log loss at the target, with this run and those before it
+    sd_after: float  # standard error of the log loss at the target, after this run
 
 
 @dataclass(frozen=True)
@@ -68,47 +69,51 @@ def next_runs(
     if np.linalg.cond(information) > 1e14:
         raise FitError("the runs so far do not determine the law; fit a smaller one, or hold E")
     goal = _gradient(fit, {name: np.array([value]) for name, value in target.items()})[0]
-    options = [
-        (size, math.floor(size.tokens * m), factor * size.params * math.floor(size.tokens * m))
-        for size in sizes
-        for m in MULTIPLES
-    ]
+    offers = [(size, math.floor(size.tokens * m)) for size in sizes for m in MULTIPLES]
+    cost = np.array([factor * size.params * tokens for size, tokens in offers])
     columns = {
-        "params": np.array([size.params for size, _, _ in options]),
-        "tokens": np.array([float(tokens) for _, tokens, _ in options]),
-        "flops": np.array([flops for _, _, flops in options]),
+        "params": np.array([size.params for size, _ in offers]),
+        "tokens": np.array([float(tokens) for _, tokens in offers]),
+        "flops": cost,
     }
     rows = _gradient(fit, {name: columns[name] for name in fit.law.variables}) / math.sqrt(noise)
-    cost = columns["flops"]
     covariance = np.linalg.inv(information)
     before = variance = float(goal @ covariance @ goal)
     chosen: list[NextRun] = []
     left = budget
-    repeats = np.zeros(len(options), int)
+    repeats = np.zeros(len(offers), int)
     while len(chosen) < MOST_RUNS:
         pulled = rows @ covariance
         gain = (pulled @ goal) ** 2 / (1 + (pulled * rows).sum(axis=1))
         gain = np.where((cost <= left) & (repeats < MOST_REPEATS), gain, -1.0)
-        worth = gain / cost
-        best = int(worth.argmax())
-        if worth[best] <= 0 or gain[best] < 1e-3 * variance:
-            # What is left buys nothing of note at this price: take the largest gain it can buy.
-            best = int(gain.argmax())
-            if gain[best] < 1e-3 * variance:
-                break
+        best = _best_offer(gain, cost, least=LEAST_GAIN * variance)
+        if best is None:
+            break
         direction = covariance @ rows[best]
         covariance -= np.outer(direction, direction) / (1 + rows[best] @ direction)
         variance -= float(gain[best])
         left -= float(cost[best])
         repeats[best] += 1
-        size, tokens, flops = options[best]
-        chosen.append(NextRun(size, tokens, flops, math.sqrt(max(variance, 0.0))))
+        size, tokens = offers[best]
+        sd = math.sqrt(max(variance, 0.0))
+        chosen.append(NextRun(size, tokens, float(cost[best]), sd))
     if not chosen:
         raise FitError(
             f"a budget of {budget:.3g} FLOPs buys no run that narrows the interval; "
             f"the cheapest costs {cost.min():.3g}"
         )
     return Design(tuple(chosen), math.sqrt(before), chosen[-1].sd_after, budget - left)
+
+
+def _best_offer(gain: Array, cost: Array, least: float) -> int | None:
+    """Choose the offer of most gain for its cost; None where no offer gains `least`.
+
+    Where that one gains less, the offer of the largest gain is chosen instead.
+    """
+    for best in (int((gain / cost).argmax()), int(gain.argmax())):
+        if gain[best] > 0 and gain[best] >= least:
+            return best
+    return None
 
 
 def _gradient(fit: LawFit, columns: dict[str, Array]) -> Array:

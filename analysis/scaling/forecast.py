@@ -20,8 +20,8 @@ class Forecast:
     """The law's loss at a target, and where one new run's loss would fall."""
 
     target: dict[str, float]
-    loss: Estimate  # of the law
-    new_run: Estimate  # of one run: the law's interval and the spread of runs about it
+    loss: Estimate  # the law's
+    new_run: Estimate  # with the spread of single runs about the law
     extrapolated: tuple[str, ...]  # variables beyond the runs' range, with how many times
 
 

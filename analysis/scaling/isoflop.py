@@ -23,9 +23,9 @@ from analysis.uncertainty.bootstrap import Estimate, Resampling
 
 Rows = NDArray[np.intp]
 
-SAME_BUDGET = 0.1  # relative difference of FLOPs within one budget
-FEWEST = 4  # sizes a budget needs
-SIZES_OF_A_PROFILE = 3  # from which a budget's runs were made to find its best size
+SAME_BUDGET = 0.1  # largest relative difference between neighbours in one budget
+FEWEST = 4  # sizes that a budget needs for a minimum
+DESIGN_SIZES = 3  # sizes at one budget that make it part of an isoFLOP design
 SPLINE_POINTS = 400
 
 
@@ -74,7 +74,7 @@ def is_isoflop_design(table: Table) -> bool:
         rows.size
         for rows in budgets(flops)
         if np.ptp(np.log(flops[rows])) <= math.log1p(SAME_BUDGET)
-        and _sizes(np.log(params[rows])).size >= SIZES_OF_A_PROFILE
+        and _sizes(np.log(params[rows])).size >= DESIGN_SIZES
     )
     return 2 * inside > table.n
 
@@ -106,9 +106,7 @@ def isoflop(
             for m, g, one in zip(minima, groups, beside, strict=True)
         ]
     slope = _slope([m for m in minima if not m.refused])
-    drawn = _resampled_slopes(
-        params, flops, losses, groups, factor, resampling.resamples, resampling.seed
-    )
+    drawn = _resampled_slopes(table, groups, resampling)
     exponent = None
     if slope is not None and drawn.size:
         tail = 50 * (1 - resampling.level)
@@ -215,17 +213,11 @@ def _slope(minima: list[Minimum]) -> float | None:
     return float(np.polyfit(log_C, np.log([m.parabola_params or 1.0 for m in minima]), 1)[0])
 
 
-def _resampled_slopes(
-    params: Array,
-    flops: Array,
-    losses: Array,
-    groups: list[Rows],
-    factor: float,
-    resamples: int,
-    seed: int,
-) -> Array:
+def _resampled_slopes(table: Table, groups: list[Rows], resampling: Resampling) -> Array:
     """Resample the slope of N*: runs are drawn within each budget, all resamples at once."""
-    rng = np.random.default_rng(seed)
+    params, flops, losses = table.values["params"], table.values["flops"], table.loss
+    resamples = resampling.resamples
+    rng = np.random.default_rng(resampling.seed)
     total = np.zeros((4, resamples))  # count, sum x, sum y, sum xy of minima
     square = np.zeros(resamples)
     centre = float(np.log(flops).mean())

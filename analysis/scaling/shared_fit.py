@@ -17,13 +17,13 @@ from analysis.laws.shared_e import SharedE
 from analysis.scaling.contender import Contender, Labels, drawn_together
 from analysis.uncertainty.bootstrap import Estimate, bootstrap
 
-MOST_EXACT = 14  # pairs of which all sign flips are enumerated
-FLIPS = 10_000
+MOST_EXACT = 14  # most pairs of which all sign flips are tried
+FLIPS = 10_000  # random flips of more pairs
 
 
 @dataclass(frozen=True)
 class SharedFit:
-    """Exponents over one E; `p_likelihood` tests that they are equal."""
+    """The exponents of both arms over one E; `p_likelihood` tests that they are equal."""
 
     E: Estimate
     reference: Estimate
@@ -35,11 +35,11 @@ class SharedFit:
 
 @dataclass(frozen=True)
 class Permutation:
-    """Sign flips of the paired cells' residual differences under equal exponents."""
+    """The test of equal exponents by flipping signs of the paired residual differences."""
 
     pairs: int
     p: float
-    smallest_p: float  # that so many pairs can give
+    smallest_p: float  # smallest p that so many pairs can give
 
 
 def fit_shared(

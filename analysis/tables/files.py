@@ -1,4 +1,4 @@
-"""Tables from files: CSV, JSON lines or Parquet, by the suffix."""
+"""Reading of CSV, JSON lines and Parquet, by the suffix of the file."""
 
 import json
 from pathlib import Path

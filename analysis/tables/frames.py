@@ -1,4 +1,4 @@
-"""Rows and columns of a data frame with their types, which pandas' own indexing leaves open."""
+"""Selections from a data frame that keep their type for the type checker."""
 
 from typing import Any, cast
 

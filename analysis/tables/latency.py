@@ -42,7 +42,7 @@ class Latencies:
     """The timings of all files, of one kind of measurement on one machine."""
 
     timings: list[Timing]
-    measured: str  # what a time is of
+    measured: str  # what was timed, such as "forward"
     hardware: str
 
 

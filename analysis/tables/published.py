@@ -1,4 +1,4 @@
-"""What arXiv 2406.16450 published, as tables: facts to overlay and to redraw."""
+"""The numbers that arXiv 2406.16450 published, as tables."""
 
 from pathlib import Path
 

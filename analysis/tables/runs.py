@@ -79,7 +79,7 @@ EXCLUDED_STATUS = {
     "queued": "queued: planned, no run",
 }
 
-PAGE = 1000  # runs asked of MLflow at a time
+PAGE = 1000  # runs in one answer of MLflow
 
 
 def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
     Raises:
         RunTableError: no such store or experiment, or a value that is not a number.
     """
-    from mlflow import MlflowClient  # 1.5 s: only who reads MLflow pays for it
+    from mlflow import MlflowClient  # 1.5 s to import, for readers of MLflow only
     from mlflow.exceptions import MlflowException
 
     _refuse_absent_sqlite(tracking_uri)

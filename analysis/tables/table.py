@@ -1,4 +1,4 @@
-"""Any table of runs: rows in; checked columns out, with what was left out.
+"""A table of runs from any file: checked columns of the rows to fit, and the rows left out.
 
 A row enters a fit unless a rule keeps it out, and every row kept out is listed with the rule:
 unfinished or failed, a loss or size that is not a finite positive number, an exact duplicate of an
@@ -64,9 +64,9 @@ class Table:
     group: NDArray[np.object_] | None
     arm: NDArray[np.object_] | None
     excluded: tuple[Excluded, ...] = ()
-    derived: tuple[str, ...] = ()  # how columns that were not given came to be
+    derived: tuple[str, ...] = ()  # formulas of columns that the file lacks
     convention: str | None = None
-    # Rows with usable numbers that a rule left out: for a fit with them.
+    # Rows with usable numbers that a rule left out; a second fit includes them.
     left_out: "Table | None" = field(default=None, repr=False)
 
     @property
@@ -175,7 +175,7 @@ def table_of(
         derived=derived,
     )
     reasons = _status_reasons(frame, source, columns.status)
-    # As text where values are lists or objects, which do not hash.
+    # Lists and objects do not hash: compare them as text.
     nested = [
         name for name, kind in frame.dtypes.items() if kind.kind == "O" and _is_nested(frame[name])
     ]
@@ -249,7 +249,8 @@ def _numbers(
     derived: list[str] = []
     for name in ("params", "tokens", "flops", "unique_tokens"):
         asked = getattr(columns, name)
-        # Tokens by the platform's name are not taken when FLOPs are named and tokens are not.
+        # A file whose FLOPs are named and tokens are not is foreign: a column `tokens` may mean
+        # anything there.
         if name == "tokens" and asked is None and columns.flops is not None:
             given[name] = None
             continue

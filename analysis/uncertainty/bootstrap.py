@@ -28,11 +28,11 @@ from analysis.laws.law import Array, is_scaling
 
 Method = Literal["pairs", "errors", "sandwich"]
 
-MOST_WORK = 1e8  # rows times resamples that are refitted
-AT_REST = 1e-7  # gradient of a resample, far below what its draw is uncertain by
+MOST_WORK = 1e8  # rows times resamples up to which resamples are refitted
+AT_REST = 1e-7  # gradient at which a resample is done, far below the spread of resamples
 SMALL = 0.02  # fraction of the loss from which a coefficient at zero starts in a resample
 CHUNK = 2e7  # rows times resamples held in memory
-PAIRS_FROM = 10  # clusters a free parameter from which `pairs` is used
+PAIRS_FROM = 10  # clusters for each free parameter from which `pairs` is used
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Resampling:
     resamples: int = 4000
     level: float = 0.95
     seed: int = 0
-    method: Method | None = None  # by the number of clusters when absent
+    method: Method | None = None  # chosen by the number of clusters when absent
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Draws:
     fit: LawFit
     theta: Array  # [r, p]
     failed: NDArray[np.bool_]  # [r] not converged
-    bounded: NDArray[np.bool_]  # [r] a coefficient at zero, or an exponent not in (0, 5)
+    bounded: NDArray[np.bool_]  # [r] a coefficient at zero, or an exponent that no scaling law has
     method: Method
     n_clusters: int
     level: float
@@ -81,7 +81,7 @@ class Draws:
         tail = 50 * (1 - self.level)
         if values.size == 0:
             return (float("nan"), float("nan"))
-        with np.errstate(invalid="ignore"):  # between two infinities
+        with np.errstate(invalid="ignore"):  # interpolation between two infinities
             low, high = np.percentile(values, [tail, 100 - tail])
         return (float(low), float(high))
 
@@ -283,7 +283,7 @@ def _normal_limit(
 
 
 def _bounded(fit: LawFit, theta: Array) -> NDArray[np.bool_]:
-    """Tell which resamples put a coefficient at zero, or an exponent outside (0, 5]."""
+    """Tell which resamples put a coefficient at zero, or an exponent that no scaling law has."""
     k = fit.law.n_coefficients
     slopes = [fit.law.parameters.index(e) for e in fit.law.powers_of_scale]
     found: NDArray[np.bool_] = np.asarray((~is_scaling(theta[:, slopes])).any(axis=1))

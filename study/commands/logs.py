@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from kernels.nearest import nearest_name
 from study.commands.options import RUNS, Runs, Spec, say
 from study.plan import planner
 from study.plan.planner import Study
 from study.running import failures
 from study.running.failures import Trace
 from workloads.errors import InputError
-from workloads.schema.nearest import nearest
 
 
 def logs(
@@ -43,7 +43,7 @@ def _check_known(study: Study, point: str) -> None:
     known = {planned.id for planned in study.points}
     known |= {path.name for path in study.points_dir.glob("*") if path.is_dir()}
     if point not in known:
-        hint = f"; the nearest is {nearest(point, known)}" if known else ""
+        hint = f"; the nearest is {nearest_name(point, known)}" if known else ""
         raise InputError(f"{study.name} has no point {point}{hint}")
 
 

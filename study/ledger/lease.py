@@ -41,7 +41,7 @@ class Holder:
 
     @classmethod
     def this(cls) -> Self:
-        """This process, now."""
+        """Return this process, seen now."""
         pid = os.getpid()
         return cls(platform.node(), _machine(), pid, _process(pid), time.time())
 

@@ -19,7 +19,7 @@ from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
 from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
-from workloads.data import shards
+from workloads.data.fingerprint import fingerprint
 from workloads.errors import InputError
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
@@ -112,7 +112,7 @@ class Study:
 def load(path: Path, runs_dir: Path) -> Study:
     """Read and plan a study file. Raises InputError for a mistake in it."""
     spec = load_spec(path)
-    data_fingerprint = shards.fingerprint(spec.value.data)
+    data_fingerprint = fingerprint(spec.value.data)
     found, dropped = combinations(spec)
     given = [item for item in found if not _open_dimensions(spec.value, item)]
     planned, unreachable = plan_points(spec, given, data_fingerprint)

@@ -66,7 +66,7 @@ def _note(point: Point, donor: Donor) -> str:
     if donor.step:
         return f"continues {donor.point_id} from step {donor.step}"
     if point.config.model.guide:
-        return f"new, beside {donor.point_id}: the guide's share depends on the budget"
+        return f"new, beside {donor.point_id}: the guide weight depends on the budget"
     if not point.config.stable_steps:
         return f"new, beside {donor.point_id}: cosine's decay depends on the budget"
     return f"new, beside {donor.point_id}: no checkpoint of its stable phase is at hand"

@@ -53,7 +53,7 @@ class Driver(Callback):
         self.outcome = outcome
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for `Tuner.restore`, which a study never calls."""
+        """Return nothing: Tune pickles callbacks for `Tuner.restore`, which a study never calls."""
         return {}
 
     def on_trial_start(

@@ -86,7 +86,9 @@ def first_cause(run_dir: Path, attempt: int) -> str:
 def read(run_dir: Path) -> list[Trace]:
     """Return what all attempts have left, the newest last."""
     paths = (path for path in (run_dir / LOG_FOLDER).glob("*-*.*") if path.name[0] != ".")
-    return [_trace(run_dir, stem) for stem in sorted({path.stem for path in paths})]
+    traces = [_trace(run_dir, stem) for stem in sorted({path.stem for path in paths})]
+    # A process that trains has an empty log, and one that was killed leaves it.
+    return [trace for trace in traces if trace.failure or trace.output]
 
 
 @contextmanager

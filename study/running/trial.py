@@ -7,6 +7,7 @@ trains, resumes from the point's own directory, and leaves there its result, or 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -88,6 +89,7 @@ def _train_on_workers(task: Task, attempt: int) -> None:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
+    logging.getLogger().setLevel(logging.WARNING)  # at INFO, Ray Train prints every report
     task, rank = Task.model_validate_json(config["task"]), ray_train.get_context().get_world_rank()
     _train(task, config["attempt"], rank, ray_train.report)
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
-from workloads.schema.nearest import nearest
 from workloads.schema.strict_yaml import Loaded, Location
 
 # What a variant that does not give it has from its preset.
@@ -46,11 +46,11 @@ class GuideMatch(_Match):
     """Fields of a guide."""
 
     ratio: PositiveFloat | None = None
-    """The share of the steps."""
+    """The fraction of the steps that are guided."""
     mode: Literal["fixed_steps", "fixed_flops"] | None = None
     """How the guide is paid for."""
     match_flops_of: Literal["dense"] | None = None
-    """The share is chosen by FLOPs."""
+    """Matches guides whose ratio is chosen by FLOPs."""
 
 
 class Exclude(_Match):
@@ -116,7 +116,7 @@ def _nearest_value(wanted: Any, found: list[Any]) -> str:
     if not known or wanted is None:
         return "no combination has this and the values before it"
     if isinstance(wanted, str):
-        close = nearest(wanted, known)
+        close = nearest_name(wanted, known)
     else:
         close = min(known, key=lambda value: abs(value - wanted))
     return f"the nearest value is {close} (of {', '.join(map(str, known))})"

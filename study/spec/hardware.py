@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 
+from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFN_KINDS, FFNKindName
 from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
 from workloads.schema.base import Config
-from workloads.schema.nearest import nearest
 
 PAPER_MFU = {"dense": 0.531, "lowrank": 0.465, "blockdense": 0.456, "blockshuffle": 0.425}
 
@@ -54,7 +54,7 @@ DEFAULT_ACCELERATOR = "a100-80g"
 def _known_accelerator(name: str) -> str:
     if name not in ACCELERATORS:
         longer = [known for known in ACCELERATORS if known.startswith(name.lower())]
-        close = longer[0] if longer else nearest(name, ACCELERATORS)
+        close = longer[0] if longer else nearest_name(name, ACCELERATORS)
         raise ValueError(
             f"no such accelerator; the nearest is {close} (of {', '.join(ACCELERATORS)})"
         )

@@ -133,7 +133,7 @@ class Search(Config):
         tuple[Metric, ...],
         BeforeValidator(_metrics, json_schema_input_type=Metric | tuple[Metric, ...]),
     ] = ("val_loss",)
-    """What is to be low: `val_loss`, or `[val_loss, train_flops]` for a Pareto front of both."""
+    """What the search minimizes: `val_loss`, or `[val_loss, train_flops]` for a Pareto front."""
     seed: NonNegativeInt = 0
     """Seed of the samples."""
 

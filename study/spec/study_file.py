@@ -25,7 +25,7 @@ from workloads.schema.strict_yaml import Loaded
 class Grid(Config):
     """The product of its lists.
 
-    A dense FFN has nothing to guide: its points stand once, without, whatever `guide` lists.
+    A dense FFN has nothing to guide: it is planned once without a guide, whatever `guide` lists.
     """
 
     preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
@@ -35,7 +35,7 @@ class Grid(Config):
     width: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
     """Multipliers of `hidden_dim`, `ffn_dim` and `attn_dim`: sizes between the presets."""
     ffn: Annotated[tuple[GridFFN, ...], Field(min_length=1)]
-    """FFN kinds with their sizes, those left out that the search chooses."""
+    """FFN kinds with their sizes; sizes that a search samples are left out."""
     guide: Annotated[tuple[GuideChoice | None, ...], Field(min_length=1)] = (None,)
     """Self-guided training; `null` is training without a guide."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
@@ -43,7 +43,7 @@ class Grid(Config):
     batch_size: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    """Seeds of initialization, data order and dropout."""
+    """Seeds of initialization, data order and dropout, one point each."""
 
 
 class Resources(Config):

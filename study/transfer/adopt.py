@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from kernels.nearest import nearest_name
 from study.ledger import copy, reader
 from study.ledger.copy import StoredRun
 from study.ledger.provenance import capture
@@ -31,7 +32,6 @@ from workloads.run_dir.paths import (
     saved_steps,
 )
 from workloads.run_dir.result import read_result
-from workloads.schema.nearest import nearest
 
 
 def adopt(study: Study, source: str) -> list[str]:
@@ -65,7 +65,7 @@ def drop(study: Study, point_id: str, reason: str) -> Path | None:
     uri = reader.tracking_uri(study.runs_dir)
     records = reader.read(uri, study.name)
     if point_id not in records:
-        hint = f"; the nearest is {nearest(point_id, records)}" if records else ""
+        hint = f"; the nearest is {nearest_name(point_id, records)}" if records else ""
         raise InputError(f"{point_id} has no run in {uri}{hint}")
     run_id = records[point_id].run_id
     with _exclusive_tracker(study, complete=False) as tracker:

@@ -46,13 +46,13 @@ def run_row(size: str = "s", arm: str = "dense", **changes: Any) -> dict[str, An
     return row | changes
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def row() -> Callable[..., dict[str, Any]]:
     """The function `run_row`."""
     return run_row
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ladder() -> Callable[..., pd.DataFrame]:
     """A function giving three sizes of two arms, of exponents `b`, about their laws by `noise`."""
 

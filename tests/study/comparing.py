@@ -1,7 +1,7 @@
 """Two studies of the same points compared as MLflow holds them: a twin, and one that was disturbed.
 
-What depends on the machine's speed or on attempts lost is left out; all else must be equal to the
-last digit.
+What depends on the machine's speed or on the number of attempts is left out; all else must be equal
+to the last digit.
 """
 
 from __future__ import annotations

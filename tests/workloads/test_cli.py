@@ -88,7 +88,7 @@ def test_a_run_that_diverges_exits_with_1(
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("sede: 1", ":6: sede = 1: no such key; did you mean seed?"),
+        ("sede: 1", ":6: sede = 1: no such key; the nearest is seed"),
         ("budget: {steps: 1}", ':6: not valid YAML: found duplicate key "budget"'),
         ("learning_rate: fast", ":6: learning_rate = 'fast': this should be a valid number"),
     ],

@@ -44,9 +44,9 @@ def train(
     \b
     Example: python -m workloads bench train --rounds 15 --out ffn-cpu.json
 
-    A row passes when its cost, as a share of the dense layer's, is at most its share of the FLOPs
-    and 0.15. The block kinds are also timed against the plain formulation of the paper's public
-    code. Other work on the machine spoils the numbers: look at the spread.
+    A row passes when its cost, as a fraction of the dense layer's, is at most its fraction of the
+    FLOPs plus 0.15. The block kinds are also timed against a baseline, the formulation of the
+    paper's public code. Other work on the machine spoils the numbers: look at the spread.
     """
     if width % 4:
         raise InputError(f"--width {width} must be a multiple of 4, the number of blocks")
@@ -79,9 +79,9 @@ def step(
     import torch
 
     from kernels.bench.claims import of_steps
-    from workloads.bench.step import pair
+    from workloads.bench.step import compare
 
-    measure_claims(of_steps(), rounds, torch.device("cpu"), out, pair)
+    measure_claims(of_steps(), rounds, torch.device("cpu"), out, compare)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def decode(
 def _decoded_model(
     config: Path | None, preset: str | None, ffn: dict[str, str | float]
 ) -> ModelConfig:
-    """The model with the structured FFN that the options or the file describe."""
+    """Return the model with the structured FFN that the options or the file describe."""
     if config is not None:
         if preset or ffn:
             option = "preset" if preset else next(iter(ffn))

@@ -1,8 +1,8 @@
-"""What decoding costs with a dense, a structured and a pre-merged FFN, and where the two cross.
+"""What decoding costs with a dense, a structured and a pre-merged FFN, and the crossover.
 
-The crossover comes first: one FFN forward pass, structured against merged, over a ladder of token
-counts. Each rung is timed there and back (S M M S), so that a slow drift of the machine hits both
-alike. Then whole models decode at several batch sizes, in turns, the pre-merged one with the
+The crossover is measured first: one forward pass of an FFN, structured and merged, at growing
+numbers of tokens. Both are timed in the order S M M S, so that a slow drift of the machine affects
+them alike. Then whole models decode at several batch sizes, in turns; the pre-merged one has the
 crossover just found.
 """
 
@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from kernels.bench.provenance import checkout
-from kernels.timing import synchronize
-from kernels.timing import time_round as there_and_back
+from kernels.timing import SAMPLE_SECONDS, synchronize, time_round
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.inference.crossover import Crossover, Setting, premerge
 from workloads.inference.generate import new_cache, next_logits
@@ -30,25 +29,23 @@ from workloads.nn.ffn import FeedForward
 from workloads.nn.transformer import Transformer
 from workloads.training.hardware import environment
 
-# A sample of the ladder repeats its pass to last about this long, and a rung goes on taking
-# samples for so long, but does three rounds.
-SAMPLE_SECONDS = 0.002
-RUNG_SECONDS = 0.5
-LEAST_ROUNDS = 3
+# For how long one number of tokens is timed, and in how many rounds at least.
+SECONDS_PER_COUNT = 0.5
+MIN_ROUNDS = 3
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
 class Size:
     """What is measured: `new_tokens` decoded after a prompt of `prompt_tokens`, at each batch
-    size, `rounds` times; and the token counts of the crossover's ladder."""
+    size, `rounds` times; and the numbers of tokens at which the crossover is looked for."""
 
     prompt_tokens: int
     new_tokens: int
     batches: tuple[int, ...] = (1, 4, 16, 64)
     rounds: int = 5
-    # Two steps an octave.
-    ladder: tuple[int, ...] = (
+    # Two an octave.
+    token_counts: tuple[int, ...] = (
         1,
         *(n for k in range(1, 12) for n in (2**k, 3 * 2 ** (k - 1))),
         4096,
@@ -56,14 +53,14 @@ class Size:
 
     @classmethod
     def filling(cls, model: ModelConfig) -> Size:
-        """Half a block of prompt, and up to 64 new tokens."""
+        """Return half a block of prompt, and up to 64 new tokens."""
         prompt = model.block_size // 2
         return cls(prompt, min(64, model.block_size - prompt))
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Seconds of one FFN pass over so many tokens, by round."""
+class PassTimes:
+    """Seconds of one FFN pass over `tokens` tokens, by round."""
 
     tokens: int
     structured: list[float]
@@ -71,7 +68,7 @@ class Rung:
 
     @property
     def ratio(self) -> float:
-        """Merged over structured, by their fastest rounds: noise only ever adds time."""
+        """Merged over structured time, each of its fastest round, because noise only adds time."""
         return min(self.merged) / min(self.structured)
 
 
@@ -79,8 +76,8 @@ class Rung:
 class Row:
     """One model at one batch size: seconds of each round, and bytes.
 
-    `cache_bytes` are the keys and values of the whole text; `peak_bytes`, where the device counts
-    it, is the most that was held at a time, the weights among it.
+    `cache_bytes` are the keys and values of the whole text. `peak_bytes` is the most that was held
+    at a time, weights included; None where the device does not count it.
     """
 
     model: str
@@ -98,21 +95,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All of one benchmark; `model` has the structured FFN."""
+    """The results of one benchmark; `model` has the structured FFN."""
 
     model: ModelConfig
     crossover: Crossover
-    ladder: list[Rung]
+    pass_times: list[PassTimes]
     rows: list[Row]
     provenance: dict[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """The raw samples and what they were measured on, ready for JSON."""
+        """Return the raw samples and what they were measured on, ready for JSON."""
         return {
             "benchmark": "decoding, dense against structured and pre-merged FFNs",
             "model": self.model.model_dump(mode="json"),
             "crossover": self.crossover.model_dump(mode="json"),
-            "ladder": [asdict(rung) for rung in self.ladder],
+            "pass_times": [asdict(times) for times in self.pass_times],
             "rows": [asdict(r) | {"tokens_per_second": r.tokens_per_second} for r in self.rows],
             **self.provenance,
         }
@@ -122,8 +119,10 @@ class Report:
 def measure(
     config: ModelConfig, size: Size, device: torch.device, show: Callable[[str], None]
 ) -> Report:
-    """Measure a model with structured FFNs, in bf16 on CUDA and fp32 elsewhere; `show` is told
-    what begins."""
+    """Measure a model with structured FFNs, in bf16 on CUDA and in fp32 elsewhere.
+
+    `show` is called with what begins.
+    """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     # A guide is for training.
     config = config.model_copy(update={"guide": None})
@@ -137,32 +136,32 @@ def measure(
     }
     layer = structured.layers[-1].mlp
     assert isinstance(layer, FeedForward)
-    ladder = list(_ladder(layer, config.hidden_dim, size.ladder, show))
+    pass_times = list(_time_passes(layer, config.hidden_dim, size.token_counts, show))
     crossover = Crossover(
-        setting=Setting.of(config, device, dtype), tokens=crossover_tokens(ladder)
+        setting=Setting.of(config, device, dtype), tokens=crossover_tokens(pass_times)
     )
     premerge(models["pre-merged"], crossover.tokens)
     rows = [row for batch in size.batches for row in _decode(models, batch, size, show)]
     provenance = {"environment": environment(device), **checkout()}
-    return Report(config, crossover, ladder, rows, provenance)
+    return Report(config, crossover, pass_times, rows, provenance)
 
 
-def crossover_tokens(ladder: list[Rung]) -> int:
-    """The largest token count that the merged weight should serve; 0 for none.
+def crossover_tokens(pass_times: list[PassTimes]) -> int:
+    """Return the largest number of tokens that the merged weight should serve; 0 for none.
 
-    It is where a switch gives the least total of log times over the ladder, so that one odd rung
-    moves it no further than it is odd.
+    It minimizes the sum of the logarithms of the times over all numbers of tokens, so that one
+    outlier moves it by no more than its own size.
     """
-    gains = accumulate((math.log(rung.ratio) for rung in ladder), initial=0.0)
-    tokens = [0, *(rung.tokens for rung in ladder)]
+    gains = accumulate((math.log(times.ratio) for times in pass_times), initial=0.0)
+    tokens = [0, *(times.tokens for times in pass_times)]
     return min(zip(gains, tokens, strict=True))[1]
 
 
 def table(report: Report) -> str:
-    """The report as text."""
+    """Format the report."""
     found = report.crossover
     setting = found.setting
-    most = report.ladder[-1].tokens
+    most = report.pass_times[-1].tokens
     verdict = f"up to {found.tokens} tokens" if found.tokens else "at no token count"
     beyond = ", the most that was measured" if found.tokens == most else ""
     dense = {row.batch: row for row in report.rows if row.model == "dense"}
@@ -173,7 +172,7 @@ def table(report: Report) -> str:
             "",
             f"One FFN, merged over structured time: merged is faster {verdict}{beyond}",
             f"{'tokens':>8}{'ratio':>8}",
-            *(f"{rung.tokens:>8}{rung.ratio:>8.2f}" for rung in report.ladder),
+            *(f"{times.tokens:>8}{times.ratio:>8.2f}" for times in report.pass_times),
             "",
             "Decoding, and memory in MB",
             f"{'batch':>6}  {'FFN':<11}{'tokens/s':>10}{'of dense':>10}{'weights':>10}"
@@ -184,10 +183,10 @@ def table(report: Report) -> str:
 
 
 def _line(row: Row, dense: Row) -> str:
-    share = row.tokens_per_second / dense.tokens_per_second
+    rate, dense_rate = row.tokens_per_second, dense.tokens_per_second
     sizes = (row.weight_bytes, row.cache_bytes, row.weight_bytes + row.cache_bytes, row.peak_bytes)
     memory = "".join(f"{'-' if s is None else f'{s / MEGABYTE:.2f}':>10}" for s in sizes)
-    return f"{row.batch:>6}  {row.model:<11}{row.tokens_per_second:>10,.0f}{share:>10.2f}{memory}"
+    return f"{row.batch:>6}  {row.model:<11}{rate:>10,.0f}{rate / dense_rate:>10.2f}{memory}"
 
 
 def _name(model: ModelConfig) -> str:
@@ -204,37 +203,37 @@ def _build(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Tra
         return Transformer(config).to(dtype).eval()
 
 
-def _ladder(
-    structured: FeedForward, width: int, ladder: tuple[int, ...], show: Callable[[str], None]
-) -> Iterator[Rung]:
+def _time_passes(
+    structured: FeedForward, width: int, token_counts: tuple[int, ...], show: Callable[[str], None]
+) -> Iterator[PassTimes]:
     merged = copy.deepcopy(structured)
     weight = next(structured.parameters())
     for projection in (merged.fc1, merged.fc2):
-        projection.premerge(max(ladder))
-    for tokens in ladder:
+        projection.premerge(max(token_counts))
+    for tokens in token_counts:
         show(f"one FFN, {tokens} tokens")
         x = torch.randn(tokens, width, device=weight.device, dtype=weight.dtype)
-        yield _rung(structured, merged, x)
+        yield _time_pass(structured, merged, x)
 
 
-def _rung(structured: FeedForward, merged: FeedForward, x: Tensor) -> Rung:
-    sides = {"structured": lambda number: structured(x), "merged": lambda number: merged(x)}
+def _time_pass(structured: FeedForward, merged: FeedForward, x: Tensor) -> PassTimes:
+    contenders = {"structured": lambda number: structured(x), "merged": lambda number: merged(x)}
     # The first round warms up, and the second tells how many passes make a sample.
-    slowest = [max(there_and_back(sides, 0, 1, x.device).values()) for _ in range(2)][-1]
+    slowest = [max(time_round(contenders, 0, 1, x.device).values()) for _ in range(2)][-1]
     passes = math.ceil(SAMPLE_SECONDS / slowest)
-    rung = Rung(len(x), [], [])
-    deadline = time.perf_counter() + RUNG_SECONDS
-    while len(rung.merged) < LEAST_ROUNDS or time.perf_counter() < deadline:
-        seconds = there_and_back(sides, 0, passes, x.device)
-        rung.structured.append(seconds["structured"])
-        rung.merged.append(seconds["merged"])
-    return rung
+    times = PassTimes(len(x), [], [])
+    deadline = time.perf_counter() + SECONDS_PER_COUNT
+    while len(times.merged) < MIN_ROUNDS or time.perf_counter() < deadline:
+        seconds = time_round(contenders, 0, passes, x.device)
+        times.structured.append(seconds["structured"])
+        times.merged.append(seconds["merged"])
+    return times
 
 
 def _decode(
     models: dict[str, Transformer], batch: int, size: Size, show: Callable[[str], None]
 ) -> list[Row]:
-    """Each model in turn, round by round; the first round warms up."""
+    """Time each model in turn, round by round; the first round warms up."""
     show(f"decoding, batch {batch}")
     config = models["structured"].config
     tokens = torch.randint(config.vocab_size, (batch,))
@@ -265,7 +264,7 @@ def _decode(
 def _decode_once(
     model: Transformer, tokens: Tensor, prompt_tokens: int, new_tokens: int
 ) -> tuple[float, int, int | None]:
-    """(seconds for the new tokens alone, bytes of the cache, the peak of bytes held)."""
+    """Return the seconds of the new tokens, the bytes of the cache, and the peak of bytes held."""
     device, batch = model.device, len(tokens)
     counted = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if counted else 0
@@ -273,7 +272,8 @@ def _decode_once(
         torch.cuda.reset_peak_memory_stats(device)
     one = torch.ones(batch, dtype=torch.long, device=device)
     cache = new_cache(model, batch, prompt_tokens + new_tokens)
-    # Noise in the place of a prompt's keys and values takes no time to compute, and as long to use.
+    # Random keys and values stand for a prompt's: decoding takes as long with them, and computing
+    # a prompt is not part of what is timed.
     cache.place(prompt_tokens)
     cache.advance(prompt_tokens * one)
     cache.keys.normal_()
@@ -284,11 +284,11 @@ def _decode_once(
         tokens = next_logits(model, tokens[:, None], one, cache).argmax(-1)
     synchronize(device)
     seconds = time.perf_counter() - start
-    # Less what the other models hold.
+    # What the other models hold does not count.
     held = torch.cuda.max_memory_allocated(device) - before if counted else 0
     return seconds, cache.nbytes, _weight_bytes(model) + held if counted else None
 
 
 def _weight_bytes(model: Transformer) -> int:
-    """Parameters, each once, and buffers: the merged weights and the table of rotations."""
+    """Count the bytes of parameters and buffers, among them merged weights and rotations."""
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])

@@ -1,9 +1,9 @@
 """What a structured FFN costs to train on the CPU, beside a dense one of the same shape.
 
-Forward and backward of fc1 -> GELU -> fc2 with biases on random data, in float32. Each row
-measures up to three layers in turn within one process: the dense one as torch has it, the
-structured one, and the same weights through the plain formulation of the paper's public code.
-Rounds are those of `kernels.timing`.
+Forward and backward of fc1 -> GELU -> fc2 with biases on random data, in float32. Each row times
+up to three layers in turn within one process: the dense one as torch has it, the structured one,
+and the same weights in the formulation of the paper's public code. `kernels.timing` says what a
+round is.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.bench import baselines as plain
+from kernels.bench import baselines
 from kernels.bench.provenance import checkout
 from kernels.machine import cpu_name
-from kernels.timing import Contender as Side
-from kernels.timing import Ratio
-from kernels.timing import time_rounds as rounds
+from kernels.timing import Contender, Ratio, time_rounds
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.nn.ffn import FeedForward
 from workloads.recipes.variant import FFNChoice
 from workloads.training.hardware import environment
 
-# What a layer may cost beyond its share of the FLOPs, as a share of the dense layer's time.
+# What a layer may cost beyond its fraction of the FLOPs, as a fraction of the dense layer's time.
 ALLOWANCE = 0.15
 FRACTIONS = (0.625, 0.3125)
 
 Forward = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-PLAIN: dict[str, Product] = {
-    "blockdense": plain.block_dense,
-    "blockshuffle": plain.block_shuffle,
+# The products of the paper's public code, by FFN kind.
+BASELINES: dict[str, Product] = {
+    "blockdense": baselines.block_dense,
+    "blockshuffle": baselines.block_shuffle,
 }
 
 
@@ -51,7 +50,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Row:
-    """One parametrization: seconds of each round by layer (`dense`, `ours`, `plain`)."""
+    """One FFN: seconds of each round by layer (`dense`, `structured`, `baseline`)."""
 
     name: str
     fraction: float
@@ -59,10 +58,12 @@ class Row:
 
     @property
     def cost(self) -> Ratio:
-        return Ratio.of(self.samples["ours"], self.samples["dense"])
+        """Time of the structured layer over that of the dense one."""
+        return Ratio.of(self.samples["structured"], self.samples["dense"])
 
     @property
     def limit(self) -> float:
+        """The cost up to which the row passes."""
         return self.fraction + ALLOWANCE
 
     @property
@@ -71,12 +72,13 @@ class Row:
 
     @property
     def speedup(self) -> Ratio | None:
-        plainly = self.samples.get("plain")
-        return Ratio.of(plainly, self.samples["ours"]) if plainly else None
+        """Time of the baseline over that of the structured layer; None without a baseline."""
+        baseline = self.samples.get("baseline")
+        return Ratio.of(baseline, self.samples["structured"]) if baseline else None
 
 
 def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
-    """One row for each parametrization; `show` is told which one begins."""
+    """Measure one row for each structured FFN, and call `show` with its name before."""
     torch.set_num_threads(size.threads)
     torch.manual_seed(0)
     x = torch.randn(size.tokens, size.width, requires_grad=True)
@@ -85,20 +87,20 @@ def measure(size: Size, show: Callable[[str], None]) -> list[Row]:
         nn.Linear(size.width, 4 * size.width), nn.GELU(), nn.Linear(4 * size.width, size.width)
     )
     rows = []
-    for name, config in parametrizations(size.width).items():
+    for name, ffn in structured_ffns(size.width).items():
         show(name)
-        layer = build(size.width, config)
-        forwards: dict[str, Forward] = {"dense": dense, "ours": layer}
-        if config.kind in PLAIN:
-            forwards["plain"] = through(layer, PLAIN[config.kind])
-        sides = {side: _pass(forward, x, direction) for side, forward in forwards.items()}
-        samples = rounds(sides, size.rounds)
+        layer = build(size.width, ffn)
+        forwards: dict[str, Forward] = {"dense": dense, "structured": layer}
+        if ffn.kind in BASELINES:
+            forwards["baseline"] = with_product(layer, BASELINES[ffn.kind])
+        contenders = {key: _pass(forward, x, direction) for key, forward in forwards.items()}
+        samples = time_rounds(contenders, size.rounds)
         rows.append(Row(name, _weights(layer) / _weights(dense), samples))
     return rows
 
 
-def parametrizations(width: int) -> dict[str, FFNConfig]:
-    """The rows of the table: each kind at about each of `FRACTIONS`, as a plan sizes it."""
+def structured_ffns(width: int) -> dict[str, FFNConfig]:
+    """Return the FFNs of the table by name: each kind at about each of `FRACTIONS`."""
     shape = _shape(width)
     ranks = [
         FFNChoice(kind=kind, nblocks=nblocks, fraction=fraction).resolve(shape)
@@ -106,17 +108,17 @@ def parametrizations(width: int) -> dict[str, FFNConfig]:
         for fraction in FRACTIONS
     ]
     blockshuffle = [FFNConfig(kind="blockshuffle", nblocks=blocks) for blocks in (2, 4)]
-    return {_name(config): config for config in ranks + blockshuffle}
+    return {" ".join([ffn.kind, *ffn.size_labels]): ffn for ffn in ranks + blockshuffle}
 
 
-def build(width: int, config: FFNConfig) -> FeedForward:
-    """The trainer's own layer."""
-    return FeedForward(_shape(width), config)
+def build(width: int, ffn: FFNConfig) -> FeedForward:
+    """Build the layer that the trainer would."""
+    return FeedForward(_shape(width), ffn)
 
 
-def through(layer: FeedForward, product: Product) -> Forward:
-    """The layer's weights, with `product` in the place of both projections."""
-    first, second = (dict(side.named_parameters()) for side in (layer.fc1, layer.fc2))
+def with_product(layer: FeedForward, product: Product) -> Forward:
+    """Return the layer's function with `product` in place of both of its projections."""
+    first, second = (dict(each.named_parameters()) for each in (layer.fc1, layer.fc2))
 
     def project(x: Tensor, weights: dict[str, nn.Parameter]) -> Tensor:
         return product(x, weights["v"], weights["u"], weights["bias"])
@@ -128,9 +130,9 @@ def through(layer: FeedForward, product: Product) -> Forward:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text; the ratios are medians with the least and the greatest round."""
+    """Format the rows; a ratio is its median with the smallest and the largest round."""
     lines = [
-        f"{'FFN':<20}{'FLOPs':>7}  {'cost / dense':<22}{'limit':>6}  {'':<5}{'speed / plain'}",
+        f"{'FFN':<20}{'FLOPs':>7}  {'cost / dense':<22}{'limit':>6}  {'':<5}{'speed / baseline'}",
         *(
             f"{row.name:<20}{row.fraction:>7.4f}  {row.cost!s:<22}{row.limit:>6.3f}  "
             f"{'pass' if row.passes else 'over':<5}{row.speedup or '-'}"
@@ -141,7 +143,7 @@ def table(rows: list[Row]) -> str:
 
 
 def record(size: Size, rows: list[Row]) -> dict[str, Any]:
-    """Everything behind the table: where it was measured, with what, and the raw samples."""
+    """Return the raw samples and what they were measured on, ready for JSON."""
     return {
         "benchmark": "ffn forward and backward, float32",
         "size": asdict(size),
@@ -157,12 +159,12 @@ def record(size: Size, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _pass(forward: Forward, x: Tensor, direction: Tensor) -> Side:
+def _pass(forward: Forward, x: Tensor, direction: Tensor) -> Contender:
     return lambda number: forward(x).backward(direction)
 
 
 def _weights(layer: nn.Module) -> int:
-    """Entries of the weights, which are also the multiply-adds per token."""
+    """Count the entries of the weights, which are also the multiply-adds per token."""
     return sum(p.numel() for name, p in layer.named_parameters() if not name.endswith("bias"))
 
 
@@ -170,7 +172,3 @@ def _shape(width: int) -> ModelConfig:
     return ModelConfig(
         vocab_size=1, block_size=1, num_layers=1, hidden_dim=width, ffn_dim=4 * width, num_heads=1
     )
-
-
-def _name(config: FFNConfig) -> str:
-    return " ".join([config.kind, *config.size_labels])

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, PositiveInt, WithJsonSchema, create_model
+from pydantic import BaseModel, Field, PositiveInt, create_model
 
 from workloads.schema.base import Config
-from workloads.schema.nearest import nearest
+from workloads.schema.known_names import OneOf
 
 M = TypeVar("M", bound=BaseModel)
 # A number for a projection from n to m features with these sizes: f(n, m, sizes).
@@ -107,21 +107,7 @@ SIZES: dict[str, Size] = {
     name: size for kind in FFN_KINDS.values() for name, size in kind.sizes.items()
 }
 
-
-def _known_kind(name: str) -> str:
-    if name not in FFN_KINDS:
-        raise ValueError(
-            f"no such FFN kind; the nearest is {nearest(name, FFN_KINDS)} (of "
-            f"{', '.join(FFN_KINDS)})"
-        )
-    return name
-
-
-FFNKindName = Annotated[
-    str,
-    AfterValidator(_known_kind),
-    WithJsonSchema({"type": "string", "enum": list(FFN_KINDS)}),
-]
+FFNKindName = Annotated[str, OneOf(FFN_KINDS, "FFN kind")]
 
 
 def with_sizes(value: Any) -> Callable[[type[M]], type[M]]:

@@ -48,7 +48,7 @@ class GuideConfig(GuideOptions):
 
 
 class ArchitectureOptions(Config):
-    """What a transformer may have otherwise than the paper's presets, whose values these are."""
+    """The options of a transformer; the defaults are those of the paper's models."""
 
     position: Literal["rope", "absolute"] = "rope"
     """Rotary, or learned absolute positions."""
@@ -91,12 +91,12 @@ class ModelConfig(ArchitectureOptions):
 
     @property
     def kv_dim(self) -> int:
-        """Features of all key heads together, and of all value heads."""
+        """Features of all key heads together, and of all value heads together."""
         return self.num_kv_heads * self.head_dim
 
     @property
     def ffn_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(inputs, outputs) of fc1 and of fc2; SwiGLU's fc1 makes a gate beside each feature."""
+        """(inputs, outputs) of fc1 and of fc2; the fc1 of SwiGLU also gives a gate per feature."""
         inner = self.ffn_dim * (2 if self.activation == "swiglu" else 1)
         return (self.hidden_dim, inner), (self.ffn_dim, self.hidden_dim)
 

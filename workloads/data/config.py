@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Self
 
-from pydantic import (
-    model_validator,
-)
+from pydantic import model_validator
 
+from workloads.data.corpora.table import CORPORA
+from workloads.data.tokenizers.table import TOKENIZERS
 from workloads.schema.base import Config
+from workloads.schema.known_names import OneOf
 
 
 class DataConfig(Config):
-    """Which text, how it becomes tokens, and the share of documents kept for validation."""
+    """A corpus, how it becomes tokens, and the share of documents kept for validation."""
 
-    source: Literal["python-stdlib"] = "python-stdlib"
-    """The text: the standard library of the running Python."""
-    tokenizer: Literal["byte"] = "byte"
-    """UTF-8 bytes and an end of document: 257 ids."""
+    source: Annotated[str, OneOf(CORPORA, "corpus")] = "python-stdlib"
+    """The corpus: `python-stdlib` is the standard library of the running Python."""
+    tokenizer: Annotated[str, OneOf(TOKENIZERS, "tokenizer")] = "byte"
+    """`byte`: UTF-8 bytes and an end of document, 257 ids."""
     val_fraction: float = 0.05
     """Share of documents kept for validation."""
 

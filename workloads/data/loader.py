@@ -38,11 +38,10 @@ class BatchLoader:
         return self._windows.count
 
     def batch(self, step: int, rows: slice | range | None = None) -> Batch:
-        """The inputs and targets of `step`, each int64 of shape (rows, block_size).
+        """Return the inputs and targets of `step`, each int64 of shape (rows, block_size).
 
-        `rows` selects rows of the global batch, for a data-parallel rank or a micro-batch: the
-        selections of a batch, one after the other, are the batch. Raises IndexError when a range
-        goes outside the batch.
+        `rows` selects rows of the global batch, for a data-parallel rank or a micro-batch. Raises
+        IndexError when a range goes outside the batch.
         """
         samples = [step * self._batch_size + row for row in self._selected(rows)]
         return self._windows.read([self._window_of(sample) for sample in samples])
@@ -71,11 +70,12 @@ def eval_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
-    """One worker's share of the evaluation slice: the first `eval_tokens // block_size` windows.
+    """Return one worker's batches of the evaluation slice.
 
-    All windows when there are fewer. Every worker gets the same number of batches of the same
-    shape, because sharded models compute in step; rows beyond the slice have targets of -100,
-    which a loss leaves out. Raises DataError, at once, when the slice has not even one window.
+    The slice is the first `eval_tokens // block_size` windows, or all where there are fewer. Every
+    worker gets the same number of batches of the same shape, because sharded models compute in
+    step. Rows beyond the slice have targets of -100, which a loss leaves out. Raises DataError, at
+    once, when the slice has not even one window.
     """
     windows = _Windows(split, block_size)
     count = min(eval_tokens // block_size, windows.count)
@@ -113,7 +113,7 @@ class _Windows:
             )
 
     def read(self, indices: Sequence[int]) -> Batch:
-        """The inputs and targets of the windows `indices`, each (len(indices), block_size)."""
+        """Return the inputs and targets of these windows, each (len(indices), block_size)."""
         tokens = np.empty((len(indices), self._block_size + 1), dtype=np.int64)
         for row, index in enumerate(indices):
             shard = int(np.searchsorted(self._ends, index, side="right"))

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workloads.errors import InputError
 
 SplitName = Literal["train", "val"]
+# How a token is stored: little-endian, unsigned, of 2 or 4 bytes, in numpy's spelling.
+TokenType = Literal["<u2", "<u4"]
 
 # Raise it when the same documents would give other shards: it is part of the fingerprint.
 FORMAT_VERSION: Literal[1] = 1
@@ -50,7 +52,7 @@ class Manifest(_Entry):
     source: str
     tokenizer: str
     vocab_size: int
-    dtype: Literal["<u2"]
+    dtype: TokenType
     val_fraction: float
     fingerprint: str
     train: SplitEntry
@@ -60,8 +62,14 @@ class Manifest(_Entry):
         return self.train if name == "train" else self.val
 
 
+def token_type(vocab_size: int) -> TokenType:
+    """Return the smallest type that holds every id of a vocabulary."""
+    return "<u2" if vocab_size <= 2**16 else "<u4"
+
+
 def read_manifest(directory: Path) -> Manifest:
-    """Reads the manifest of the dataset in `directory`; DataError when it is missing or invalid."""
+    """Read the manifest of the dataset in `directory`. Raises DataError when it is missing or
+    invalid."""
     path = directory / MANIFEST_FILE
     try:
         text = path.read_bytes()
@@ -76,7 +84,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def damaged(file: Path, problem: str) -> DataError:
-    """The error for a file of a dataset that is not as it was written."""
+    """Return the error for a file of a dataset that is not as it was written."""
     return DataError(
         f"{file}: {problem}; delete the directory {file.parent} and run again: it is built again"
     )

@@ -1,29 +1,30 @@
 """Token datasets on disk: built once from a source, found again by fingerprint, memory-mapped.
 
-A dataset lives in `<data root>/<source>-<tokenizer>-<fingerprint>/` as a manifest and shards of
-little-endian uint16 tokens. A document belongs to the validation split when the hash of its path
-falls below `val_fraction`, so that adding a document moves no other one, and each document is
-followed by an end of document. A split is one stream of tokens in the order of its source, cut
-into shards: a document may go on in the next shard, but a training window never does.
+A dataset is the folder `<data root>/<source>-<tokenizer>-<fingerprint>/` with a manifest and shards
+of little-endian tokens, uint16 or uint32 by the size of the vocabulary. A document belongs to the
+validation split when the hash of its path falls below `val_fraction`, so that adding a document
+moves no other one. Each document is followed by an end of document. A split is one stream of tokens
+in the order of its corpus, cut into shards: a document may go on in the next shard, but a training
+window never does.
 
-This module imports no torch: planning takes a fingerprint, which a laptop does in an instant.
+This module imports no torch.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import os
 import shutil
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.data.corpora.table import SOURCES
+from workloads.data.config import DataConfig
+from workloads.data.corpora.table import CORPORA
+from workloads.data.fingerprint import fingerprint
 from workloads.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -34,15 +35,13 @@ from workloads.data.manifest import (
     SplitName,
     damaged,
     read_manifest,
+    token_type,
 )
-from workloads.data.tokenizers.byte import TOKENIZERS
-from workloads.files import sync_folder
+from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.data.unchanged import remembered
+from workloads.files import sync_folder, write_atomically
 
-if TYPE_CHECKING:
-    from workloads.data.config import DataConfig
-
-TOKEN_DTYPE = np.dtype("<u2")
-MAX_SHARD_TOKENS = 2**27  # 256 MiB
+MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
 
 
 @dataclass(frozen=True)
@@ -82,34 +81,18 @@ class TokenDataset:
         return self.manifest.val.bytes / self.manifest.val.tokens
 
     def split(self, name: SplitName) -> TokenSplit:
-        """Maps the shards of one split into memory, read-only."""
+        """Map the shards of one split into memory, read-only."""
         paths = [self.directory / entry.file for entry in self.manifest.split(name).shards]
-        shards = tuple(np.memmap(path, dtype=TOKEN_DTYPE, mode="r") for path in paths)
+        shards = tuple(np.memmap(path, dtype=self.manifest.dtype, mode="r") for path in paths)
         return TokenSplit(name, self.directory, shards)
 
 
-def fingerprint(config: DataConfig) -> str:
-    """16 hex characters over all that decides the tokens of `config`, its documents included."""
-    settings = {
-        "format": FORMAT_VERSION,
-        "source": config.source,
-        "tokenizer": config.tokenizer,
-        "val_fraction": config.val_fraction,
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for document in SOURCES[config.source]():
-        for part in (document.path.encode(), document.text.encode()):
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
-    return digest.hexdigest()[:16]
-
-
 def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
-    """Opens the dataset of `config` below `data_root`, which is built first when it is absent.
+    """Open the dataset of `config` below `data_root`, which is built first when it is absent.
 
-    The SHA-256 of every shard is checked. Builders may run at the same time: the first to finish
-    wins, and the others use its dataset. Raises DataError when a shard is missing, truncated or
-    corrupt, or when a split would have no document.
+    The SHA-256 of every shard is checked, once as long as no shard changes. Builders may run at
+    the same time: the first to finish wins, and the others use its dataset. Raises DataError when
+    a shard is missing, truncated or corrupt, or when a split would have no document.
     """
     digest = fingerprint(config)
     directory = data_root / f"{config.source}-{config.tokenizer}-{digest}"
@@ -121,13 +104,14 @@ def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
 
 
 def open_dataset(directory: Path) -> TokenDataset:
-    """Opens a dataset that was built before, in any place, without reading its tokens.
+    """Open a dataset that was built before, in any place, without reading its tokens.
 
     Raises DataError when the manifest is missing or invalid, or a shard has the wrong size.
     """
     dataset = TokenDataset(directory, read_manifest(directory))
+    token_bytes = np.dtype(dataset.manifest.dtype).itemsize
     for path, entry in _shard_files(dataset):
-        expected = entry.tokens * TOKEN_DTYPE.itemsize
+        expected = entry.tokens * token_bytes
         if not path.is_file():
             raise damaged(path, "missing")
         size = path.stat().st_size
@@ -140,7 +124,7 @@ def open_dataset(directory: Path) -> TokenDataset:
 def build_dataset(
     config: DataConfig, digest: str, directory: Path, *, shard_tokens: int = MAX_SHARD_TOKENS
 ) -> None:
-    """Writes the dataset of `config`, whose fingerprint is `digest`, as `directory`.
+    """Write the dataset of `config`, whose fingerprint is `digest`, as `directory`.
 
     It is written beside `directory` and moved into place whole. When another builder was faster,
     its dataset stays and this one is dropped.
@@ -160,26 +144,26 @@ def build_dataset(
 
 
 def split_of(path: str, val_fraction: float) -> SplitName:
-    """The split of the document at `path`: a function of its path alone."""
+    """Return the split of the document at `path`: a function of its path alone."""
     position = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
     return "val" if position < val_fraction else "train"
 
 
 def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_tokens: int) -> None:
     tokenizer = TOKENIZERS[config.tokenizer]
+    dtype = token_type(tokenizer.vocab_size)
+    end = np.array(tokenizer.end_of_document, dtype)
     writers = {
         "train": _SplitWriter(directory, "train", shard_tokens),
         "val": _SplitWriter(directory, "val", shard_tokens),
     }
-    for document in SOURCES[config.source]():
-        tokens = np.append(
-            tokenizer.encode(document.text), TOKEN_DTYPE.type(tokenizer.end_of_document)
-        )
+    for document in CORPORA[config.source].documents():
+        tokens = np.append(tokenizer.encode(document.text).astype(dtype), end)
         writers[split_of(document.path, config.val_fraction)].add(document.text, tokens)
     for name, writer in writers.items():
         if not writer.documents:
             raise DataError(
-                f"source {config.source} has no document for the {name} split with "
+                f"corpus {config.source} has no document for the {name} split with "
                 f"val_fraction {config.val_fraction}; change val_fraction"
             )
     manifest = Manifest(
@@ -187,14 +171,15 @@ def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_token
         source=config.source,
         tokenizer=config.tokenizer,
         vocab_size=tokenizer.vocab_size,
-        dtype="<u2",
+        dtype=dtype,
         val_fraction=config.val_fraction,
         fingerprint=digest,
         train=writers["train"].finish(),
         val=writers["val"].finish(),
     )
-    _write_synced(directory / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
-    sync_folder(directory)
+    write_atomically(
+        directory / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n", durable=True
+    )
 
 
 class _SplitWriter:
@@ -211,7 +196,7 @@ class _SplitWriter:
         self._room = shard_tokens
 
     def add(self, text: str, tokens: np.ndarray) -> None:
-        """Appends one document."""
+        """Append one document."""
         self.documents += 1
         self._bytes += len(text.encode())
         while tokens.size:
@@ -222,7 +207,7 @@ class _SplitWriter:
                 self._write_shard()
 
     def finish(self) -> SplitEntry:
-        """Writes what is pending and returns the split's entry in the manifest."""
+        """Write what is pending and return the split's entry in the manifest."""
         if self._pending:
             self._write_shard()
         return SplitEntry(
@@ -234,29 +219,28 @@ class _SplitWriter:
 
     def _write_shard(self) -> None:
         file = f"{self._name}-{len(self._shards):05d}.bin"
-        tokens = np.concatenate(self._pending).astype(TOKEN_DTYPE, copy=False)
-        _write_synced(self._directory / file, tokens.data)
-        sha256 = hashlib.sha256(tokens.data).hexdigest()
+        tokens = np.concatenate(self._pending)
+        content = tokens.tobytes()
+        write_atomically(self._directory / file, content, durable=True)
+        sha256 = hashlib.sha256(content).hexdigest()
         self._shards.append(ShardEntry(file=file, tokens=tokens.size, sha256=sha256))
         self._pending = []
         self._room = self._shard_tokens
 
 
 def _check_hashes(dataset: TokenDataset) -> None:
+    """Raise DataError where the SHA-256 of a shard that has changed is not the manifest's."""
     for path, entry in _shard_files(dataset):
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = remembered({"sha256": path.name}, [path], partial(_sha256, path))
         if found != entry.sha256:
             raise damaged(path, f"SHA-256 differs: {found}, manifest says {entry.sha256}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shard_files(dataset: TokenDataset) -> list[tuple[Path, ShardEntry]]:
     entries = dataset.manifest.train.shards + dataset.manifest.val.shards
     return [(dataset.directory / entry.file, entry) for entry in entries]
-
-
-def _write_synced(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

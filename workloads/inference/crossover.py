@@ -1,4 +1,4 @@
-"""The crossovers of pre-merged FFNs: up to how many tokens the dense weight is the faster one.
+"""The crossovers of pre-merged FFNs: up to how many tokens the dense weight is faster.
 
 A dense weight costs more arithmetic than its structured factors and fewer, larger products, so it
 wins for few tokens (arXiv 2406.16450, section 3). Where the two cross depends on the device and
@@ -8,7 +8,6 @@ the layer; `python -m workloads bench decode` measures it and stores it in the u
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +18,7 @@ from kernels.machine import cpu_name
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
-from workloads.files import measured_here
+from workloads.files import measured_here, write_atomically
 from workloads.nn.projections.base import Projection
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.lock import exclusive
@@ -88,7 +87,7 @@ def premerge(model: Transformer, crossover_tokens: int | None = None) -> None:
 
 
 def crossover_tokens_for(model: ModelConfig, device: torch.device, dtype: torch.dtype) -> int:
-    """The stored crossover of the model's FFNs; where there is none, the default and a warning."""
+    """Return the stored crossover of the model's FFNs, or warn and return the default."""
     setting = Setting.of(model, device, dtype)
     for crossover in _load():
         if crossover.setting == setting:
@@ -106,7 +105,7 @@ def crossover_tokens_for(model: ModelConfig, device: torch.device, dtype: torch.
 
 
 def store(crossover: Crossover) -> Path:
-    """Put a measurement in the table, in place of an earlier one; returns the table's file.
+    """Put a measurement in the table, in place of an earlier one, and return the table's file.
 
     Raises InputError where it cannot be written.
     """
@@ -114,9 +113,7 @@ def store(crossover: Crossover) -> Path:
     try:
         with exclusive(path.parent, PATIENCE_SECONDS):
             others = [row for row in _load() if row.setting != crossover.setting]
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(TABLE.dump_json([*others, crossover], indent=1))
-            temporary.replace(path)
+            write_atomically(path, TABLE.dump_json([*others, crossover], indent=1))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written: {error}; set XDG_CACHE_HOME to a folder that can"
@@ -125,7 +122,7 @@ def store(crossover: Crossover) -> Path:
 
 
 def _load() -> list[Crossover]:
-    """The table; a file that cannot be read is a warning, and counts as none."""
+    """Read the table; warn of a file that cannot be read, and take it as empty."""
     path = measured_here(FILE)
     try:
         return TABLE.validate_json(path.read_bytes())
@@ -143,7 +140,7 @@ def _load() -> list[Crossover]:
 
 
 def _device_name(device: torch.device) -> str:
-    """A CUDA device's name, or the CPU's with the number of threads at work on it."""
+    """Return a CUDA device's name, or the CPU's with the number of threads at work on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu_name()}, {torch.get_num_threads()} threads"

@@ -1,7 +1,7 @@
 """Continue prompts with a trained model: greedy or sampled, many at once, with a KV cache.
 
-Prompts of different lengths share a batch, and each is continued as if it were alone: exactly so
-in its positions and in what it sees, to rounding in its logits.
+Prompts of different lengths share a batch, and each is continued as if it were alone: its positions
+and what it sees are the same, and its logits are equal to rounding.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
 ) -> list[list[int]]:
-    """The `max_new_tokens` token ids that follow each prompt, without the prompt.
+    """Return the `max_new_tokens` token ids that follow each prompt, without the prompt.
 
-    At temperature 0 each token is the likeliest; above, it is drawn from softmax(logits /
-    temperature), with `top_k` among that many likeliest. The draws are those of `seed` alone: the
-    same call on the same device repeats. Raises InputError where a prompt does not fit the model.
+    At temperature 0 each token is the likeliest. Above, it is drawn from softmax(logits /
+    temperature), with `top_k` among that many likeliest. The draws depend on `seed` alone: the
+    same call on the same device gives the same ids. Raises InputError where a prompt does not fit
+    the model.
     """
     _check(model.config, prompts, max_new_tokens, temperature, top_k)
     if not prompts:
@@ -59,13 +60,13 @@ def generate(
 
 
 def new_cache(model: Transformer, batch: int, max_time: int) -> KVCache:
-    """An empty cache on the model's device and in the type that it computes in."""
+    """Return an empty cache on the model's device and in the type that it computes in."""
     return KVCache(model.config, batch, max_time, model.device, model.compute_dtype)
 
 
 def next_logits(model: Transformer, tokens: Tensor, counts: Tensor, cache: KVCache) -> Tensor:
     """Read the first `counts` (batch,) of each row of `tokens` (batch, time), after what the
-    cache holds; the logits (batch, vocab_size) of what follows each row."""
+    cache holds, and return the logits (batch, vocab_size) of what follows each row."""
     features = model.features(tokens, cache)
     cache.advance(counts)
     rows = torch.arange(len(tokens), device=tokens.device)
@@ -73,7 +74,7 @@ def next_logits(model: Transformer, tokens: Tensor, counts: Tensor, cache: KVCac
 
 
 def _sample(logits: Tensor, top_k: int | None, generator: torch.Generator) -> Tensor:
-    """One token id for each row of logits (batch, vocab_size)."""
+    """Draw one token id for each row of logits (batch, vocab_size)."""
     if top_k is None:
         return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
     best, ids = logits.topk(top_k)
@@ -83,7 +84,7 @@ def _sample(logits: Tensor, top_k: int | None, generator: torch.Generator) -> Te
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; every module's own mode after."""
+    """Set evaluation mode within, and restore every module's own mode after."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

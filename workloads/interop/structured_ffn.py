@@ -1,13 +1,13 @@
 """Weights trained by the paper's public implementation, as a `Transformer`.
 
 The state dict is that of CLAIRE-Labo/StructuredFFN (Wei et al. 2024, arXiv 2406.16450), alone or
-as `model` of a checkpoint. What its shapes cannot tell is believed of the configuration: the
+as `model` of a checkpoint. What its shapes cannot tell is taken from the configuration: the
 number of heads, RoPE's base, how attention is scaled. LayerNorms keep their biases under
 `bias: false`, as they do there. Outputs agree to rounding. That code computes GELU by tanh, which
 is `activation: gelu_tanh` here: with `gelu`, the exact one, logits differ by 1e-4 of their size.
 
-Guides whose share has reached 0 are dropped; those of a run still guided come along with their
-share, and `count` is the step that `set_guides` goes on from.
+Guides whose share has reached 0 are dropped. Those of a run that is still guided are kept with
+their share; `count` is the step from which `set_guides` continues.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> Transformer:
-    """The public implementation's weights in a model of this configuration, on the CPU in fp32.
+    """Return the public implementation's weights as a model of `config`, on the CPU in fp32.
 
     Raises InputError where the two do not fit, with the entry and the remedy.
     """
     found = _entries(state_dict)
-    with_guides = _guides_come_along(found, config)
+    with_guides = _guides_remain(found, config)
     if not with_guides:
         found = {name: found[name] for name in found if not _is_guide(name)}
     model = outline(config, with_guides, norm_biases="model.ln_f.bias" in found)
@@ -73,7 +73,10 @@ def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> T
 
 
 def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
-    """`load_structured_ffn` of a checkpoint file, kept as the model file `out`."""
+    """Load a checkpoint file as `load_structured_ffn` does, and save it as the model file `out`.
+
+    Raises InputError where the checkpoint does not fit, or `out` is another kind of file.
+    """
     if out.exists() and not is_model(out):
         raise InputError(f"{out}: exists and is not an imported model; choose another name")
     content = _read(path)
@@ -89,7 +92,7 @@ def import_reference(path: Path, config: ModelConfig, out: Path) -> Transformer:
 
 
 def _read(path: Path) -> Any:
-    """What `path` holds. No code in it runs: with objects beside its tensors it is refused."""
+    """Return the content of `path`. No code in it runs: objects beside its tensors are refused."""
     try:
         path.open("rb").close()
     except OSError as error:
@@ -113,7 +116,7 @@ def _read(path: Path) -> Any:
 
 
 def _entries(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors by name, without wrappers' prefixes and the state of fp8 recipes."""
+    """Return the tensors by name, without wrappers' prefixes and the state of fp8 recipes."""
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
@@ -127,7 +130,7 @@ def _entries(content: Mapping[str, Any]) -> dict[str, Tensor]:
             raise InputError(f"{name} is a {type(value).__name__}, not a tensor; remove it")
     if "model.wte.weight" not in entries:
         raise InputError(
-            f"model.wte.weight is not among the entries ({_some(entries) or 'there are none'}); "
+            f"model.wte.weight is not among the entries ({_listed(entries) or 'there are none'}); "
             "give a state dict of the public implementation"
         )
     return entries
@@ -140,8 +143,8 @@ def _is_guide(name: str) -> bool:
     return ".mlp." in name and name.endswith(tuple(f".{leaf}" for leaf in GUIDE))
 
 
-def _guides_come_along(found: Mapping[str, Tensor], config: ModelConfig) -> bool:
-    """Whether there are guides that still have a share."""
+def _guides_remain(found: Mapping[str, Tensor], config: ModelConfig) -> bool:
+    """Return whether there are guides whose share has not reached 0."""
     entries = [name for name in found if _is_guide(name)]
     ratios = [found[name] for name in entries if name.endswith(".ratio")]
     guides = sum(name.endswith(".guide_linear") for name in entries)
@@ -160,7 +163,10 @@ def _guides_come_along(found: Mapping[str, Tensor], config: ModelConfig) -> bool
 
 
 def _reference_names(model: Transformer) -> dict[str, str]:
-    """What each parameter is called there, to its name here; those that say most come first."""
+    """Return the name here of each parameter, by its name there.
+
+    Those whose shapes follow from one field alone come first.
+    """
     names = {}
     for ours, _ in model.named_parameters():
         theirs = ours if ours.startswith("lm_head.") else f"model.{ours}"
@@ -174,7 +180,7 @@ def _reference_names(model: Transformer) -> dict[str, str]:
                 if f"model.{prefix}.{ours}" in names:
                     del names[f"model.{prefix}.{ours}"]
                     names[f"model.{prefix}.{theirs}"] = f"{prefix}.{ours}"
-    # qkv_linear's rows and fc1's say two things each, one of which others have said.
+    # The rows of qkv_linear and of fc1 follow from two fields each, of which others give one.
     return dict(sorted(names.items(), key=lambda item: ".qkv_" in item[0] or ".fc1." in item[0]))
 
 
@@ -190,7 +196,7 @@ def _check_names(found: Mapping[str, Tensor], names: Mapping[str, str], model: T
         raise InputError(
             "the checkpoint is not of this configuration: "
             + " and ".join(
-                f"{what} {_some(entries)}"
+                f"{what} {_listed(entries)}"
                 for what, entries in (("missing", missing), ("unexpected", unexpected))
                 if entries
             )
@@ -231,7 +237,7 @@ def _check_tying(found: Mapping[str, Tensor], config: ModelConfig) -> None:
 def _names_remedy(
     found: Mapping[str, Tensor], missing: list[str], unexpected: list[str], config: ModelConfig
 ) -> str:
-    """The field to set, as far as the entries' names tell."""
+    """Return the field to set, as far as the entries' names tell."""
     layers = {int(match[1]) for name in found if (match := re.match(r"model\.layers\.(\d+)", name))}
     if layers == set(range(len(layers))) and len(layers) != config.num_layers:
         return f"set model.num_layers: {len(layers)}"
@@ -256,7 +262,7 @@ def _names_remedy(
 
 
 def _kind(found: Mapping[str, Tensor], layer: int) -> str | None:
-    """The parametrization that a layer's entries are of."""
+    """Return the FFN kind that a layer's entries are of, or None."""
     prefix = f"model.layers.{layer}.mlp.fc1."
     for kind in FFN_KINDS:
         weights = projection_class(kind).reference_weights.values()
@@ -266,7 +272,7 @@ def _kind(found: Mapping[str, Tensor], layer: int) -> str | None:
 
 
 def _size_remedy(name: str, found: torch.Size, expected: torch.Size, config: ModelConfig) -> str:
-    """The field to set, from the first axis that differs and follows one field alone."""
+    """Return the field to set, from the first axis that differs and follows from one field."""
     if len(found) == len(expected):
         for field, size, wanted in zip(_axes(name), found, expected, strict=True):
             if size != wanted and (setting := _setting(field, size, wanted, config)):
@@ -288,7 +294,7 @@ def _axes(name: str) -> tuple[str, ...]:
 
 
 def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | None:
-    """`field: value` with which an axis would have the size found."""
+    """Return the `field: value` with which an axis would have the size found, or None."""
     if field in config.ffn.sizes:
         value = config.ffn.sizes[field] * size / wanted
         return f"ffn.{field}: {value:.0f}" if value.is_integer() else None
@@ -304,7 +310,7 @@ def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | N
     return f"model.{field}: {value:.0f}" if value >= 1 and value.is_integer() else None
 
 
-def _some(names: Iterable[str]) -> str:
-    """The first few names."""
+def _listed(names: Iterable[str]) -> str:
+    """List the first few names."""
     listed = list(names)
     return ", ".join(listed[:4]) + (f" (and {len(listed) - 4} more)" if len(listed) > 4 else "")

@@ -24,8 +24,10 @@ class LayerCache:
     mask: Tensor | None
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keep those of the new tokens, (batch, num_kv_heads, time, head_dim); returns those of
-        all tokens so far, and the mask."""
+        """Keep the keys and values of the new tokens, each (batch, num_kv_heads, time, head_dim).
+
+        Return those of all tokens so far, and the mask.
+        """
         rows = torch.arange(len(key), device=key.device)[:, None]
         self.keys[rows, :, self.positions] = key.transpose(1, 2).to(self.keys.dtype)
         self.values[rows, :, self.positions] = value.transpose(1, 2).to(self.values.dtype)
@@ -35,9 +37,9 @@ class LayerCache:
 class KVCache:
     """`keys` and `values`, each (layers, batch, num_kv_heads, max_time, head_dim).
 
-    A token's slot is its position in its own row. Rows of different lengths go side by side with
-    padding behind the shorter ones: nothing of a row sees slots beyond its own position, and its
-    next token overwrites the padding.
+    A token's slot is its position in its own row. Rows may differ in length, with padding behind
+    the shorter ones: no token sees slots beyond its own position, and the row's next token
+    overwrites the padding.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.lengths = torch.zeros(batch, dtype=torch.long, device=device)
-        self._slots = 0  # Those that may be filled; known without asking the device.
+        self._slots = 0  # How many may be filled, known without asking the device.
         self._positions: Tensor | None = None
         self._mask: Tensor | None = None
 
@@ -62,7 +64,7 @@ class KVCache:
         return self.keys.nbytes + self.values.nbytes
 
     def place(self, time: int) -> Tensor:
-        """The positions (batch, time) of the next tokens of each row, padding included."""
+        """Return the positions (batch, time) of each row's next `time` tokens, padding included."""
         ahead = torch.arange(time, device=self.lengths.device)
         self._positions = self.lengths[:, None] + ahead
         fresh, self._slots = self._slots == 0, self._slots + time
@@ -71,7 +73,7 @@ class KVCache:
         return self._positions
 
     def layer(self, index: int) -> LayerCache:
-        """The part of layer `index` that the placed tokens are added to."""
+        """Return the part of layer `index`, to which the placed tokens are to be added."""
         assert self._positions is not None
         keys, values = (kept[index, :, :, : self._slots] for kept in (self.keys, self.values))
         return LayerCache(keys, values, self._positions, self._mask)

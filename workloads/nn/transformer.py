@@ -20,9 +20,9 @@ NORM_EPS = 1e-5
 
 
 class Attention(nn.Module):
-    """Causal attention with grouped queries; (batch, time, hidden_dim) to the same.
+    """Causal attention with grouped queries; (batch, time, hidden_dim) to the same shape.
 
-    `qkv_linear` makes the queries of all heads, then the keys, then the values. With a cache, the
+    `qkv_linear` gives the queries of all heads, then the keys, then the values. With a cache, the
     queries also see the earlier tokens that it keeps. `rotation` is (2, time, head_dim), or
     (2, batch, time, head_dim) where rows differ in their positions.
     """
@@ -47,10 +47,10 @@ class Attention(nn.Module):
         self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
     ) -> Tensor:
         heads = self.qkv_linear(x).unflatten(-1, (-1, self.head_dim))
-        turning, value = heads.split([self.num_heads + self.num_kv_heads, self.num_kv_heads], -2)
+        qk, value = heads.split([self.num_heads + self.num_kv_heads, self.num_kv_heads], -2)
         if rotation is not None:
-            turning = rotary(turning, rotation.unsqueeze(-2))  # The same for all heads.
-        query, key = turning.split([self.num_heads, self.num_kv_heads], -2)
+            qk = rotary(qk, rotation.unsqueeze(-2))  # The same for all heads.
+        query, key = qk.split([self.num_heads, self.num_kv_heads], -2)
         # Each (batch, heads, time, head_dim).
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         mask = None
@@ -63,7 +63,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + ffn(norm(x)).
 
-    With `recompute` its activations are dropped and computed again in the backward pass.
+    With `recompute` the activations are dropped and computed again in the backward pass.
     """
 
     def __init__(self, config: ModelConfig, ffn: FFNConfig, layer: int) -> None:
@@ -114,9 +114,10 @@ class Transformer(nn.Module):
     def forward(
         self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
     ) -> Tensor:
-        """The logits; with targets (batch, time), the cross entropy in nats, without the logits.
+        """Return the logits, or with targets (batch, time) their cross entropy in nats.
 
-        It is the mean per target or their sum, in fp32; targets of -100 do not count.
+        The cross entropy is the mean per target or the sum, in fp32, and needs no memory for the
+        logits. Targets of -100 do not count.
         """
         features = self.features(tokens)
         if targets is None:
@@ -124,9 +125,9 @@ class Transformer(nn.Module):
         return linear_cross_entropy(self.ln_f(features), self.head_weight, targets, reduction)
 
     def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What `logits` reads, (batch, time, hidden_dim).
+        """Return the input of `logits`, (batch, time, hidden_dim).
 
-        With a cache, each row goes on after the tokens that are kept of it.
+        With a cache, each row continues the tokens that the cache keeps of it.
         """
         positions = slice(tokens.shape[1]) if cache is None else cache.place(tokens.shape[1])
         x = self.wte(tokens)
@@ -139,11 +140,12 @@ class Transformer(nn.Module):
         return x
 
     def logits(self, features: Tensor) -> Tensor:
+        """Return the logits (batch, time, vocab_size) of what `features` returned."""
         return F.linear(self.ln_f(features), self.head_weight)
 
     @property
     def head_weight(self) -> Tensor:
-        """(vocab_size, hidden_dim): the embedding where they are tied."""
+        """The head's matrix (vocab_size, hidden_dim), the embedding's where they are tied."""
         return self.wte.weight if self.lm_head is None else self.lm_head.weight
 
     @property
@@ -152,16 +154,16 @@ class Transformer(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The type of its matrix products: the weights', or autocast's where that is on."""
+        """The type of the model's products: that of the weights, or of autocast where it is on."""
         if torch.is_autocast_enabled(self.device.type):
             return torch.get_autocast_dtype(self.device.type)
         return self.wte.weight.dtype
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
-    """LayerNorm or RMSNorm over the hidden width.
+    """Build a LayerNorm or an RMSNorm over the hidden width.
 
-    It works in fp32: the residual stream it reads is fp32 under autocast too.
+    It works in fp32, because the residual stream is in fp32 under autocast, too.
     """
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.hidden_dim, eps=NORM_EPS)
@@ -183,10 +185,11 @@ def _head(config: ModelConfig) -> nn.Linear:
 def rope_rotation(
     block_size: int, head_dim: int, base: float, interpolation: float = 1.0
 ) -> Tensor:
-    """(2, block_size, head_dim): cosines and sines, half-split (Su et al. 2021, arXiv 2104.09864).
+    """Return the cosines and sines of rotary positions, (2, block_size, head_dim).
 
-    Feature i of the first half and of the second half turn by position x base^(-2i/head_dim);
-    positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595).
+    Feature i of the first half and feature i of the second half are rotated by the angle
+    position x base^(-2i/head_dim) (Su et al. 2021, arXiv 2104.09864, in half-split order).
+    Positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595).
     """
     frequency = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     position = torch.arange(block_size, dtype=torch.float64) / interpolation

@@ -7,18 +7,13 @@ vocabulary, short blocks; their tokens are chosen for minutes, not for compute-o
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    PositiveFloat,
-    PositiveInt,
-    WithJsonSchema,
-)
+from pydantic import PositiveFloat, PositiveInt
 
 from workloads.config.model import ModelConfig
 from workloads.schema.base import Config
+from workloads.schema.known_names import OneOf
 
 
 class Preset(Config):
@@ -81,14 +76,4 @@ PRESETS: dict[str, Preset] = {
     "transformer-xl": _paper(layers=24, hidden=2048, heads=16, tokens=25.5e9, lr=2.0e-4),
 }
 
-
-def _known_preset(name: str) -> str:
-    if name not in PRESETS:
-        nearest = difflib.get_close_matches(name.lower(), PRESETS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"no such preset; the nearest is {nearest} (of {', '.join(PRESETS)})")
-    return name
-
-
-PresetName = Annotated[
-    str, AfterValidator(_known_preset), WithJsonSchema({"type": "string", "enum": list(PRESETS)})
-]
+PresetName = Annotated[str, OneOf(PRESETS, "preset")]

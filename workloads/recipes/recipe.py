@@ -63,8 +63,8 @@ class Recipe(Variant):
         return self.model_copy(update={"ffn": FFNChoice(), "guide": None, "budget": budget})
 
     def _matched(self, twin: RunConfig) -> RunConfig:
-        """Return this run at its twin's FLOPs: by the guide's share of the steps where it may be
-        chosen, or by tokens."""
+        """Return this run at its twin's FLOPs: by the guide's ratio where it may be chosen, or by
+        tokens."""
         exact = self.budget and self.budget.exact_flops
         spent = exact or flops.train_flops(twin)
         if self.guide is None or self.guide.ratio is not None:

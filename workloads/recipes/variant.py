@@ -31,8 +31,8 @@ class FFNChoice(SizedFFN):
     """An FFN kind with its sizes, one of which may follow from a `fraction` of dense weights."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Chooses the rank by its share of the dense FFN's weights: the nearest multiple of 32 from
-    hidden width 512 up, of 4 below, and always of `nblocks`."""
+    """Chooses the rank whose weights are this fraction of the dense FFN's: the nearest multiple of
+    32 from hidden width 512 up, of 4 below, and always of `nblocks`."""
     keep_first_dense: bool = True
     """The first layer's FFN is dense."""
     arm: str | None = None
@@ -78,8 +78,8 @@ class FFNChoice(SizedFFN):
         """Return `dense`, `lowrank 62.5%`, `lowrank r256`, `blockshuffle b4`, or the `arm`."""
         if self.arm is not None:
             return self.arm
-        share = [] if self.fraction is None else [f"{100 * self.fraction:g}%"]
-        return " ".join([self.kind, *share, *self.size_labels])
+        fraction = [] if self.fraction is None else [f"{100 * self.fraction:g}%"]
+        return " ".join([self.kind, *fraction, *self.size_labels])
 
 
 class ModelChanges(ArchitectureOptions):
@@ -106,32 +106,33 @@ class ModelChanges(ArchitectureOptions):
     """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
-        """The changes, by field."""
+        """Return the changes, by field."""
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
     def apply(self, model: ModelConfig) -> ModelConfig:
-        """The dense model with the changes. Raises ValueError where they do not fit together."""
+        """Return the dense model with the changes. Raises ValueError where they do not fit."""
         # What the preset leaves to follow from other fields follows from the changed ones.
         return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
 
 
 class GuideChoice(GuideOptions):
-    """A guide with its share of the steps given, or chosen by the FLOPs that it spends."""
+    """A guide whose ratio is given, or chosen by the FLOPs that it spends."""
 
     ratio: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the steps that are guided, from the first."""
+    """Fraction of the steps that are guided, from the first."""
     match_flops_of: Literal["dense"] | None = None
     """In place of `ratio`: the run reads the fresh tokens of its dense twin, whose budget the
-    run's is, and is guided for the share that spends the twin's FLOPs to within 1%."""
+    run's is, and is guided for the fraction of its steps that spends the twin's FLOPs to within
+    1%."""
 
     @model_validator(mode="after")
-    def _one_share(self) -> Self:
+    def _one_ratio(self) -> Self:
         if (self.ratio is None) == (self.match_flops_of is None):
             raise ValueError("a guide has exactly one of ratio and match_flops_of; change it")
         return self
 
     def resolve(self, ratio: float) -> GuideConfig:
-        """The guide with the share that was given or chosen."""
+        """Return the guide with the ratio that was given or chosen."""
         options = self.model_dump(include=set(GuideOptions.model_fields))
         return GuideConfig(ratio=ratio, **options)
 
@@ -157,18 +158,18 @@ class Variant(Config):
     batch_size: PositiveInt | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     seed: NonNegativeInt = 0
-    """Of initialization, data order and dropout."""
+    """Seed of initialization, data order and dropout."""
 
     def arm_name(self) -> str:
-        """The curve that the run belongs to: the FFN's, and how it is guided if it is."""
+        """Return the name of the run's curve: the FFN's, and how the run is guided if it is."""
         if self.guide is None or self.ffn.arm is not None:
             return self.ffn.arm_name()
-        share = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
+        until = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
         mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
-        return f"{self.ffn.arm_name()} guided {share}{mode}"
+        return f"{self.ffn.arm_name()} guided {until}{mode}"
 
     @property
     def matches_dense(self) -> bool:
-        """True when the budget is the dense twin's, whose FLOPs the run spends."""
+        """True where a structured run is to spend the FLOPs of its dense twin."""
         matching = (part and part.match_flops_of for part in (self.budget, self.guide))
         return not self.ffn.is_dense and any(matching)

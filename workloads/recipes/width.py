@@ -15,11 +15,11 @@ class WidthError(ValueError):
 
 
 def scale(model: ModelConfig, width: float) -> ModelConfig:
-    """The dense model with `hidden_dim`, `ffn_dim` and `attn_dim` times `width`.
+    """Return the dense model with `hidden_dim`, `ffn_dim` and `attn_dim` times `width`.
 
-    Heads keep their size, and share keys and values as before, where that divides; elsewhere the
-    nearest number of heads of at least half and at most twice the size does. Raises WidthError
-    where there is none, or where a size would not be whole.
+    Heads keep their size, and share keys and values as before, where that divides. Elsewhere the
+    number of heads is the nearest one that divides and leaves heads of half to twice their size.
+    Raises WidthError where there is none, or where a size would not be whole.
     """
     if width == 1:
         return model
@@ -38,7 +38,7 @@ def scale(model: ModelConfig, width: float) -> ModelConfig:
 
 
 def _heads(model: ModelConfig, attn_dim: int) -> dict[str, int] | None:
-    """How many heads an attention of `attn_dim` has, for queries and for keys."""
+    """Return how many heads an attention of `attn_dim` has for queries and for keys, or None."""
     even = 2 if model.position == "rope" else 1
     possible = [
         n
@@ -54,7 +54,7 @@ def _heads(model: ModelConfig, attn_dim: int) -> dict[str, int] | None:
 
 
 def _error(model: ModelConfig, width: float, unit: int, problem: str) -> WidthError:
-    """The error, with the nearest width at which all sizes are whole and heads keep theirs."""
+    """Return the error, with the nearest width at which sizes are whole and heads keep theirs."""
     heads = model.num_heads
     most = 2 * heads * math.ceil(max(1.0, width))
     fitting = [n / heads for n in range(1, most) if unit * n % heads == 0]

@@ -5,7 +5,6 @@ Scalars are what they look like: `true` and `"3"` are no numbers, and 3 is no te
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError
 from workloads.schema.by_kind import ByKind
+from workloads.schema.known_names import suggestion
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -35,7 +35,7 @@ class Loaded(Generic[T]):
     tree: Any
 
     def error(self, location: Location, message: str) -> InputError:
-        """An error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
+        """Return an error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
         line, given = _find(self.tree, location)
         return _error(self.path, line, location, given, message)
 
@@ -87,38 +87,32 @@ def _error(path: Path, line: int, location: Location, given: Any, message: str) 
 
 
 def reason(error: ValueError) -> str:
-    """The first thing that is wrong, as part of one line."""
+    """Return the first mistake that an error tells of, as part of one line."""
     if isinstance(error, ValidationError):
         return _message(error.errors()[0])
     return str(error)
 
 
 def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
-    """What is wrong and what to write instead, from one pydantic error."""
+    """Say what is wrong and what to write instead, from one pydantic error."""
     name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden" and model:
         known, _ = _follow(model, detail["loc"][:-1])
-        return f"no such key; {_nearest(name, list(known.model_fields))}"
+        return f"no such key; {suggestion(name, known.model_fields)}"
     if kind == "missing":
         return "this key is required; add it"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        return f"not a known value; {_nearest(str(detail['input']), allowed)}"
+        return f"not a known value; {suggestion(str(detail['input']), allowed)}"
     if kind == "union_tag_invalid":
         kinds = re.findall(r"'([^']*)'", context["expected_tags"])
-        return f"not a known value; {_nearest(context['tag'], kinds)}"
+        return f"not a known value; {suggestion(context['tag'], kinds)}"
     if kind == "value_error":
         return reason(context["error"])
     if kind == "greater_than":
         return f"must be greater than {context['gt']}; raise it"
     return detail["msg"].replace("Input should", "this should", 1) + "; change it"
-
-
-def _nearest(name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), allowed, n=1, cutoff=0.6)
-    known = ", ".join(allowed)
-    return f"did you mean {close[0]}? (known: {known})" if close else f"known: {known}"
 
 
 def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel], Location]:
@@ -146,7 +140,7 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _find(tree: Any, location: Location) -> tuple[int, Any]:
-    """(1-based line, value) of the deepest part of `location` that the file contains."""
+    """Return the 1-based line and the value of the deepest part of `location` in the file."""
     line, node = 1, tree
     for part in location:
         if isinstance(node, CommentedMap) and part in node:
@@ -162,7 +156,7 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
 
 
 def _plain(node: Any) -> Any:
-    """Round-trip YAML nodes as built-in types, of which strict validation converts none.
+    """Turn YAML nodes into built-in types; strict validation then converts none of them.
 
     A number written with an exponent is whole where its value is: `1.0e5` may count tokens.
     """

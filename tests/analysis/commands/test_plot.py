@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from analysis.__main__ import app
 from analysis.figures.registry import PLOTS
 from analysis.tables import published
-from tests.analysis.figures.test_curves import falling
+from tests.analysis.known import falling
 
 Row = Callable[..., dict[str, Any]]
 KINDS = ("dense", "lowrank", "blockdense")
@@ -192,10 +192,9 @@ def test_latency_of_decoding(tmp_path: Path) -> None:
     figure = PLOTS["latency"].draw([written(tmp_path / "decode.json", decode_bench())])
     by_tokens = next(a for a in figure.axes if a.get_title() == "width 64, 23% of the weights")
     dense, structured = drawn(by_tokens)
-    assert np.array(structured) == pytest.approx(
-        np.array([(n, 0.1 + n * 1e-3) for n in (1, 8, 64)])
-    )
-    assert np.array(dense) == pytest.approx(np.array([(n, 0.05 + n * 2e-3) for n in (1, 8, 64)]))
+    tokens = np.array([1, 8, 64])
+    for line, times in ((structured, 0.1 + tokens * 1e-3), (dense, 0.05 + tokens * 2e-3)):
+        assert np.array(line) == pytest.approx(np.stack([tokens, times], axis=1))
 
 
 def test_latency_from_a_table(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from analysis.tables.latency import Latencies, Timing, load_latencies
 from analysis.tables.runs import run_table, split_usable
 from analysis.tables.spectra import Shape
 from analysis.uncertainty.bootstrap import Resampling
-from tests.analysis.figures.test_curves import falling
+from tests.analysis.known import falling
 
 Row = Callable[..., dict[str, Any]]
 KINDS = ("dense", "lowrank", "toy")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.report.report import write_report
-from tests.analysis.figures.test_curves import falling
+from tests.analysis.known import falling
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 # A frame of the given width stands for a window of it: browsers refuse windows as narrow as phones.

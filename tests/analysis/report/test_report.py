@@ -4,20 +4,22 @@ import hashlib
 import json
 import math
 import re
-import struct
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.report import write_report
+from analysis.report.findings import headlines
+from analysis.report.report import Report, write_report
+from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.errors import RunTableError
-from analysis.tables.runs import load_csv
+from analysis.tables.runs import load_csv, split_usable
 
 Row = Callable[..., dict[str, Any]]
 Ladder = Callable[..., pd.DataFrame]
@@ -30,15 +32,33 @@ FILES |= {
 }
 
 
+def told(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The headlines of a run table, without the report around them."""
+    used, excluded = split_usable(runs)
+    return headlines(fit_arms(used, excluded), excluded)
+
+
+@pytest.fixture(scope="module")
+def known(ladder: Ladder, row: Row, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of the ladder and a planned run."""
+    planned = row("xl", status="queued", run_id=None, val_loss=None)
+    runs = pd.concat([ladder(), pd.DataFrame([planned])])
+    return write_report(runs, tmp_path_factory.mktemp("known") / "new" / "out", "Known")
+
+
+@pytest.fixture(scope="module")
+def of_the_paper(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of the published points."""
+    return write_report(published.scaling(), tmp_path_factory.mktemp("paper"), "arXiv 2406.16450")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
-    planned = row("xl", status="queued", run_id=None, val_loss=None)
-    runs = pd.concat([ladder(), pd.DataFrame([planned])])
-    report = write_report(runs, tmp_path / "new" / "out", "Known")
+def test_writes_what_it_says(known: Report) -> None:
+    report = known
     files = contents(report.out_dir)
     assert set(files) == FILES
     assert (report.n_used, report.n_excluded) == (6, 1)
@@ -64,12 +84,14 @@ def test_writes_what_it_says(ladder: Ladder, row: Row, tmp_path: Path) -> None:
             assert text.replace("'", "&#39;") in page or text in page
 
 
-def test_same_table_same_bytes(ladder: Ladder, tmp_path: Path) -> None:
-    runs = ladder()
-    write_report(runs, tmp_path / "a", "Known")
-    write_report(runs.sample(frac=1, random_state=1), tmp_path / "b", "Known")
-    write_report(load_csv(tmp_path / "a" / "runs.csv"), tmp_path / "c", "Known")
-    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+def test_same_table_same_bytes(known: Report, tmp_path: Path) -> None:
+    """Whatever the order of its rows, and read back from the report itself."""
+    write_report(known_rows(known), tmp_path, "Known")
+    assert contents(tmp_path) == contents(known.out_dir)
+
+
+def known_rows(report: Report) -> pd.DataFrame:
+    return load_csv(report.out_dir / "runs.csv").sample(frac=1, random_state=1)
 
 
 def apart(ladder: Ladder, shift: float) -> pd.DataFrame:
@@ -80,12 +102,12 @@ def apart(ladder: Ladder, shift: float) -> pd.DataFrame:
     return runs
 
 
-def test_differences_within_the_interval_do_not_rank(ladder: Ladder, tmp_path: Path) -> None:
-    report = write_report(apart(ladder, -0.02), tmp_path, "Known")
-    for headline in report.headlines:
+def test_differences_within_the_interval_do_not_rank(ladder: Ladder) -> None:
+    found = told(apart(ladder, -0.02))
+    for headline in found:
         assert "from 3 sizes (1 residual degree of freedom)" in headline
         assert "is steeper than" not in headline
-    assert "which of lowrank 31.25% and dense is steeper is not settled" in report.headlines[1]
+    assert "which of lowrank 31.25% and dense is steeper is not settled" in found[1]
 
 
 def test_differences_beyond_the_interval_rank(ladder: Ladder, tmp_path: Path) -> None:
@@ -111,22 +133,23 @@ def test_runs_left_out_are_listed_and_fitted_beside(
     assert f"{fits[0]['with_excluded']['params']['b']:#.3g} (4 runs)" in page
 
 
-def test_the_report_of_the_published_points_says_what_four_points_support(tmp_path: Path) -> None:
-    report = write_report(published.scaling(), tmp_path, "arXiv 2406.16450")
-    page = (tmp_path / "report.md").read_text()
+def test_the_report_of_the_published_points_says_what_four_points_support(
+    of_the_paper: Report,
+) -> None:
+    report = of_the_paper
+    page = (report.out_dir / "report.md").read_text()
     assert "What 4 sizes an arm can support" in page and "What they cannot: E" in page
     assert "With 2 residual degrees of freedom an interval is 4.3 standard errors" in page
     assert sum("no slope" in headline for headline in report.headlines) == 4
     assert "not settled" in report.headlines[-1]
 
 
-def test_losses_read_off_a_figure_are_said_to_be(ladder: Ladder, tmp_path: Path) -> None:
-    told = "12 of these 16 losses were read off a published figure, each to ±0.002 nats"
-    report = write_report(published.scaling(), tmp_path / "published", "arXiv 2406.16450")
-    assert report.cautions[0].startswith(told)
+def test_losses_read_off_a_figure_are_said_to_be(known: Report, of_the_paper: Report) -> None:
+    caution = "12 of these 16 losses were read off a published figure, each to ±0.002 nats"
+    assert of_the_paper.cautions[0].startswith(caution)
     for name in ("report.md", "report.html"):
-        assert told in (tmp_path / "published" / name).read_text()
-    assert not write_report(ladder(), tmp_path / "ours", "Known").cautions
+        assert caution in (of_the_paper.out_dir / name).read_text()
+    assert not known.cautions
 
 
 def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> None:
@@ -153,18 +176,16 @@ def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> No
     assert "](isoflop.png)" in page and "depends on its split into parameters and tokens" in page
 
 
-def test_interval_around_zero_claims_nothing(ladder: Ladder, tmp_path: Path) -> None:
-    runs = ladder(noise=(0.05, -0.1, 0.05))
-    assert "includes 0" in write_report(runs, tmp_path, "Known").headlines[0]
+def test_interval_around_zero_claims_nothing(ladder: Ladder) -> None:
+    assert "includes 0" in told(ladder(noise=(0.05, -0.1, 0.05)))[0]
 
 
-def test_rising_loss_is_called_rising(ladder: Ladder, tmp_path: Path) -> None:
-    headline = write_report(ladder(b=(-0.05, 0.05)), tmp_path, "Known").headlines[0]
-    assert headline.startswith("dense: loss rises as C^0.05")
+def test_rising_loss_is_called_rising(ladder: Ladder) -> None:
+    assert told(ladder(b=(-0.05, 0.05)))[0].startswith("dense: loss rises as C^0.05")
 
 
-def test_exact_runs_are_not_taken_for_precision(ladder: Ladder, tmp_path: Path) -> None:
-    for headline in write_report(ladder(noise=(0.0, 0.0, 0.0)), tmp_path, "Known").headlines:
+def test_exact_runs_are_not_taken_for_precision(ladder: Ladder) -> None:
+    for headline in told(ladder(noise=(0.0, 0.0, 0.0))):
         assert "on the line to rounding" in headline
         assert "steep" not in headline
 
@@ -236,12 +257,9 @@ def test_hostile_text_is_inert(row: Row, tmp_path: Path) -> None:
     assert [line for line in page.splitlines() if line.startswith("# ")][1:] == []
 
 
-def test_figure_is_of_print_resolution(ladder: Ladder, tmp_path: Path) -> None:
-    write_report(ladder(), tmp_path, "Known")
-    header = (tmp_path / "scaling.png").read_bytes()[:24]
-    width, _ = struct.unpack(">II", header[16:])
-    assert width >= 1000
-    assert b"<dc:date>" not in (tmp_path / "scaling.svg").read_bytes()
+def test_figure_is_of_print_resolution(known: Report) -> None:
+    assert matplotlib.image.imread(known.out_dir / "scaling.png").shape[1] >= 1000
+    assert b"<dc:date>" not in (known.out_dir / "scaling.svg").read_bytes()
 
 
 def test_mixed_conventions_write_nothing(row: Row, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from study.ledger.provenance import capture
 from study.ledger.writer import Tracker
 from study.plan import planner
 from study.plan.planner import Study
-from tests.study.launching import ROOT, study_cli, study_command
+from tests.study.launching import ROOT, in_process, study_command
 
 
 def recorded(spec: Path, runs: Path) -> Study:
@@ -90,7 +90,7 @@ def test_page_is_served_on_loopback_only_and_ends_with_the_command(
 def test_study_without_runs_makes_no_ledger(
     write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
-    done = study_cli("ui", write_spec("unseen"), "--runs", tmp_path / "runs", check=False)
+    done = in_process("ui", write_spec("unseen"), "--runs", tmp_path / "runs", check=False)
     assert done.returncode == 2 and "has no runs in" in done.stderr
     assert not (tmp_path / "runs").exists()
 

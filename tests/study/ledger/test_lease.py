@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from study.ledger import lease, reader
 from study.ledger.lease import Holder, Lease, holder
 from study.plan import planner
-from tests.study.launching import SPEC, study_cli
+from tests.study.launching import SPEC, in_process
 from workloads.errors import InputError
 
 
@@ -101,6 +101,6 @@ def test_run_refuses_a_study_that_another_folder_s_driver_holds(tmp_path: Path) 
     experiment = client.create_experiment("leased", (tmp_path / "artifacts").as_uri())
     run_id = client.create_run(experiment, tags=tags).info.run_id
     put((client, run_id), elsewhere(seconds_ago=5))
-    done = study_cli("run", spec, "--runs", tmp_path / "runs", check=False)
+    done = in_process("run", spec, "--runs", tmp_path / "runs", check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "study leased is run by another driver" in done.stderr and "on far" in done.stderr

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from study.plan import planner
 from study.plan.planner import Study
-from tests.study.launching import launch, study_cli, wait_for
+from tests.study.launching import in_process, launch, study_cli, wait_for
 from tests.study.mlflow_server import MlflowServer
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
@@ -61,9 +61,9 @@ def test_study_is_recorded_on_the_server_and_found_there_again(
     assert_delivered_once(server.uri, planner.load(spec, runs))
     # Another machine sees the study through the server alone.
     elsewhere = tmp_path / "elsewhere"
-    planned = json.loads(study_cli("plan", spec, "--runs", elsewhere, "--json").stdout)
+    planned = json.loads(in_process("plan", spec, "--runs", elsewhere, "--json").stdout)
     assert [point["state"] for point in planned["points"]] == ["finished", "finished"]
-    assert "nothing to run" in study_cli("run", spec, "--runs", elsewhere).stderr
+    assert "nothing to run" in in_process("run", spec, "--runs", elsewhere).stderr
     assert (elsewhere / "on-a-server" / "scaling.svg").exists()
     # A server that accepts connections and says nothing is one line, soon.
     server.signal(signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_a_server_that_is_away_is_one_line(
 
 def assert_one_line(command: str, spec: Path, tmp_path: Path, text: str) -> None:
     began = time.monotonic()
-    done = study_cli(command, spec, "--runs", tmp_path / "runs", check=False)
+    done = in_process(command, spec, "--runs", tmp_path / "runs", check=False)
     assert time.monotonic() - began < 30  # 15, and what a busy machine adds
     assert done.returncode == 2 and text in done.stderr
     assert done.stderr.count("\n") == 1

@@ -10,7 +10,7 @@ import pytest
 from study.plan import cost, planner
 from study.plan.planner import Study
 from study.spec.hardware import PAPER_MFU, HardwareSpec
-from tests.study.launching import ROOT, study_cli
+from tests.study.launching import ROOT, in_process, study_cli
 from workloads.errors import InputError
 
 PAPER = ROOT / "study" / "specs" / "paper.yaml"
@@ -91,7 +91,7 @@ def test_eight_gpus_are_eight_times_as_fast() -> None:
 def test_plan_json_names_what_a_study_takes(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(XL + "hardware: {accelerator: h200, price_per_gpu_hour: 3, currency: CHF}\n")
-    found = json.loads(study_cli("plan", path, "--json", "--runs", tmp_path).stdout)
+    found = json.loads(in_process("plan", path, "--json", "--runs", tmp_path).stdout)
     points, totals = found["points"], found["totals"]
     for point in points:
         assert point["hours"].keys() == {"a100-80g", "h100", "h200", "cpu"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from study.plan import planner
-from tests.study.launching import ROOT, study_cli
+from tests.study.launching import ROOT, in_process
 from workloads.recipes.presets import PRESETS
 
 SPECS = ROOT / "study" / "specs"
@@ -43,7 +43,7 @@ PAPER = {
 def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict]:
     """The points of `plan paper.yaml --json`, by preset and arm."""
     runs = tmp_path_factory.mktemp("runs")
-    done = study_cli("plan", SPECS / "paper.yaml", "--json", "--runs", runs)
+    done = in_process("plan", SPECS / "paper.yaml", "--json", "--runs", runs)
     points = json.loads(done.stdout)["points"]
     assert len(points) == 28
     return {(point["preset"], point["arm"]): point for point in points}
@@ -201,8 +201,8 @@ def test_every_dropped_combination_is_listed_with_its_reason(tmp_path: Path) -> 
         + "  - {ffn: {kind: lowrank}, guide: {ratio: 0.4}, seed: 1}\n"
         + "  - {preset: nano, width: 0.5, guide: null, seed: 0}\n"
     )
-    text = study_cli("plan", path, "--runs", tmp_path).stdout
-    found = json.loads(study_cli("plan", path, "--json", "--runs", tmp_path).stdout)
+    text = in_process("plan", path, "--runs", tmp_path).stdout
+    found = json.loads(in_process("plan", path, "--json", "--runs", tmp_path).stdout)
     dropped = {item["point"]: item["reason"] for item in found["dropped"]}
     assert len(found["points"]) + len(dropped) == 2 * 3 * 2 * 2 * 2
     assert dropped["nano w0.5 dense guided 0.4 seed1"].startswith(

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from study.plan import planner
+from study.running import failures
 from tests.study.launching import (
     SPEC,
     launch,
@@ -94,6 +95,9 @@ def test_killed_and_preempted_trainers_resume_to_the_same_loss(
     assert killed.executed_flops > killed.train_flops
     assert preempted.executed_flops == preempted.train_flops, output
     assert f"stopped after step {preempted.resumed_step}, which is saved" in output
+    # A process that is killed leaves nothing: the driver records that it died.
+    (death,) = (trace.failure for trace in failures.read(study.run_dir(study.points[0])))
+    assert death and death.process == "driver" and "process died" in death.cause
     for point, result in zip(study.points, (killed, preempted), strict=True):
         metrics = records_of(runs_dir, name)[point.id].metrics
         assert metrics["executed_flops"] == result.executed_flops
@@ -205,6 +209,10 @@ def test_a_worker_that_fails_takes_the_others_along(
         f"FileExistsError: [Errno 17] File exists: '{study.run_dir(broken)}"
         in (records[broken.id].tags["failure"])
     )
+    traces = failures.read(study.run_dir(broken))
+    saved = [trace.failure for trace in traces if trace.process == "rank0000"]
+    assert [failure.attempt for failure in saved if failure] == [1, 2, 3, 4]
+    assert all("training/trainer.py" in failure.traceback for failure in saved if failure)
 
 
 @contextmanager

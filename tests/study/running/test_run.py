@@ -132,7 +132,7 @@ def test_second_driver_is_refused(write_spec: Callable[..., Path], runs_dir: Pat
     study = planner.load(spec, runs_dir)
     first = launch(spec, runs_dir)
     wait_for(study.run_dir(study.points[0]).exists)
-    second = study_cli("run", spec, "--runs", runs_dir, check=False)
+    second = in_process("run", spec, "--runs", runs_dir, check=False)
     output, _ = first.communicate(timeout=240)
     assert second.returncode == 2 and "in use by another live process" in second.stderr
     assert first.returncode == 0, output

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from study.plan import planner
 from study.spec.json_schema import study_schema
-from tests.study.launching import ROOT, study_cli
+from tests.study.launching import ROOT, in_process
 
 SPECS = ROOT / "study" / "specs"
 SCHEMA = study_schema()
@@ -34,7 +34,7 @@ def fields() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_command_prints_a_valid_schema() -> None:
-    printed = json.loads(study_cli("schema").stdout)
+    printed = json.loads(in_process("schema").stdout)
     assert printed == json.loads(json.dumps(SCHEMA))
     Draft202012Validator.check_schema(printed)
     assert printed["$schema"] == Draft202012Validator.META_SCHEMA["$schema"]

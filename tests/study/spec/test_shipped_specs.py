@@ -10,7 +10,7 @@ import pytest
 
 from study.plan import planner
 from study.plan.planner import Point
-from tests.study.launching import ROOT, study_cli
+from tests.study.launching import ROOT, in_process
 
 SPECS = ROOT / "study" / "specs"
 # What two CPU cores train in less than 15 minutes, at the measured 60 GFLOP/s each.
@@ -29,7 +29,7 @@ def test_every_spec_that_ships_can_be_planned(spec: str, tmp_path: Path) -> None
 
 def test_wide_structured_is_the_published_table(tmp_path: Path) -> None:
     # arXiv 2406.16450, table 2: millions of parameters, training FLOPs, billions of tokens.
-    done = study_cli("plan", SPECS / "wide_structured.yaml", "--json", "--runs", tmp_path)
+    done = in_process("plan", SPECS / "wide_structured.yaml", "--json", "--runs", tmp_path)
     found = [
         (
             point["arm"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.plan import planner
-from tests.study.launching import study_cli
+from tests.study.launching import in_process, study_cli
 from workloads.errors import InputError
 
 GOOD = """\
@@ -22,8 +22,8 @@ budget: {steps: 20}
 """
 
 MISTAKES = {
-    "misspelt key": ("preset:", "prest:", 4, "grid.prest", "did you mean preset?"),
-    "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "did you mean budget?"),
+    "misspelt key": ("preset:", "prest:", 4, "grid.prest", "the nearest is preset"),
+    "misspelt top-level key": ("budget", "bugdet", 8, "bugdet", "the nearest is budget"),
     "unknown preset": ("pico", "pica", 4, "grid.preset[0] = 'pica'", "the nearest is pico"),
     "unknown kind": ("lowrank,", "lowrnk,", 7, "'lowrnk'", "the nearest is lowrank"),
     "rank of zero": ("rank: 8", "rank: 0", 7, "grid.ffn[1].rank = 0", "greater than 0"),
@@ -128,14 +128,14 @@ def test_good_file_has_its_points(tmp_path: Path) -> None:
 def test_commands_exit_2_with_one_line_and_no_traceback(command: str, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(GOOD.replace("rank: 8", "rank: 0"))
-    done = study_cli(command, path, "--runs", tmp_path, check=False)
+    done = in_process(command, path, "--runs", tmp_path, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"{path}:7: ") and done.stderr.count("\n") == 1
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
-    done = study_cli("plan", tmp_path / "absent.yaml", check=False)
+    done = in_process("plan", tmp_path / "absent.yaml", check=False)
     assert done.returncode == 2 and "absent.yaml" in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from study.plan import planner
 from study.submit import doctor
 from study.submit.doctor import Check
-from tests.study.launching import ROOT, study_cli
+from tests.study.launching import ROOT, in_process
 from workloads.data import shards
 
 
@@ -25,7 +25,7 @@ def test_healthy_machine_has_no_problem(
     write_spec: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    done = study_cli("doctor", write_spec("healthy"), "--runs", tmp_path)
+    done = in_process("doctor", write_spec("healthy"), "--runs", tmp_path)
     lines = done.stdout.splitlines()
     assert [line.split()[1].rstrip(":") for line in lines] == [
         *("versions", "packages", "GPUs", "MLflow", "disk", "data", "Ray", "placement")
@@ -39,7 +39,7 @@ def test_point_that_fits_nowhere_is_named_with_the_reason(
     spec = write_spec("unplaceable")
     small = spec.read_text()
     spec.write_text(small.replace("num_workers: 0", "num_workers: 0, gpus_per_worker: 64"))
-    done = study_cli("doctor", spec, "--runs", tmp_path, check=False)
+    done = in_process("doctor", spec, "--runs", tmp_path, check=False)
     assert done.returncode == 1
     assert "no point can ever start" in done.stdout and f"{spec}:11: resources" in done.stdout
     spec.write_text(small.replace("num_workers: 0", "num_workers: 3"))

@@ -22,7 +22,7 @@ from study.ledger import provenance, reader
 from study.plan import planner
 from study.plan.planner import Study
 from study.submit import ray_job
-from tests.study.launching import ROOT, SPEC, records_of, study_cli, wait_for
+from tests.study.launching import ROOT, SPEC, in_process, records_of, study_cli, wait_for
 from workloads.errors import InputError
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
@@ -120,9 +120,9 @@ def test_job_whose_runs_would_be_lost_is_refused(
 ) -> None:
     spec = tmp_path / "lost.yaml"
     spec.write_text(SPEC.format(name="lost", preset="pico", steps=20, num_workers=0))
-    sent = study_cli("submit", spec, "--address", "http://127.0.0.1:9", check=False)
+    sent = in_process("submit", spec, "--address", "http://127.0.0.1:9", check=False)
     monkeypatch.setenv(ray_job.JOB_VARIABLE, "{}")  # what Ray's jobs find in their environment
-    inside = study_cli("run", spec, check=False)
+    inside = in_process("run", spec, check=False)
     for done in (sent, inside):
         assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert "relative to a job's working directory" in done.stderr

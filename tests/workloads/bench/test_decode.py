@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from workloads.__main__ import app
 from workloads.bench import decode
-from workloads.bench.decode import Rung, Size, crossover_tokens, measure, table
+from workloads.bench.decode import PassTimes, Size, crossover_tokens, measure, table
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.cost.flops import count_params
 from workloads.errors import InputError
@@ -19,7 +19,7 @@ from workloads.inference.crossover import FILE, Setting, crossover_tokens_for
 from workloads.recipes.presets import PRESETS
 
 CPU = torch.device("cpu")
-TINY = Size(prompt_tokens=3, new_tokens=2, batches=(1, 5), rounds=2, ladder=(1, 2, 7))
+TINY = Size(prompt_tokens=3, new_tokens=2, batches=(1, 5), rounds=2, token_counts=(1, 2, 7))
 MODEL = ModelConfig(
     vocab_size=29,
     block_size=9,
@@ -35,14 +35,14 @@ MODEL = ModelConfig(
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(decode, "RUNG_SECONDS", 0.0)
+    monkeypatch.setattr(decode, "SECONDS_PER_COUNT", 0.0)
     monkeypatch.setattr(decode, "SAMPLE_SECONDS", 1e-5)
     monkeypatch.setattr(Size, "filling", classmethod(lambda cls, model: TINY))
     monkeypatch.setattr("workloads.training.hardware.training_device", lambda: CPU)
 
 
 def test_bytes_are_exact_and_every_model_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "crossover_tokens", lambda ladder: 4)
+    monkeypatch.setattr(decode, "crossover_tokens", lambda pass_times: 4)
     shown: list[str] = []
     report = measure(MODEL, TINY, CPU, shown.append)
     assert [(row.batch, row.model) for row in report.rows] == [
@@ -62,15 +62,15 @@ def test_bytes_are_exact_and_every_model_is_timed(monkeypatch: pytest.MonkeyPatc
         assert row.cache_bytes == 4 * 2 * 3 * row.batch * 1 * 5 * 6
         assert row.peak_bytes is None
         assert row.tokens_per_second == pytest.approx(row.batch * 2 / (sum(row.seconds) / 2))
-    assert [rung.tokens for rung in report.ladder] == [1, 2, 7]
-    assert all(len(r.structured) == len(r.merged) >= 3 for r in report.ladder)
+    assert [times.tokens for times in report.pass_times] == [1, 2, 7]
+    assert all(len(r.structured) == len(r.merged) >= 3 for r in report.pass_times)
     assert (report.crossover.tokens, report.crossover.setting.kind) == (4, "lowrank")
     assert any("7 tokens" in line for line in shown)
     assert "up to 4 tokens" in table(report) and "pre-merged" in table(report)
 
 
-def ladder(*ratios: float) -> list[Rung]:
-    return [Rung(2**number, [1.0, 3.0], [ratio, 9.0]) for number, ratio in enumerate(ratios)]
+def pass_times(*ratios: float) -> list[PassTimes]:
+    return [PassTimes(2**number, [1.0, 3.0], [ratio, 9.0]) for number, ratio in enumerate(ratios)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def ladder(*ratios: float) -> list[Rung]:
         ((0.5, 0.6, 0.9, 1.2, 1.5), 4),
         ((1.1, 1.2, 1.3), 0),
         ((0.5, 0.5, 0.5), 4),
-        ((0.5, 1.1, 0.6, 0.9, 1.4, 2.0), 8),  # One odd rung below the crossover
+        ((0.5, 1.1, 0.6, 0.9, 1.4, 2.0), 8),  # One outlier below the crossover
         ((0.5, 0.7, 1.4, 0.95, 1.5, 2.0), 2),  # and one above.
         ((1.0, 1.0), 0),
     ],
@@ -87,7 +87,7 @@ def ladder(*ratios: float) -> list[Rung]:
 def test_the_crossover_is_where_a_switch_costs_least(
     ratios: tuple[float, ...], expected: int
 ) -> None:
-    assert crossover_tokens(ladder(*ratios)) == expected
+    assert crossover_tokens(pass_times(*ratios)) == expected
 
 
 def test_noise_that_only_adds_time_does_not_move_it() -> None:
@@ -96,8 +96,8 @@ def test_noise_that_only_adds_time_does_not_move_it() -> None:
     def sample(seconds: float) -> float:
         return seconds * (1 + noise.expovariate(1.0) * (noise.random() < 0.6))
 
-    rungs = [
-        Rung(
+    noisy = [
+        PassTimes(
             2**k,
             [sample(1 + 0.3 * 2**k) for _ in range(30)],
             [sample(0.5 + 0.4 * 2**k) for _ in range(30)],
@@ -105,13 +105,13 @@ def test_noise_that_only_adds_time_does_not_move_it() -> None:
         for k in range(8)
     ]
     # 1 + 0.3 n = 0.5 + 0.4 n at n = 5.
-    assert crossover_tokens(rungs) == 4
+    assert crossover_tokens(noisy) == 4
 
 
 def test_the_command_prints_stores_and_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "crossover_tokens", lambda ladder: 2)
+    monkeypatch.setattr(decode, "crossover_tokens", lambda pass_times: 2)
     out = tmp_path / "out" / "decode.json"
     done = CliRunner().invoke(
         app, ["bench", "decode", "--preset", "pico", "--fraction", "0.5", "--out", str(out)]
@@ -125,7 +125,7 @@ def test_the_command_prints_stores_and_records(
     assert crossover_tokens_for(measured, CPU, torch.float32) == 2
     record = json.loads(out.read_text())
     assert record["crossover"]["tokens"] == 2
-    assert len(record["rows"]) == 6 and len(record["ladder"]) == 3
+    assert len(record["rows"]) == 6 and len(record["pass_times"]) == 3
     assert {"environment", "commit", "model"} <= set(record)
 
 

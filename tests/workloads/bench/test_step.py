@@ -53,10 +53,10 @@ def test_the_baseline_runs_as_the_reference(claim: Claim, monkeypatch: pytest.Mo
         return built(model, config)  # type: ignore[arg-type]  # passed on as it came
 
     monkeypatch.setattr(step, "build_optimizer", noting)
-    pair = step.pair(claim, CPU, onednn=False)
-    pair.candidate(0)
-    pair.baseline(0)
-    pair.candidate(1)
+    comparison = step.compare(claim, CPU, onednn=False)
+    comparison.candidate(0)
+    comparison.baseline(0)
+    comparison.candidate(1)
     assert fast == [(True, True), (False, True), (True, True)]
     # Six times the FFN's weights for each of 16 x 128 tokens, in one layer at the least.
-    assert pair.flops > 6 * 16 * 128 * 8 * 32**2
+    assert comparison.flops > 6 * 16 * 128 * 8 * 32**2

@@ -51,7 +51,9 @@ def test_the_command_prints_a_table_and_writes_its_samples(tmp_path: Path) -> No
         assert 0 < written["cost"]["low"] <= written["cost"]["median"] <= written["cost"]["high"]
         assert written["cost"]["median"] == pytest.approx(float(match[3]), abs=1e-3)
         block = written["name"].startswith("block")
-        assert set(written["samples"]) == {"dense", "ours"} | ({"plain"} if block else set())
+        assert set(written["samples"]) == {"dense", "structured"} | (
+            {"baseline"} if block else set()
+        )
         assert all(len(s) == 3 and min(s) > 0 for s in written["samples"].values())
         assert (written["speedup"] is not None) == block == (match[8] != "-")
 
@@ -70,21 +72,21 @@ def test_fractions_are_those_of_the_weights() -> None:
 
 
 def test_ratios_are_of_one_round() -> None:
-    row = bench.Row("name", 0.5, {"dense": [2.0, 4.0, 8.0], "ours": [1.0, 3.0, 4.0]})
+    row = bench.Row("name", 0.5, {"dense": [2.0, 4.0, 8.0], "structured": [1.0, 3.0, 4.0]})
     assert (row.cost.median, row.cost.low, row.cost.high) == (0.5, 0.5, 0.75)
     assert row.limit == 0.65 and row.passes and row.speedup is None
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("block")])
-def test_the_plain_formulation_computes_the_same(name: str) -> None:
-    config = bench.parametrizations(32)[name]
+def test_the_baseline_computes_the_same(name: str) -> None:
+    config = bench.structured_ffns(32)[name]
     layer = bench.build(32, config).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(3, 5, 32, dtype=torch.float64, requires_grad=True)
     direction = torch.randn_like(x)
-    ours, plain = (
+    found, expected = (
         (y, *torch.autograd.grad(y, [x, *layer.parameters()], direction))
-        for y in (layer(x), bench.through(layer, bench.PLAIN[config.kind])(x))
+        for y in (layer(x), bench.with_product(layer, bench.BASELINES[config.kind])(x))
     )
-    torch.testing.assert_close(plain, ours)
+    torch.testing.assert_close(found, expected)

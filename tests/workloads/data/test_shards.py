@@ -1,21 +1,29 @@
 """Datasets: real text built for real, read back, damaged, and raced for."""
 
+import json
 import math
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.workloads.splits import documents_of, stream
 from workloads.data import shards
 from workloads.data.config import DataConfig
-from workloads.data.corpora.python_stdlib import python_files
-from workloads.data.corpora.table import SOURCES, Document
+from workloads.data.corpora.corpus import Document
+from workloads.data.corpora.python_stdlib import PythonFiles
+from workloads.data.corpora.table import CORPORA
+from workloads.data.fingerprint import fingerprint
+from workloads.data.loader import BatchLoader
+from workloads.data.manifest import token_type
 from workloads.data.shards import DataError, TokenDataset
-from workloads.data.tokenizers.byte import TOKENIZERS
+from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.data.tokenizers.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[3]
 STDLIB = DataConfig(source="python-stdlib", tokenizer="byte")
@@ -23,11 +31,11 @@ STDLIB = DataConfig(source="python-stdlib", tokenizer="byte")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, DataConfig]:
-    """A small folder of Python files, registered as a source, and the config that reads it."""
+    """A small folder of Python files, registered as a corpus, and the config that reads it."""
     root = tmp_path / "source"
     for number in range(20):
         write(root / f"module_{number:02d}.py", f"# Module {number}.\n" + "x = 'é'\n" * number)
-    monkeypatch.setitem(SOURCES, "folder", lambda: python_files(root))
+    monkeypatch.setitem(CORPORA, "folder", PythonFiles(root))
     return root, STDLIB.model_copy(update={"source": "folder", "val_fraction": 0.3})
 
 
@@ -40,7 +48,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_stdlib_is_sorted_real_text_without_tests_or_packages() -> None:
-    paths = [document.path for document in SOURCES["python-stdlib"]()]
+    paths = [document.path for document in CORPORA["python-stdlib"].documents()]
     assert paths == sorted(paths)
     assert {"argparse.py", "json/decoder.py", "unittest/mock.py"} <= set(paths)
     excluded = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -55,14 +63,14 @@ def test_files_that_are_tests_or_not_python_or_not_utf8_are_left_out(tmp_path: P
     (tmp_path / "latin1.py").write_bytes("é".encode("latin-1"))
     (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere.py")
     expected = [Document(name, f"# {name}\r\n") for name in ["b.py", "b/a.py", "testing.py"]]
-    assert list(python_files(tmp_path)) == expected
+    assert list(PythonFiles(tmp_path).documents()) == expected
 
 
 def test_byte_tokenizer_round_trip() -> None:
     tokenizer = TOKENIZERS["byte"]
     text = "def f():\r\n    return 'é, 漢, 🙂'\n"
     ids = tokenizer.encode(text)
-    assert ids.dtype == np.uint16 and ids.size == len(text.encode())
+    assert ids.dtype.kind == "u" and ids.size == len(text.encode())
     assert tokenizer.decode(ids) == text
     assert tokenizer.decode([104, 105, 256]) == "hi"
     assert tokenizer.decode([0xFF, 33]) == "\ufffd!"
@@ -74,7 +82,7 @@ def test_byte_tokenizer_round_trip() -> None:
 
 
 def test_every_document_comes_back_from_its_tokens(stdlib: TokenDataset) -> None:
-    sources = list(SOURCES["python-stdlib"]())
+    sources = list(CORPORA["python-stdlib"].documents())
     for name in ("train", "val"):
         split = stdlib.split(name)
         texts = [d.text for d in sources if shards.split_of(d.path, 0.05) == name]
@@ -87,7 +95,7 @@ def test_every_document_comes_back_from_its_tokens(stdlib: TokenDataset) -> None
 
 def test_stdlib_dataset_describes_itself(stdlib: TokenDataset, data_root: Path) -> None:
     assert stdlib.directory == data_root / f"python-stdlib-byte-{stdlib.fingerprint}"
-    assert stdlib.fingerprint == shards.fingerprint(STDLIB)
+    assert stdlib.fingerprint == fingerprint(STDLIB)
     assert stdlib.vocab_size == 257
     assert stdlib.split("train").num_tokens > 5_000_000
     assert stdlib.split("val").num_tokens > 100_000
@@ -122,14 +130,14 @@ def test_fingerprint_changes_with_whatever_changes_the_tokens(
     folder: tuple[Path, DataConfig],
 ) -> None:
     root, config = folder
-    seen = [shards.fingerprint(config)]
-    assert len(seen[0]) == 16 and shards.fingerprint(config) == seen[0]
-    seen.append(shards.fingerprint(config.model_copy(update={"tokenizer": "other"})))
-    seen.append(shards.fingerprint(config.model_copy(update={"val_fraction": 0.31})))
+    seen = [fingerprint(config)]
+    assert len(seen[0]) == 16 and fingerprint(config) == seen[0]
+    seen.append(fingerprint(config.model_copy(update={"tokenizer": "other"})))
+    seen.append(fingerprint(config.model_copy(update={"val_fraction": 0.31})))
     write(root / "module_03.py", "# Changed.\n")
-    seen.append(shards.fingerprint(config))
+    seen.append(fingerprint(config))
     (root / "module_03.py").rename(root / "module_03b.py")  # The order stays.
-    seen.append(shards.fingerprint(config))
+    seen.append(fingerprint(config))
     assert len(set(seen)) == len(seen)
 
 
@@ -157,6 +165,73 @@ def test_a_split_without_documents_is_refused_and_leaves_nothing(
     with pytest.raises(DataError, match="no document for the val split"):
         shards.prepare(empty, tmp_path / "data")
     assert not list((tmp_path / "data").iterdir())
+
+
+def wide_ids(text: str) -> list[int]:
+    """Ids that uint16 would not hold."""
+    return [69_999 - ord(letter) for letter in text]
+
+
+class WideTokenizer(Tokenizer):
+    vocab_size = 70_000
+    end_of_document = 69_999
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array(wide_ids(text), dtype=np.int64)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return "".join(chr(69_999 - token) for token in ids if token != self.end_of_document)
+
+
+def test_a_large_vocabulary_is_stored_in_four_bytes(
+    tmp_path: Path, folder: tuple[Path, DataConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOKENIZERS, "wide", WideTokenizer())
+    config = folder[1].model_copy(update={"tokenizer": "wide"})
+    dataset = shards.prepare(config, tmp_path / "data")
+    assert dataset.manifest.dtype == "<u4" and dataset.vocab_size == 70_000
+    (shard,) = dataset.manifest.val.shards
+    assert (dataset.directory / shard.file).stat().st_size == 4 * shard.tokens
+    documents = [d for d in CORPORA["folder"].documents() if shards.split_of(d.path, 0.3) == "val"]
+    expected = [token for d in documents for token in (*wide_ids(d.text), 69_999)]
+    assert stream(dataset.split("val")).tolist() == expected
+    inputs, targets = BatchLoader(dataset.split("train"), 8, batch_size=2, seed=0).batch(0)
+    assert inputs.min() > 2**16 and targets.max() < 70_000
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(257, "<u2"), (2**16, "<u2"), (65_537, "<u4")])
+def test_the_vocabulary_chooses_the_type_of_a_token(vocab_size: int, dtype: str) -> None:
+    assert token_type(vocab_size) == dtype
+    assert np.iinfo(dtype).max >= vocab_size - 1
+
+
+def test_a_dataset_of_the_first_version_is_read(tmp_path: Path) -> None:
+    tokens = np.array([104, 105, 256], dtype="<u2").tobytes()
+    split = {"documents": 1, "bytes": 2, "tokens": 3}
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.bin").write_bytes(tokens)
+    entries = {
+        name: split | {"shards": [{"file": f"{name}.bin", "tokens": 3, "sha256": "0" * 64}]}
+        for name in ("train", "val")
+    }
+    manifest = {"format": 1, "source": "python-stdlib", "tokenizer": "byte", "vocab_size": 257}
+    manifest |= {"dtype": "<u2", "val_fraction": 0.05, "fingerprint": "0123456789abcdef"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | entries))
+    assert documents_of(shards.open_dataset(tmp_path).split("val")) == ["hi"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "message"),
+    [
+        ("source", "python-stdlip", "no such corpus; the nearest is python-stdlib (of "),
+        ("tokenizer", "bite", "no such tokenizer; the nearest is byte (of "),
+    ],
+)
+def test_an_unknown_corpus_or_tokenizer_is_refused_with_the_nearest(
+    field: str, wrong: str, message: str
+) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        DataConfig.model_validate({field: wrong})
 
 
 # Damage

@@ -46,14 +46,20 @@ data: {val_fraction: 0.1}
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("preset: pico\n\nsede: 1\n", ":3: sede = 1: no such key; did you mean seed? (known: "),
+        ("preset: pico\n\nsede: 1\n", ":3: sede = 1: no such key; the nearest is seed (of "),
         (
             "preset: pico\nbudget: {steps: 1}\nffn:\n  kind: lowrank\n  rnak: 3\n",
-            ":5: ffn.rnak = 3: no such key; did you mean rank? (known: kind, rank, nblocks,",
+            ":5: ffn.rnak = 3: no such key; the nearest is rank (of kind, rank, nblocks,",
         ),
-        ("preset: pico\nbudget: {Steps: 1}\n", ":2: budget.Steps = 1: no such key; did you mean s"),
-        ("preset: pico\nzzz: 1\n", ":2: zzz = 1: no such key; known: preset, model, width, ffn,"),
-        ("presett: pico\n", ":1: presett = 'pico': no such key; did you mean preset?"),
+        (
+            "preset: pico\nbudget: {Steps: 1}\n",
+            ":2: budget.Steps = 1: no such key; the nearest is s",
+        ),
+        (
+            "preset: pico\nzzz: 1\n",
+            ":2: zzz = 1: no such key; the nearest is optimizer (of preset, model, width, ",
+        ),
+        ("presett: pico\n", ":1: presett = 'pico': no such key; the nearest is preset"),
         (
             "preset: pico\nffn:\n  kind: lowrnak\n  rank: 3\n",
             ":3: ffn.kind = 'lowrnak': no such FFN kind; the nearest is lowrank (of dense, ",

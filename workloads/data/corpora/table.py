@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from workloads.data.corpora.corpus import Corpus
+from workloads.data.corpora.python_stdlib import PYTHON_STDLIB
 
-from workloads.data.corpora.document import Document
-from workloads.data.corpora.python_stdlib import python_stdlib
-
-SOURCES: dict[str, Callable[[], Iterator[Document]]] = {"python-stdlib": python_stdlib}
+CORPORA: dict[str, Corpus] = {"python-stdlib": PYTHON_STDLIB}

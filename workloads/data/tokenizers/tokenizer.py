@@ -1,0 +1,29 @@
+"""What a tokenizer is: text to token ids and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Tokenizer(ABC):
+    """A vocabulary of `vocab_size` ids, one of which ends a document.
+
+    A new one is a class in a file beside this one, and a row of the table.
+    """
+
+    vocab_size: int
+    end_of_document: int
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids of `text`, of shape (tokens,), without an end of document."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Return the text of `ids`, of any length, without ends of documents.
+
+        Raises ValueError on an id outside the vocabulary.
+        """

@@ -1,0 +1,46 @@
+"""Names that must be known: what an error about another name suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from kernels.nearest import nearest_name
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the part of an error that names the nearest and all known names."""
+    names = list(known)
+    return f"the nearest is {nearest_name(name, names)} (of {', '.join(names)})"
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Pydantic annotation of a text that must be a name of `table`, as in
+    `Annotated[str, OneOf(PRESETS, "preset")]`. `what` says in errors what the names are of.
+
+    The JSON Schema lists the names.
+    """
+
+    table: Mapping[str, Any]
+    what: str
+
+    def check(self, name: str) -> str:
+        """Return the name. Raises ValueError where the table has none such."""
+        if name not in self.table:
+            raise ValueError(f"no such {self.what}; {suggestion(name, self.table)}")
+        return name
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.table)}
