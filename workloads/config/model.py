@@ -33,9 +33,9 @@ class GuideOptions(Config):
     """`fixed_steps` spends the guide's FLOPs on top; `fixed_flops` reads the guided steps' tokens
     once more at the end, without the guide, and costs what a longer run without it would."""
     reduce_flops: bool = True
-    """Run a layer's guide with the probability of its share: half of the cost."""
+    """Run a layer's guide with the probability of the guide weight: half of the cost."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """How the guide's share falls from 1 to 0."""
+    """How the guide weight falls from 1 to 0."""
     init: Literal["effective", "reference"] = "effective"
     """The guide starts as the `effective` product of the structured weights; `reference` is the
     public implementation's, which leaves the permutations of blockshuffle out."""
