@@ -15,6 +15,7 @@ from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
 from analysis.scaling.forecast import flops_factor
 from analysis.tables.errors import RunTableError
 from analysis.tables.files import read_frame
+from analysis.tables.runs import size_columns
 from analysis.tables.table import Table
 from analysis.tables.writing import write_text
 
@@ -129,10 +130,9 @@ def _table_sizes(table: Table) -> list[Size]:
 def _ffn(row: dict) -> dict[str, str | int | float]:
     kind = row.get("ffn_kind", "dense")
     ffn: dict[str, str | int | float] = {"kind": "dense" if pd.isna(kind) else str(kind)}
-    for name in ("rank", "nblocks"):
-        value = row.get(f"ffn_{name}")
-        if value is not None and not pd.isna(value):
-            ffn[name] = int(value)
+    for name in size_columns(map(str, row)):
+        if isinstance(row[name], int | float) and not pd.isna(row[name]):
+            ffn[name.removeprefix("ffn_")] = int(row[name])
     if "arm" in row and not pd.isna(row["arm"]):
         ffn["arm"] = str(row["arm"])
     return ffn

@@ -69,6 +69,9 @@ RUN_COLUMNS: dict[str, Column] = {
     "source": Column("tag", "text", "where a loss was read that no run of ours gave"),
 }
 
+# What is said of an FFN beside its kind's sizes, each of which has a column, such as `ffn_rank`.
+NOT_SIZES = ("ffn_kind", "ffn_fraction", "ffn_params", "ffn_dim")
+
 # Why a run of this status takes no part in a fit.
 EXCLUDED_STATUS = {
     "diverged": "diverged",
@@ -111,7 +114,24 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
         ]
     except MlflowException as error:
         raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
-    return run_table(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), f"{tracking_uri} ({study})")
+    names = columns_among(name for row in rows for name in row)
+    return run_table(pd.DataFrame(rows, columns=list(names)), f"{tracking_uri} ({study})")
+
+
+def columns_among(names: Iterable[str]) -> dict[str, Column]:
+    """Return the columns of a run table that has these names: `RUN_COLUMNS`, and further sizes.
+
+    An FFN kind may have sizes of its own. A name that begins with `ffn_` is one of them.
+    """
+    columns = dict(RUN_COLUMNS)
+    for name in size_columns(names):
+        columns.setdefault(name, Column("param", "number", "a size of the FFN kind"))
+    return columns
+
+
+def size_columns(names: Iterable[str]) -> list[str]:
+    """Return those of the names that are columns of an FFN's sizes, sorted."""
+    return sorted({n for n in names if n.startswith("ffn_") and n not in NOT_SIZES})
 
 
 def mlflow_row(
@@ -131,7 +151,8 @@ def mlflow_row(
             for name, value in metrics.items()
         },
     }
-    return {name: homes[column.home].get(name) for name, column in RUN_COLUMNS.items()}
+    columns = columns_among(params)
+    return {name: homes[column.home].get(name) for name, column in columns.items()}
 
 
 def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
@@ -152,7 +173,7 @@ def load_csv(path: Path) -> pd.DataFrame:
     """Read a run table from a CSV file with the columns of `RUN_COLUMNS`.
 
     Only the required columns must be there; the others, when absent, come out empty. Columns that
-    `RUN_COLUMNS` does not name are left out.
+    `columns_among` does not name are left out.
 
     Raises:
         RunTableError: the file cannot be read, lacks a required column, or holds a bad number.
@@ -189,7 +210,8 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
                 f"rename or add it ({column.meaning})"
             )
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
-    for name, column in RUN_COLUMNS.items():
+    numeric = [name for name in map(str, frame.columns) if _are_numbers(list(frame[name]))]
+    for name, column in columns_among(numeric).items():
         values = list(frame[name]) if name in frame.columns else [None] * len(frame)
         if column.kind == "text":
             table[name] = pd.Series([_text(v) for v in values], dtype="str")
@@ -277,6 +299,16 @@ def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
             return
 
 
+def _are_numbers(values: list[Any]) -> bool:
+    """Tell whether every value that is not empty is a number."""
+    try:
+        for value in values:
+            float(_text(value) or "nan")
+    except ValueError:
+        return False
+    return True
+
+
 def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
@@ -289,7 +321,7 @@ def _number(value: Any, name: str, source: str, row: int) -> float:
     except (TypeError, ValueError):
         raise RunTableError(
             f"{source}: column {name!r}, row {row}: {value!r} is not a number; "
-            f"write {RUN_COLUMNS[name].meaning} as a plain number, or leave it empty"
+            f"write {columns_among([name])[name].meaning} as a plain number, or leave it empty"
         ) from None
 
 

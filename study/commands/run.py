@@ -14,6 +14,7 @@ from study.display.pareto_table import print_pareto_table
 from study.display.progress import Display
 from study.display.tables import duration
 from study.ledger import reader
+from study.ledger.status import Status
 from study.plan import planner
 from study.running.outcome import Outcome
 
@@ -49,7 +50,7 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     planned = write_report(planned, records)
     print_pareto_table(results, planned, records)
     states = Counter(reader.states(planned, records).values())
-    del states["finished"], states["stopped"]
+    del states[Status.FINISHED], states[Status.STOPPED]
     if states:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         say(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from study.display.tables import STYLES, duration
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.plan.planner import Point, Study
 from workloads.run_dir.metrics_log import Row
 from workloads.run_dir.result import Result
@@ -67,7 +68,7 @@ class Display:
         self._update(point, rows)
         evaluations = [row for row in rows if "val_loss" in row]
         if evaluations and not self._console.is_terminal:
-            self._say("running", point, _progress_text(point, evaluations[-1]))
+            self._say(Status.RUNNING, point, _progress_text(point, evaluations[-1]))
 
     def retrying(self, point: Point, cause: str) -> None:
         """Show that another attempt at the point begins, and why the last one ended."""
@@ -77,10 +78,10 @@ class Display:
         """Show how the point finished, diverged or was stopped."""
         self._running.pop(point.id, None)
         self._ended[point.id] = result.status
-        if result.status == "finished":
+        if result.status == Status.FINISHED:
             loss = f"val_loss {result.val_loss:.4f} nats/token"
             text = f"{loss}, {result.bits_per_byte:.4f} bits/byte"
-        elif result.status == "stopped":
+        elif result.status == Status.STOPPED:
             text = f"by ASHA at {result.train_flops:.3g} FLOPs, val_loss {result.val_loss:.4f}"
         else:
             text = f"non-finite loss at step {result.step + 1}"
@@ -90,7 +91,7 @@ class Display:
     def failed(self, point: Point, cause: str) -> None:
         """Show that every attempt at the point failed, and why."""
         self._running.pop(point.id, None)
-        self._say("failed", point, cause)
+        self._say(Status.FAILED, point, cause)
 
     def __rich__(self) -> RenderableType:
         table = Table("running", "loss", "tokens/s", "budget", "", box=None, padding=(0, 2, 0, 0))

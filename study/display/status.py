@@ -21,10 +21,11 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.progress.overview import Overview
 
 # States that are left out of the table of a large study.
-UNREMARKABLE = {"finished", "queued"}
+UNREMARKABLE = {Status.FINISHED, Status.QUEUED}
 
 
 def print_status(console: Console, overview: Overview) -> None:

@@ -7,9 +7,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from study.ledger.status import Status
+
 # Above so many points, `plan` lists the first, and `status` those that want attention only.
 MANY_POINTS = 200
-STYLES = {"finished": "green", "running": "cyan", "diverged": "red", "failed": "red"}
+STYLES: dict[str, str] = {
+    Status.FINISHED: "green",
+    Status.RUNNING: "cyan",
+    Status.DIVERGED: "red",
+    Status.FAILED: "red",
+}
 
 
 def new_table(*columns: str) -> Table:

@@ -7,6 +7,7 @@ import statistics
 
 from kernels.machine import cpu_name
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.plan import cpu_speed
 from study.plan.planner import Point
 from study.spec.study_file import Resources
@@ -57,7 +58,7 @@ def _measured_rates(points: list[Point], records: dict[str, Record]) -> dict[str
     here, rates = cpu_name(), {}
     for point in points:
         record = records.get(point.id)
-        if record and record.status == "finished" and record.tags.get("hardware") == here:
+        if record and record.status == Status.FINISHED and record.tags.get("hardware") == here:
             rate = point.train_flops / record.metrics["train_seconds"]
             rates.setdefault(point.variant.preset, []).append(rate)
     return {preset: statistics.median(values) for preset, values in rates.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from study.ledger import reader
 from study.ledger.reader import Record
-from study.ledger.status import ENDED
+from study.ledger.status import ENDED, Status
 from study.plan.cost import gpu_hours
 from study.plan.planner import Study
 from study.plan.points import Point
@@ -115,7 +115,7 @@ class Overview:
 
         It assumes recorded speeds, and as many points side by side as are running now.
         """
-        running = [p for p in self.study.points if self.states[p.id] == "running"]
+        running = [p for p in self.study.points if self.states[p.id] == Status.RUNNING]
         if not running or not self._rates:
             return None
         total = sum(map(self._seconds_left, self.study.points))
@@ -136,7 +136,7 @@ class Overview:
         interval."""
         runs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for point in self.study.points:
-            if self.states[point.id] == "finished":
+            if self.states[point.id] == Status.FINISHED:
                 loss = self.records[point.id].metrics["val_loss"]
                 runs[point.variant.arm_name()].append((point.train_flops, loss))
         enough = {arm: found for arm, found in runs.items() if len(found) >= MIN_FITTED}
@@ -181,7 +181,7 @@ class Overview:
         return record.metrics.get("train_flops", 0.0) if record else 0.0
 
     def _seconds_left(self, point: Point) -> float:
-        if self.states[point.id] in ENDED | {"failed"}:
+        if self.states[point.id] in ENDED | {Status.FAILED}:
             return 0.0
         return (point.train_flops - self._done(point)) / self._rate(point)
 

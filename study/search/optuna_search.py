@@ -25,6 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.plan.planner import Point, SearchSpace, Study
 from study.search.samples import point_of, recorded
 from study.spec.search import FloatRange, IntRange, sample_of
@@ -136,7 +137,7 @@ class _SpaceSearch:
         """Return what Optuna is told. A run that diverged counts as one that has the loss of
         equal odds for all tokens."""
         loss = record.metrics.get("val_loss", math.inf)
-        if record.status == "diverged" or not math.isfinite(loss):
+        if record.status == Status.DIVERGED or not math.isfinite(loss):
             loss = math.log(point.config.model.vocab_size)
         told = {"val_loss": loss, "train_flops": record.metrics.get("train_flops", 0.0)}
         return [told[name] for name in self._metric]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.ledger.reader import Record
+from study.ledger.status import Status
 from study.plan.naming import describe
 from study.plan.planner import Point, SearchSpace, Study
 from study.search.samples import recorded
@@ -47,7 +48,9 @@ def pareto_fronts(study: Study, records: dict[str, Record]) -> list[ParetoFront]
 def _front(
     study: Study, space: SearchSpace, records: dict[str, Record], metric: tuple[Metric, ...]
 ) -> ParetoFront:
-    finished = [p for p in recorded(study, space, records) if records[p.id].status == "finished"]
+    finished = [
+        p for p in recorded(study, space, records) if records[p.id].status == Status.FINISHED
+    ]
     costs = [tuple(records[point.id].metrics[name] for name in metric) for point in finished]
     best = [
         (cost, point)

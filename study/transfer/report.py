@@ -64,6 +64,6 @@ def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
         if point.id not in records
     ]
     source = f"{reader.tracking_uri(study.runs_dir)} ({study.name})"
-    return runs.run_table(
-        pd.DataFrame([*recorded, *planned], columns=list(runs.RUN_COLUMNS)), source
-    )
+    rows = [*recorded, *planned]
+    names = runs.columns_among(name for row in rows for name in row)
+    return runs.run_table(pd.DataFrame(rows, columns=list(names)), source)

@@ -30,7 +30,7 @@ UNSTABLE = {"source", "kernel_path"}
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs folder as it was recorded, in a place of its own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(planner.shards, "fingerprint", lambda config: DATA_FINGERPRINT)
+    monkeypatch.setattr(planner, "fingerprint", lambda config: DATA_FINGERPRINT)
     runs = tmp_path / "runs"
     shutil.copytree(RECORDED / "points", runs / "recorded" / "points")
     shutil.copytree(RECORDED / "mlartifacts", runs / "mlartifacts")

@@ -1,4 +1,4 @@
-"""Small models with structured FFNs to pre-merge, and which way these go."""
+"""Small models with structured FFNs to pre-merge, and which weights they use."""
 
 from typing import Any
 
@@ -45,8 +45,8 @@ def ffn_of(model: Transformer) -> FeedForward:
     return mlp
 
 
-def way(model: Transformer, *batch: int) -> str:
-    """What the last FFN does with a batch of tokens, by its FLOPs."""
+def used_weights(model: Transformer, *batch: int) -> str:
+    """The weights that the last FFN multiplies a batch of tokens by, told by its FLOPs."""
     config, layer = model.config, ffn_of(model)
     x = torch.randn(*batch, config.hidden_dim, dtype=torch.float64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workloads.command import in_process
 from workloads.data.shards import TokenDataset
 from workloads.recipes.recipe import Recipe
 from workloads.schema import strict_yaml
@@ -75,11 +76,15 @@ def test_a_run_prints_json_on_stdout_and_progress_on_stderr(
     assert again.stdout == done.stdout
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_run_that_diverges_exits_with_1(
-    stdlib: TokenDataset, data_root: Path, tmp_path: Path, config: Path
+    stdlib: TokenDataset,
+    data_root: Path,
+    tmp_path: Path,
+    config: Path,
 ) -> None:
     config.write_text(CONFIG + "learning_rate: 1.0e6\n")
-    done = workloads("train", config, "--out", tmp_path / "out", "--data-root", data_root)
+    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["status"] == "diverged"
     assert "Traceback" not in done.stderr
@@ -97,7 +102,7 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_2(
     tmp_path: Path, config: Path, line: str, expected: str
 ) -> None:
     config.write_text(CONFIG + line)
-    done = workloads("train", config, "--out", tmp_path / "out")
+    done = in_process("train", config, "--out", tmp_path / "out")
     assert refused(done).startswith(f"{config}{expected}")
     assert not (tmp_path / "out").exists()
 
@@ -111,15 +116,19 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_2(
     ],
 )
 def test_parts_that_do_not_fit_are_one_line_and_exit_2(
-    tmp_path: Path, config: Path, old: str, new: str, expected: str
+    tmp_path: Path,
+    config: Path,
+    old: str,
+    new: str,
+    expected: str,
 ) -> None:
     config.write_text(CONFIG.replace(old, new))
-    line = refused(workloads("train", config, "--out", tmp_path / "out"))
+    line = refused(in_process("train", config, "--out", tmp_path / "out"))
     assert line.startswith(f"{config}:1: ") and expected in line
 
 
 def test_a_missing_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = workloads("train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out")
+    done = in_process("train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out")
     assert refused(done).startswith(f"{tmp_path / 'nowhere.yaml'}: cannot be read: ")
 
 
@@ -132,7 +141,8 @@ def test_a_corrupt_shard_is_one_line_that_names_it(
     content = bytearray(shard.read_bytes())
     content[1000] ^= 1
     shard.write_bytes(content)
-    done = workloads("train", config, "--out", tmp_path / "out", "--data-root", tmp_path / "data")
+    data_root = tmp_path / "data"
+    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
     assert refused(done).startswith(f"{shard}: SHA-256 differs: ")
 
 
@@ -141,13 +151,13 @@ def test_a_file_where_a_directory_should_be_is_refused(
     tmp_path: Path, config: Path, option: str
 ) -> None:
     options = {"--out": tmp_path / "out", "--data-root": tmp_path / "data"} | {option: config}
-    done = workloads("train", config, *(part for pair in options.items() for part in pair))
+    done = in_process("train", config, *(part for pair in options.items() for part in pair))
     assert done.returncode == 2
     assert option in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_example_in_the_help_works(tmp_path: Path) -> None:
-    done = workloads("train", "--help")
+    done = in_process("train", "--help")
     assert done.returncode == 0
     assert "python -m workloads train low-rank.yaml --out runs/low-rank" in done.stdout
     example = re.search(r"( +preset: .*?)\n\n", done.stdout, re.DOTALL)

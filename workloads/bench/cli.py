@@ -95,7 +95,7 @@ def decode(
     preset: Annotated[str | None, typer.Option(help="The model's size, by default micro.")] = None,
     kind: Annotated[str | None, typer.Option(help="The FFN's kind, by default lowrank.")] = None,
     fraction: Annotated[
-        float | None, typer.Option(help="The FFN's share of dense weights, by default 0.3125.")
+        float | None, typer.Option(help="The FFN's fraction of dense weights, by default 0.3125.")
     ] = None,
     nblocks: Annotated[int | None, typer.Option(help="Blocks of the block kinds.")] = None,
     out: Annotated[

@@ -1,4 +1,4 @@
-"""The shape of a transformer: its layers, its FFN parametrization, its guide."""
+"""The shape of a transformer: its layers, the kind of its FFNs, its guide."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ class FFNConfig(SizedFFN):
 
 
 class GuideOptions(Config):
-    """How a dense guide fades out in self-guided training (arXiv 2406.16450, section 4)."""
+    """Options of a dense guide, which fades out in self-guided training (arXiv 2406.16450,
+    section 4)."""
 
     mode: Literal["fixed_steps", "fixed_flops"] = "fixed_flops"
-    """`fixed_steps` spends the guide's FLOPs on top; `fixed_flops` reads the guided steps' tokens
-    once more at the end, without the guide, and costs what a longer run without it would."""
+    """`fixed_steps` adds the guide's FLOPs to those of the steps; `fixed_flops` also reads the
+    tokens of guided steps once more at the end, without the guide."""
     reduce_flops: bool = True
-    """Run a layer's guide with the probability of the guide weight: half of the cost."""
+    """Run each guide in a step with a probability equal to the guide weight, at half the cost."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """How the guide weight falls from 1 to 0."""
+    """How the guide weight, the guide's factor in the mixture, falls from 1 to 0."""
     init: Literal["effective", "reference"] = "effective"
-    """The guide starts as the `effective` product of the structured weights; `reference` is the
-    public implementation's, which leaves the permutations of blockshuffle out."""
+    """`effective` starts the guide as the product of the structured weights; `reference` starts it
+    as the public implementation does, without the permutations of blockshuffle."""
 
 
 class GuideConfig(GuideOptions):
@@ -59,20 +60,23 @@ class ArchitectureOptions(Config):
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """The norm before each sublayer and before the head."""
     activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
-    """Of the FFN; `gelu_tanh` approximates by tanh, as the public StructuredFFN code does."""
+    """The FFN's; `gelu_tanh` approximates GELU by tanh, as the public StructuredFFN code does."""
     tie_embeddings: bool = True
     """The head shares the embedding's weights."""
     bias: bool = True
     """Biases in the linear layers and layer norms."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of the embedding and of what each sublayer adds: a probability."""
+    """The probability with which an entry of the embedding, or of a sublayer's output, is zero."""
     inverse_layer_scale: bool = False
     """Divide attention scores by the layer's number, from 1."""
 
 
 class ModelConfig(ArchitectureOptions):
-    """A pre-norm decoder-only transformer. Left out, `attn_dim` is the hidden width, and every
-    query head has its own key and value head."""
+    """A pre-norm decoder-only transformer.
+
+    Where they are left out, `attn_dim` is the hidden width, and every query head has its own key
+    and value head.
+    """
 
     vocab_size: PositiveInt
     block_size: PositiveInt

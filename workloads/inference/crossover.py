@@ -1,8 +1,9 @@
 """The crossovers of pre-merged FFNs: up to how many tokens the dense weight is faster.
 
-A dense weight costs more arithmetic than its structured factors and fewer, larger products, so it
-wins for few tokens (arXiv 2406.16450, section 3). Where the two cross depends on the device and
-the layer; `python -m workloads bench decode` measures it and stores it in the user's cache folder.
+A dense weight takes more arithmetic than its structured factors, but in fewer and larger products,
+so it is faster for few tokens (arXiv 2406.16450, section 3). Where the two cross depends on the
+device and the layer; `python -m workloads bench decode` measures it and stores it in the user's
+cache folder.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ SHARE = ".guide_share"
 def save_model(model: Transformer, path: Path) -> None:
     """Write weights and configuration as one safetensors file, whole or not at all.
 
-    The weights have the names of `model.state_dict()`; a guide's share stands beside it. Raises
-    InputError where the file cannot be written.
+    The weights have the names of `model.state_dict()`; a guide's factor in the mixture stands
+    beside it. Raises InputError where the file cannot be written.
     """
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     for name, projection in guides_of(model).items():

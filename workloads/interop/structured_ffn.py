@@ -6,8 +6,8 @@ number of heads, RoPE's base, how attention is scaled. LayerNorms keep their bia
 `bias: false`, as they do there. Outputs agree to rounding. That code computes GELU by tanh, which
 is `activation: gelu_tanh` here: with `gelu`, the exact one, logits differ by 1e-4 of their size.
 
-Guides whose share has reached 0 are dropped. Those of a run that is still guided are kept with
-their share; `count` is the step from which `set_guides` continues.
+Guides whose guide weight has reached 0 are dropped. Those of a run that is still guided are kept
+with theirs; `count` is the step from which `set_guides` continues.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _is_guide(name: str) -> bool:
 
 
 def _guides_remain(found: Mapping[str, Tensor], config: ModelConfig) -> bool:
-    """Return whether there are guides whose share has not reached 0."""
+    """Return whether there are guides whose guide weight has not reached 0."""
     entries = [name for name in found if _is_guide(name)]
     ratios = [found[name] for name in entries if name.endswith(".ratio")]
     guides = sum(name.endswith(".guide_linear") for name in entries)

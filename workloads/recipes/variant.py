@@ -83,7 +83,7 @@ class FFNChoice(SizedFFN):
 
 
 class ModelChanges(ArchitectureOptions):
-    """What differs from a preset's model; only what is written counts.
+    """Changes of a preset's model; only what is written counts.
 
     The FFN's kind and size and the guide are given beside it.
     """
@@ -111,7 +111,7 @@ class ModelChanges(ArchitectureOptions):
 
     def apply(self, model: ModelConfig) -> ModelConfig:
         """Return the dense model with the changes. Raises ValueError where they do not fit."""
-        # What the preset leaves to follow from other fields follows from the changed ones.
+        # Fields that the preset leaves out follow from other fields, here from the changed ones.
         return ModelConfig.model_validate(model.model_dump(exclude_unset=True) | self.written())
 
 

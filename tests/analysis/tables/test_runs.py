@@ -99,6 +99,18 @@ def test_csv_needs_only_the_required_columns(tmp_path: Path) -> None:
     assert math.isnan(table["params"].item())
 
 
+def test_a_size_of_any_name_is_a_column_and_other_text_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.csv"
+    path.write_text(
+        "point_id,status,arm,train_flops,flop_convention,val_loss,ffn_kind,ffn_order,ffn_note\n"
+        "a,finished,circulant o4,1e18,6nd,3.1,circulant,4,fast\n"
+        "b,finished,dense,1e18,6nd,3.2,dense,,slow\n"
+    )
+    table = load_csv(path)
+    assert list(table.columns) == [*RUN_COLUMNS, "ffn_order"]
+    assert table.set_index("point_id")["ffn_order"].fillna(0).to_dict() == {"a": 4.0, "b": 0.0}
+
+
 def test_missing_column_names_the_nearest(row: Row, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     pd.DataFrame([row()]).rename(columns={"val_loss": "validation_loss"}).to_csv(path)

@@ -7,6 +7,7 @@ from typing import get_args
 from mlflow.entities import RunStatus
 
 from analysis.tables.runs import EXCLUDED_STATUS
+from study.display.tables import STYLES
 from study.ledger.status import ADOPTABLE, ENDED, MLFLOW_STATUS, Status
 from workloads.run_dir.result import EndStatus
 
@@ -21,5 +22,6 @@ def test_every_recorded_status_has_a_word_of_mlflows() -> None:
     assert all(RunStatus.from_string(word) for word in MLFLOW_STATUS.values())
 
 
-def test_the_tables_of_analysis_know_every_status() -> None:
+def test_the_tables_of_analysis_and_of_the_display_know_these_words() -> None:
     assert {"finished", *EXCLUDED_STATUS} == set(Status)
+    assert STYLES.keys() <= set(Status)

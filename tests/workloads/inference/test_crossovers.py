@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.workloads.premerged import KINDS, LOWRANK, build, ffn_of, shape, way
+from tests.workloads.premerged import KINDS, LOWRANK, build, ffn_of, shape, used_weights
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.errors import InputError
 from workloads.files import measured_here
@@ -59,7 +59,7 @@ def test_the_stored_crossover_is_for_this_device_type_and_shape(
     stored(7, ours)
     stored(8, ours)  # In place of the former.
     premerge(model)
-    assert (way(model, 8), way(model, 9)) == ("merged", "structured")
+    assert (used_weights(model, 8), used_weights(model, 9)) == ("merged", "structured")
     assert not caplog.records
     assert len(json.loads(measured_here(FILE).read_text())) == 7
     # What else a model has does not matter, nor the position of the dense layer.

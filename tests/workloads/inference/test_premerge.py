@@ -1,4 +1,4 @@
-"""Pre-merged FFNs: the same outputs, the cheaper way for few tokens, never a merge out of date."""
+"""Pre-merged FFNs: the same outputs, the faster weights, never a merge that is out of date."""
 
 import copy
 import pickle
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.workloads.premerged import KINDS, build, ffn_of, way
+from tests.workloads.premerged import KINDS, build, ffn_of, used_weights
 from workloads.config.model import FFNConfig, GuideConfig
 from workloads.inference.crossover import premerge
 from workloads.inference.generate import generate
@@ -35,9 +35,16 @@ def text(batch: int, time: int) -> Tensor:
 # The same outputs
 
 
-@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
-@pytest.mark.parametrize("bias", [True, False])
-@over_kinds
+@pytest.mark.parametrize(
+    ("ffn", "activation", "bias"),
+    [
+        *((ffn, "gelu", True) for ffn in KINDS),
+        (KINDS[0], "swiglu", True),
+        (KINDS[0], "gelu", False),
+        (KINDS[-1], "swiglu", False),
+    ],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
 def test_outputs_are_the_same_to_rounding(
     ffn: FFNConfig, activation: str, bias: bool, device: torch.device
 ) -> None:
@@ -47,13 +54,16 @@ def test_outputs_are_the_same_to_rounding(
     greedy = generate(model, tokens.tolist(), 5)
     premerge(model, 10_000)
     found = logits(model, tokens)
-    assert not torch.equal(found, expected)  # It did go another way.
+    assert not torch.equal(found, expected)  # Other products made them.
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert generate(model, tokens.tolist(), 5) == greedy
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-@over_kinds
+@pytest.mark.parametrize(
+    ("ffn", "dtype", "tolerance"),
+    [*((ffn, torch.bfloat16, 0.05) for ffn in KINDS), (KINDS[0], torch.float32, 1e-5)],
+    ids=lambda value: getattr(value, "kind", str(value)),
+)
 def test_low_precision_too(
     ffn: FFNConfig, dtype: torch.dtype, tolerance: float, device: torch.device
 ) -> None:
@@ -88,7 +98,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     tokens = text(2, 7)
     expected = logits(model, tokens)
     premerge(model, 10_000)
-    assert way(model, 3) == "merged"
+    assert used_weights(model, 3) == "merged"
     torch.testing.assert_close(logits(model, tokens), expected, rtol=1e-10, atol=1e-10)
     # Another share makes another matrix; and so does a model without guides.
     share = ffn_of(model).fc1.guide_weight
@@ -100,7 +110,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     )
     premerge(model, 10_000)
     drop_guides(model)
-    assert way(model, 3) == "structured"
+    assert used_weights(model, 3) == "structured"
 
 
 # The choice
@@ -109,14 +119,14 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
 @over_kinds
 def test_an_ffn_goes_by_its_number_of_tokens(ffn: FFNConfig) -> None:
     model = build(ffn)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     premerge(model, 12)
     for few in [(1,), (12,), (3, 4), (12, 1)]:
-        assert way(model, *few) == "merged"
+        assert used_weights(model, *few) == "merged"
     for many in [(13,), (2, 7), (1, 13)]:
-        assert way(model, *many) == "structured"
+        assert used_weights(model, *many) == "structured"
     premerge(model, 0)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     assert ffn_of(model).fc1.merged is None  # It would only take memory.
 
 
@@ -172,8 +182,11 @@ CHANGES: list[Callable[..., None]] = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
-@pytest.mark.parametrize("copied", [False, True], ids=["", "in a copy"])
+@pytest.mark.parametrize(
+    ("change", "copied"),
+    [*((change, False) for change in CHANGES), (_train, True), (_load_by_assignment, True)],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "in a copy" * value,
+)
 def test_changed_weights_end_the_merge(
     change: Callable[..., None], copied: bool, tmp_path: Path
 ) -> None:
@@ -189,10 +202,10 @@ def test_changed_weights_end_the_merge(
     fresh = build()
     fresh.load_state_dict(model.state_dict())
     torch.testing.assert_close(found, logits(fresh, tokens), rtol=1e-10, atol=1e-10)
-    assert way(model, 1) == "structured"
+    assert used_weights(model, 1) == "structured"
     assert ffn_of(model).fc1.merged is None
     premerge(model, 100)
-    assert way(model, 1) == "merged"
+    assert used_weights(model, 1) == "merged"
     torch.testing.assert_close(logits(model, tokens), found, rtol=1e-10, atol=1e-10)
 
 
@@ -210,7 +223,7 @@ def test_a_pass_with_gradients_ends_the_merge(training: bool) -> None:
 def test_training_mode_ends_the_merge_without_gradients_too() -> None:
     model = build()
     premerge(model, 100)
-    assert way(model.train(), 1) == "structured"
+    assert used_weights(model.train(), 1) == "structured"
     assert ffn_of(model.eval()).fc1.merged is None
 
 
@@ -219,7 +232,7 @@ def test_generating_in_training_does_not_end_the_merge() -> None:
     premerge(model, 100)
     model.train()
     generate(model, [[1, 2]], 3)
-    assert way(model.eval(), 1) == "merged"
+    assert used_weights(model.eval(), 1) == "merged"
 
 
 def test_merged_weights_are_nowhere_saved() -> None:
@@ -233,8 +246,8 @@ def test_merged_weights_are_nowhere_saved() -> None:
     assert not any("merged" in name for names in states[0] for name in names)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert ffn_of(other).fc1.merged is None
-        assert way(other, 1) == "structured"
-    assert way(model, 1) == "merged"
+        assert used_weights(other, 1) == "structured"
+    assert used_weights(model, 1) == "merged"
 
 
 def test_versions_of_a_copy_do_not_pass_for_the_originals() -> None:

@@ -1,15 +1,13 @@
 """`import-reference` as it is run: the model it writes, and mistakes in one line."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.workloads import published
+from tests.workloads.command import in_process
 from tests.workloads.reference_models import (
     SHAPES,
     Malicious,
@@ -18,10 +16,8 @@ from tests.workloads.reference_models import (
     saved,
     state_of,
 )
-from workloads.__main__ import main
 from workloads.interop.model_file import load_model
 
-ROOT = Path(__file__).parents[3]
 CONFIG = """\
 preset: pico
 model: {vocab_size: 37, block_size: 11, num_layers: 3, hidden_dim: 18, ffn_dim: 45, num_heads: 3}
@@ -38,19 +34,9 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     return checkpoint, config, out
 
 
-def command(files: tuple[Path, Path, Path]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "workloads", "import-reference", *map(str, files)],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_command_writes_the_model(files: tuple[Path, Path, Path]) -> None:
     checkpoint, _, out = files
-    done = command(files)
+    done = in_process("import-reference", *files)
     assert (done.returncode, done.stderr) == (0, "")
     shape, state = SHAPES["lowrank"], torch.load(checkpoint)["model"]
     model = load_model(out)
@@ -65,7 +51,7 @@ def test_the_command_refuses_pickled_objects_in_one_line(files: tuple[Path, Path
     checkpoint, _, out = files
     made = out.with_name("made")
     checkpoint.write_bytes(saved({"model": {}, "config": Malicious(made)}))
-    done = command(files)
+    done = in_process("import-reference", *files)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{checkpoint}: holds pickled objects (")
@@ -81,21 +67,12 @@ def test_the_command_refuses_pickled_objects_in_one_line(files: tuple[Path, Path
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
-    files: tuple[Path, Path, Path],
-    old: str,
-    new: str,
-    expected: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    files: tuple[Path, Path, Path], old: str, new: str, expected: str
 ) -> None:
-    checkpoint, config, out = files
+    _, config, out = files
     config.write_text(CONFIG.replace(old, new))
-    arguments = ["import-reference", *map(str, (checkpoint, config, out))]
-    monkeypatch.setattr(sys, "argv", ["workloads", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    printed = capsys.readouterr()
-    (line,) = printed.err.splitlines()
-    assert re.search(expected, line) and not printed.out
+    done = in_process("import-reference", *files)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert re.search(expected, line)
     assert not out.exists()

@@ -76,8 +76,11 @@ def defined(ffn: FFNConfig, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     return torch.stack([torch.as_tensor(entry) for entry in y]) + bias
 
 
-@pytest.mark.parametrize("batch", [(), (3,), (2, 5)])
-@over_cases
+@pytest.mark.parametrize(
+    ("ffn", "n", "m", "batch"),
+    [*((*case, (2, 5)) for case in CASES), (*CASES[2], (3,)), (*CASES[5], ()), (*CASES[8], ())],
+    ids=case_name,
+)
 def test_forward_and_gradients_are_those_of_the_definition(
     ffn: FFNConfig, n: int, m: int, batch: tuple[int, ...], device: torch.device
 ) -> None:

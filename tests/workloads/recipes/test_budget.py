@@ -30,17 +30,31 @@ def with_guided_steps(run: RunConfig, guided: int) -> RunConfig:
     return run.model_copy(update={"model": run.model.model_copy(update={"guide": guide})})
 
 
-@pytest.mark.parametrize("guide", [None, {"ratio": 0.3}, {"ratio": 0.5, "mode": "fixed_steps"}])
-@pytest.mark.parametrize("flops", [2.0e11, 3.3e11, 1.0e12])
+@pytest.mark.parametrize(
+    ("flops", "guide"),
+    [
+        (2.0e11, None),
+        (1.0e12, None),
+        (3.3e11, {"ratio": 0.3}),
+        (3.3e11, {"ratio": 0.5, "mode": "fixed_steps"}),
+    ],
+)
 def test_isoflop_takes_the_nearest_whole_steps(flops: float, guide: dict[str, Any] | None) -> None:
     run = resolved(ffn=LOWRANK, guide=guide, budget={"isoflop": [flops]})
     others = [abs(train_flops(with_steps(run, n)) - flops) for n in range(10, 2 * run.steps)]
     assert abs(train_flops(run) - flops) == min(others) <= TOLERANCE * flops
 
 
-@pytest.mark.parametrize("mode", ["fixed_steps", "fixed_flops"])
-@pytest.mark.parametrize("reduce_flops", [True, False])
-@pytest.mark.parametrize("steps", [97, 300, 1111])
+@pytest.mark.parametrize(
+    ("steps", "mode", "reduce_flops"),
+    [
+        (97, "fixed_flops", True),
+        (300, "fixed_flops", True),
+        (300, "fixed_steps", True),
+        (300, "fixed_flops", False),
+        (1111, "fixed_steps", False),
+    ],
+)
 def test_a_matching_guide_takes_the_nearest_share(
     steps: int, mode: str, reduce_flops: bool
 ) -> None:
