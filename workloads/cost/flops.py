@@ -57,8 +57,8 @@ def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
     return [FFNConfig() if layer < dense_layers else model.ffn for layer in range(model.num_layers)]
 
 
-def guide_weights(model: ModelConfig) -> int:
-    """Return the weights of all dense guides, one a structured projection."""
+def guide_params(model: ModelConfig) -> int:
+    """Count the parameters of all dense guides, one guide a structured projection."""
     return len(_guided_ffns(model)) * ffn_weights(model, FFNConfig())
 
 
@@ -78,18 +78,18 @@ def count_params(model: ModelConfig) -> ParamCount:
 
 def trained_params(model: ModelConfig) -> int:
     """Count the parameters that are trained, those of guides included."""
-    return count_params(model).total + guide_weights(model)
+    return count_params(model).total + guide_params(model)
 
 
 def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "paper") -> int:
     """Return the training FLOPs (forward and backward) per token at the full block size.
 
-    Guides add 3 x 2 x their weights; under `reduce_flops` half of that, which is what the draws
+    Guides add 3 x 2 x their parameters; under `reduce_flops` half of that, which is what the draws
     execute on average (arXiv 2406.16450, appendix). The guides' own gradients and weights are
     matrix products like the others, in every convention.
     """
     params = count_params(model)
-    guides = 3 * _draws_per_2_steps(model) * guide_weights(model)
+    guides = 3 * _draws_per_2_steps(model) * guide_params(model)
     if convention == "6nd":
         return 6 * params.total + guides
     attention = _attention_multiply_adds(model, convention)

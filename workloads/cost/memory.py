@@ -104,7 +104,7 @@ def _peak(
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.
-        states += FP32 * flops.guide_weights(model)
+        states += FP32 * flops.guide_params(model)
     if micro * gpus < batch_size:  # The gradients of earlier micro-batches are there all the time.
         states, gradients = states + gradients, 0
     saved = saved_bytes(model, runtime, tokens)

@@ -29,7 +29,7 @@ def save_model(model: Transformer, path: Path) -> None:
     """
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     for name, projection in guides_of(model).items():
-        tensors[name + SHARE] = projection.guide_share.cpu().clone()
+        tensors[name + SHARE] = projection.guide_weight.cpu().clone()
     metadata = {"format": FORMAT, "config": model.config.model_dump_json()}
     try:
         write_atomically(path, save(tensors, metadata), durable=True)
@@ -97,6 +97,6 @@ def filled(
     for name, module in model.named_modules():
         if isinstance(module, Projection):
             share = float(shares.get(name, 1.0))
-            module.guide_share = torch.full((), share, device="cpu")
+            module.guide_weight = torch.full((), share, device="cpu")
     assert not any(buffer.is_meta for buffer in model.buffers())
     return model

@@ -1,8 +1,8 @@
 """Self-guided training: dense guides that lead the structured weights, then fade out.
 
-A guided projection computes a W x + (1 - a) S x, with guide W and structured weights S. The share a
-of the guides falls from 1 to 0 over the guided steps (Wei et al. 2024, arXiv 2406.16450, section
-4). Shares and draws are functions of the run's configuration and the step, so that a resumed run
+A guided projection computes a W x + (1 - a) S x, with guide W and structured weights S. The guide
+weight a falls from 1 to 0 over the guided steps (Wei et al. 2024, arXiv 2406.16450, section 4).
+Guide weights and draws are functions of the run's configuration and the step, so that a resumed run
 goes on with the same ones, on every worker.
 """
 
@@ -25,8 +25,8 @@ from workloads.nn.projections.dense import DenseProjection
 STREAM = 0x6D1DE
 
 
-def guide_share(step: int, guided_steps: int, guide: GuideConfig) -> float:
-    """Return the share a after `step` optimizer steps, from 1 to 0.
+def guide_weight(step: int, guided_steps: int, guide: GuideConfig) -> float:
+    """Return the guide weight a after `step` optimizer steps, from 1 to 0.
 
     It is (1 + cos(pi step/guided_steps))/2 (arXiv 2406.16450, section 4), or linear.
     """
@@ -44,23 +44,23 @@ def add_guides(model: nn.Module, guide: GuideConfig) -> None:
 
 
 def set_guides(model: nn.Module, step: int, config: RunConfig) -> float:
-    """Set every guide for the step after `step` optimizer steps; return their share.
+    """Set every guide for the step after `step` optimizer steps; return the guide weight.
 
-    Under `reduce_flops` each projection draws whether its guide runs, with the share as the
-    probability. The share of a model without guides is 0.
+    Under `reduce_flops` each projection draws whether its guide runs, with the guide weight as the
+    probability. The guide weight of a model without guides is 0.
     """
     guided = guided_projections(model)
     if not guided or config.model.guide is None:
         return 0.0
     guide = config.model.guide
-    share = guide_share(step, config.phases[0].steps, guide)
+    weight = guide_weight(step, config.phases[0].steps, guide)
     draws = np.random.RandomState(
         np.random.MT19937(np.random.SeedSequence([STREAM, config.seed, step]))
     ).random_sample(len(guided))
     for projection, draw in zip(guided, draws, strict=True):
-        projection.guide_share.fill_(share)
-        projection.guide_runs = not guide.reduce_flops or bool(draw < share)
-    return share
+        projection.guide_weight.fill_(weight)
+        projection.guide_runs = not guide.reduce_flops or bool(draw < weight)
+    return weight
 
 
 class MergedGuides:

@@ -31,7 +31,7 @@ def enter(phase: Phase, model: Transformer) -> None:
 def prepare(model: Transformer, config: RunConfig, step: int) -> Row:
     """Prepare the model for passes after `step` steps; return what the row of metrics says of it.
 
-    `guide_share` is the weight of the guides, and 0 once a guided run has dropped them.
+    The column `guide_share` is the guide weight, and 0 once a guided run has dropped its guides.
     """
     weight = set_guides(model, step, config)
     return {"guide_share": weight} if config.model.guide else {}

@@ -177,7 +177,7 @@ def test_guides_and_their_share_are_part_of_the_model() -> None:
         if name.endswith("guide"):
             torch.nn.init.normal_(parameter, std=0.3)
     for name, buffer in model.named_buffers():
-        if name.endswith("guide_share"):
+        if name.endswith("guide_weight"):
             buffer.fill_(0.4)
     assert generate(model, PROMPTS, NEW) == [anew(model, prompt)[0] for prompt in PROMPTS]
 

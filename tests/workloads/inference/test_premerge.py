@@ -93,7 +93,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if name.endswith("guide"):
             torch.nn.init.normal_(tensor, std=0.3)
-        elif name.endswith("guide_share"):
+        elif name.endswith("guide_weight"):
             tensor.fill_(0.4)
     tokens = text(2, 7)
     expected = logits(model, tokens)
@@ -101,7 +101,7 @@ def test_a_guided_model_is_merged_with_its_guides() -> None:
     assert used_weights(model, 3) == "merged"
     torch.testing.assert_close(logits(model, tokens), expected, rtol=1e-10, atol=1e-10)
     # Another share makes another matrix; and so does a model without guides.
-    share = ffn_of(model).fc1.guide_share
+    share = ffn_of(model).fc1.guide_weight
     share.fill_(0.1)
     changed = logits(model, tokens)
     assert (changed - expected).abs().max() > 0.01
@@ -255,13 +255,13 @@ def test_versions_of_a_copy_do_not_pass_for_the_originals() -> None:
     x = torch.randn(1, 18, dtype=torch.float64)
     with torch.no_grad():
         for _ in range(9):
-            for tensor in (*projection.parameters(), projection.guide_share):
+            for tensor in (*projection.parameters(), projection.guide_weight):
                 tensor.mul_(1)
         projection.premerge(100)
         other = copy.deepcopy(projection)
-        for name in ("u", "v", "guide_share"):
+        for name in ("u", "v", "guide_weight"):
             kept, copied = getattr(projection, name), getattr(other, name)
             while copied._version < kept._version:
-                copied.mul_(1 if name == "guide_share" else 1.1)
+                copied.mul_(1 if name == "guide_weight" else 1.1)
             assert copied._version == kept._version
         torch.testing.assert_close(other(x), other.product(x), rtol=0, atol=0)

@@ -140,8 +140,8 @@ def test_the_share_goes_on_where_it_was() -> None:
         their = f"model.{name.removesuffix('.guide')}"
         assert torch.equal(guide, state[f"{their}.guide_linear"])
         projection = model.get_submodule(name.removesuffix(".guide"))
-        assert projection.guide_share == state[f"{their}.ratio"] < 1
-    before = float(projection.guide_share)  # type: ignore[possibly-unbound]  # there are four
+        assert projection.guide_weight == state[f"{their}.ratio"] < 1
+    before = float(projection.guide_weight)  # type: ignore[possibly-unbound]  # there are four
     count = int(state["model.layers.1.mlp.fc1.count"])
     assert set_guides(model, count, run_of(shape)) == pytest.approx(before, rel=1e-6)
 

@@ -136,7 +136,7 @@ def test_it_is_guided_and_merged_without_an_operation_of_the_kernels() -> None:
     projection = guided_projections(transformer)[0]
     assert isinstance(projection, BandProjection) and projection.guide is not None
     nn.init.normal_(projection.guide)
-    projection.guide_share.fill_(0.25)
+    projection.guide_weight.fill_(0.25)
     expected = 0.25 * F.linear(x, projection.guide) + 0.75 * projection.product(x)
     expected += 0.25 * (0 if projection.bias is None else projection.bias)
     torch.testing.assert_close(projection(x), expected)

@@ -11,7 +11,7 @@ from tests.workloads.guided import matrix, projections
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
 from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides, drop_guides, guide_share
+from workloads.nn.self_guided import add_guides, drop_guides, guide_weight
 from workloads.nn.transformer import Transformer
 
 # (parametrization, n, m): wider, narrower and square, odd sizes.
@@ -65,14 +65,14 @@ def shape(ffn: FFNConfig, **changes: Any) -> ModelConfig:
 def test_the_share_falls_from_1_to_0_along_its_schedule() -> None:
     cosine, linear = GuideConfig(ratio=0.5), GuideConfig(ratio=0.5, schedule="linear")
     for steps in (1, 2, 7, 100):
-        found = [guide_share(step, steps, cosine) for step in range(steps + 1)]
+        found = [guide_weight(step, steps, cosine) for step in range(steps + 1)]
         angle = np.linspace(0, np.pi, steps + 1)
         np.testing.assert_allclose(found, (1 + np.cos(angle)) / 2, atol=1e-12)
-        found = [guide_share(step, steps, linear) for step in range(steps + 1)]
+        found = [guide_weight(step, steps, linear) for step in range(steps + 1)]
         np.testing.assert_allclose(found, np.linspace(1, 0, steps + 1), atol=1e-12)
     for guide in (cosine, linear):
-        assert guide_share(0, 7, guide) == 1.0
-        assert guide_share(7, 7, guide) == guide_share(9, 7, guide) == 0.0
+        assert guide_weight(0, 7, guide) == 1.0
+        assert guide_weight(7, 7, guide) == guide_weight(9, 7, guide) == 0.0
 
 
 # The guide
@@ -116,7 +116,7 @@ def test_step_0_computes_the_unguided_function(ffn: FFNConfig, training: bool) -
     add_guides(model, config.guide)
     for share in (1.0, 0.3, 0.0):
         for module in projections(model):
-            module.guide_share.fill_(share)
+            module.guide_weight.fill_(share)
         torch.testing.assert_close(model(tokens).detach(), before, rtol=1e-10, atol=1e-12)
     drop_guides(model)
     assert torch.equal(model(tokens), before)
@@ -167,7 +167,7 @@ def test_a_guided_projection_is_the_mixture_and_its_gradients(
     projection.add_guide("effective")
     assert projection.guide is not None
     nn.init.normal_(projection.guide)  # Apart from the product, as training makes it.
-    projection.guide_share.fill_(share)
+    projection.guide_weight.fill_(share)
     x = torch.randn(2, 3, n, dtype=torch.float64, requires_grad=True)
     y = projection(x)
     direction = torch.randn_like(y)

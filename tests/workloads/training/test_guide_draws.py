@@ -14,7 +14,7 @@ from workloads.config.run import RunConfig
 from workloads.data.loader import BatchLoader
 from workloads.data.shards import TokenDataset
 from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides, guide_share, set_guides
+from workloads.nn.self_guided import add_guides, guide_weight, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
 
@@ -62,7 +62,7 @@ def test_a_guide_runs_with_the_probability_of_its_share(
     assert config.model.guide is not None
     ran = draws(config, range(2000))
     assert ran.shape == (2000, 6)
-    shares = [guide_share(step, 2000, config.model.guide) for step in range(2000)]
+    shares = [guide_weight(step, 2000, config.model.guide) for step in range(2000)]
     # In ten stretches, and each projection by itself: within five standard deviations.
     for stretch in np.split(np.arange(2000), 10):
         expected = np.array(shares)[stretch].mean()
@@ -111,7 +111,7 @@ def test_a_guide_left_out_leaves_the_whole_structured_path() -> None:
     runs: list[bool] = []
     for step in (1000, 1001, 1002):
         set_guides(model, step, config)
-        at = guide_share(step, 2000, config.model.guide)
+        at = guide_weight(step, 2000, config.model.guide)
         for module in projections(model):
             assert module.guide is not None
             guide, structured = module.guide.detach(), matrix(module)

@@ -24,7 +24,7 @@ class Projection(nn.Module):
     A kind without an operation defines `product`, and `dense_weight` where it is mergeable.
 
     While self-guided training lasts a projection also has a dense `guide` W and gives
-    a W x + (1 - a) S x + b, where S are the kind's own weights and `guide_share` is a (arXiv
+    a W x + (1 - a) S x + b, where S are the kind's own weights and `guide_weight` is a (arXiv
     2406.16450, section 4). A training step may leave the guide out (`guide_runs`), and its passes
     may share one merge of the guide and the weights (`shared_merge`). After `premerge`, inference
     multiplies few tokens by one dense weight instead, until the weights change.
@@ -36,7 +36,7 @@ class Projection(nn.Module):
     reference_weights: ClassVar[Mapping[str, tuple[str, str]]] = {}
     bias: nn.Parameter | None
     guide: nn.Parameter | None
-    guide_share: Tensor
+    guide_weight: Tensor
     merged: Tensor | None
 
     def __init__(self, n: int, m: int, ffn: FFNConfig, bias: bool = True) -> None:
@@ -44,7 +44,7 @@ class Projection(nn.Module):
         self.mergeable = ffn.row.mergeable
         self.register_parameter("bias", nn.Parameter(torch.zeros(m)) if bias else None)
         self.register_parameter("guide", None)
-        self.register_buffer("guide_share", torch.ones(()), persistent=False)
+        self.register_buffer("guide_weight", torch.ones(()), persistent=False)
         self.register_buffer("merged", None, persistent=False)
         self.guide_runs = True
         self.shared_merge: Tensor | None = None
@@ -85,8 +85,8 @@ class Projection(nn.Module):
         """Mix the guide with the kind's own weights as one matrix (m, n); differentiable."""
         assert self.guide is not None
         if self.operation is None:
-            return self.guide_share * self.guide + (1 - self.guide_share) * self.dense_weight()
-        return merge(self.operation, self.guide, self.guide_share, self.factors())
+            return self.guide_weight * self.guide + (1 - self.guide_weight) * self.dense_weight()
+        return merge(self.operation, self.guide, self.guide_weight, self.factors())
 
     def forward(self, x: Tensor) -> Tensor:
         if self.crossover_tokens and self._merge_serves(x):
@@ -98,7 +98,7 @@ class Projection(nn.Module):
             return F.linear(x, self.shared_merge, self.bias)
         if self.operation is None:
             return F.linear(x, self.merge(), self.bias)
-        return self_guided(self.operation, x, self.guide, self.guide_share, self.factors())
+        return self_guided(self.operation, x, self.guide, self.guide_weight, self.factors())
 
     @torch.no_grad()
     def add_guide(self, init: Literal["effective", "reference"]) -> None:
@@ -125,11 +125,11 @@ class Projection(nn.Module):
         self.merged, self.merged_from, self.crossover_tokens = None, [], tokens
         if not tokens:
             return
-        with torch.autocast(self.guide_share.device.type, enabled=False):
+        with torch.autocast(self.guide_weight.device.type, enabled=False):
             weight = self.dense_weight() if self.guide is None else self.merge()
         self.merged = weight.detach().clone().contiguous()
         sources = [(self._parameters, name) for name in self._parameters if name != "bias"]
-        for where, name in [*sources, (self._buffers, "guide_share")]:
+        for where, name in [*sources, (self._buffers, "guide_weight")]:
             tensor = where[name]
             version = 0 if tensor is None else tensor._version
             self.merged_from.append((where, name, tensor, version))
