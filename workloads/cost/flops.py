@@ -180,7 +180,7 @@ def _hardware_step_difference(model: ModelConfig, tokens: int, runtime: RuntimeC
 
 def _guided_ffns(model: ModelConfig) -> list[FFNConfig]:
     """Return the FFNs that have guides in a model that is configured with them."""
-    return [ffn for ffn in layer_ffns(model) if ffn.kind != "dense"] if model.guide else []
+    return [ffn for ffn in layer_ffns(model) if ffn.row.mergeable] if model.guide else []
 
 
 def _draws_per_2_steps(model: ModelConfig) -> int:
@@ -201,7 +201,7 @@ def _recomputed_flops_per_token(model: ModelConfig, layers: Iterable[int]) -> in
     for ffn in (ffns[index] for index in layers):
         structured = ffn_weights(model, ffn)
         total += 2 * (_attention_multiply_adds(model, "paper") + structured)
-        if ffn.kind == "dense":
+        if ffn.is_dense:
             total -= 2 * n * m
         elif model.guide:
             total += draws * (dense - n * m - structured if fast("self_guided") else dense)

@@ -142,7 +142,7 @@ def _layers(model: ModelConfig, runtime: RuntimeConfig) -> list[_Layer]:
 
 def _layer(model: ModelConfig, ffn: FFNConfig, recomputed: bool) -> _Layer:
     hidden, wide = model.hidden_dim, model.ffn_shapes[0][1]
-    guided = model.guide is not None and ffn.kind != "dense"
+    guided = model.guide is not None and ffn.row.mergeable
     guide = flops.ffn_weights(model, FFNConfig()) if guided else 0
     attention = 2 * hidden * (model.attn_dim + model.kv_dim)
     # The residual stream before both norms, and the norms' statistics.

@@ -19,7 +19,6 @@ from kernels.switches import fast
 from workloads.config.model import GuideConfig
 from workloads.config.run import RunConfig
 from workloads.nn.projections.base import Projection
-from workloads.nn.projections.dense import DenseProjection
 
 # Keeps these draws apart from others that the same seed makes.
 STREAM = 0x6D1DE
@@ -39,7 +38,7 @@ def guide_weight(step: int, guided_steps: int, guide: GuideConfig) -> float:
 def add_guides(model: nn.Module, guide: GuideConfig) -> None:
     """Give every structured projection its guide, from the weights as they are now."""
     for module in model.modules():
-        if isinstance(module, Projection) and not isinstance(module, DenseProjection):
+        if isinstance(module, Projection) and module.mergeable:
             module.add_guide(guide.init)
 
 
