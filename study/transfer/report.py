@@ -43,7 +43,7 @@ def _curves(study: Study) -> pd.DataFrame | None:
 def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
     """Return the run table: recorded runs, and a row for each planned point without one.
 
-    The records are read with their parameters. Raises RunTableError when they make no table.
+    The records are read with their parameters. Raises InputError when they make no table.
     """
     # MLflow cannot know of a driver that was killed: its points would stand as running.
     states = reader.states(study, records)
@@ -66,4 +66,7 @@ def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
     source = f"{reader.tracking_uri(study.runs_dir)} ({study.name})"
     rows = [*recorded, *planned]
     names = runs.columns_among(name for row in rows for name in row)
-    return runs.run_table(pd.DataFrame(rows, columns=list(names)), source)
+    try:
+        return runs.run_table(pd.DataFrame(rows, columns=list(names)), source)
+    except RunTableError as error:
+        raise InputError(str(error)) from error

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import psutil
 
@@ -19,6 +16,7 @@ import study.__main__
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.plan.planner import Study
+from tests.command import run_main
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_SECONDS = 240.0
@@ -68,15 +66,8 @@ def study_cli(*arguments: str | Path, check: bool = True) -> subprocess.Complete
 
 def in_process(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `python -m study ...` in this process, which saves the seconds of starting another."""
-    words, out, err = ["study", *map(str, arguments)], io.StringIO(), io.StringIO()
-    with mock.patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
-        try:
-            study.__main__.main()
-            code = 0
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-    done = subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
-    assert not check or code == 0, done.stdout + done.stderr
+    done = run_main(study.__main__.main, "study", *arguments)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
 

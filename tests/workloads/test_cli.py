@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workloads.command import in_process
+from tests.command import run_main
+from workloads.__main__ import main
 from workloads.data.shards import TokenDataset
 from workloads.recipes.recipe import Recipe
 from workloads.schema import strict_yaml
@@ -84,7 +85,9 @@ def test_a_run_that_diverges_exits_with_1(
     config: Path,
 ) -> None:
     config.write_text(CONFIG + "learning_rate: 1.0e6\n")
-    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
+    done = run_main(
+        main, "workloads", "train", config, "--out", tmp_path / "out", "--data-root", data_root
+    )
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["status"] == "diverged"
     assert "Traceback" not in done.stderr
@@ -102,7 +105,7 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_2(
     tmp_path: Path, config: Path, line: str, expected: str
 ) -> None:
     config.write_text(CONFIG + line)
-    done = in_process("train", config, "--out", tmp_path / "out")
+    done = run_main(main, "workloads", "train", config, "--out", tmp_path / "out")
     assert refused(done).startswith(f"{config}{expected}")
     assert not (tmp_path / "out").exists()
 
@@ -123,12 +126,14 @@ def test_parts_that_do_not_fit_are_one_line_and_exit_2(
     expected: str,
 ) -> None:
     config.write_text(CONFIG.replace(old, new))
-    line = refused(in_process("train", config, "--out", tmp_path / "out"))
+    line = refused(run_main(main, "workloads", "train", config, "--out", tmp_path / "out"))
     assert line.startswith(f"{config}:1: ") and expected in line
 
 
 def test_a_missing_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = in_process("train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out")
+    done = run_main(
+        main, "workloads", "train", tmp_path / "nowhere.yaml", "--out", tmp_path / "out"
+    )
     assert refused(done).startswith(f"{tmp_path / 'nowhere.yaml'}: cannot be read: ")
 
 
@@ -142,7 +147,9 @@ def test_a_corrupt_shard_is_one_line_that_names_it(
     content[1000] ^= 1
     shard.write_bytes(content)
     data_root = tmp_path / "data"
-    done = in_process("train", config, "--out", tmp_path / "out", "--data-root", data_root)
+    done = run_main(
+        main, "workloads", "train", config, "--out", tmp_path / "out", "--data-root", data_root
+    )
     assert refused(done).startswith(f"{shard}: SHA-256 differs: ")
 
 
@@ -151,13 +158,15 @@ def test_a_file_where_a_directory_should_be_is_refused(
     tmp_path: Path, config: Path, option: str
 ) -> None:
     options = {"--out": tmp_path / "out", "--data-root": tmp_path / "data"} | {option: config}
-    done = in_process("train", config, *(part for pair in options.items() for part in pair))
+    done = run_main(
+        main, "workloads", "train", config, *(part for pair in options.items() for part in pair)
+    )
     assert done.returncode == 2
     assert option in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_example_in_the_help_works(tmp_path: Path) -> None:
-    done = in_process("train", "--help")
+    done = run_main(main, "workloads", "train", "--help")
     assert done.returncode == 0
     assert "python -m workloads train low-rank.yaml --out runs/low-rank" in done.stdout
     example = re.search(r"( +preset: .*?)\n\n", done.stdout, re.DOTALL)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.command import run_main
 from tests.workloads import published
-from tests.workloads.command import in_process
 from tests.workloads.reference_models import (
     SHAPES,
     Malicious,
@@ -16,6 +16,7 @@ from tests.workloads.reference_models import (
     saved,
     state_of,
 )
+from workloads.__main__ import main
 from workloads.interop.model_file import load_model
 
 CONFIG = """\
@@ -36,7 +37,7 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_the_command_writes_the_model(files: tuple[Path, Path, Path]) -> None:
     checkpoint, _, out = files
-    done = in_process("import-reference", *files)
+    done = run_main(main, "workloads", "import-reference", *files)
     assert (done.returncode, done.stderr) == (0, "")
     shape, state = SHAPES["lowrank"], torch.load(checkpoint)["model"]
     model = load_model(out)
@@ -51,7 +52,7 @@ def test_the_command_refuses_pickled_objects_in_one_line(files: tuple[Path, Path
     checkpoint, _, out = files
     made = out.with_name("made")
     checkpoint.write_bytes(saved({"model": {}, "config": Malicious(made)}))
-    done = in_process("import-reference", *files)
+    done = run_main(main, "workloads", "import-reference", *files)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{checkpoint}: holds pickled objects (")
@@ -71,7 +72,7 @@ def test_a_mistake_is_one_line_and_exit_2(
 ) -> None:
     _, config, out = files
     config.write_text(CONFIG.replace(old, new))
-    done = in_process("import-reference", *files)
+    done = run_main(main, "workloads", "import-reference", *files)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert re.search(expected, line)
