@@ -37,6 +37,10 @@ def workloads(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def in_process(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return run_main(main, "workloads", *arguments)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
@@ -105,7 +109,7 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_2(
     tmp_path: Path, config: Path, line: str, expected: str
 ) -> None:
     config.write_text(CONFIG + line)
-    done = run_main(main, "workloads", "train", config, "--out", tmp_path / "out")
+    done = in_process("train", config, "--out", tmp_path / "out")
     assert refused(done).startswith(f"{config}{expected}")
     assert not (tmp_path / "out").exists()
 
@@ -126,7 +130,7 @@ def test_parts_that_do_not_fit_are_one_line_and_exit_2(
     expected: str,
 ) -> None:
     config.write_text(CONFIG.replace(old, new))
-    line = refused(run_main(main, "workloads", "train", config, "--out", tmp_path / "out"))
+    line = refused(in_process("train", config, "--out", tmp_path / "out"))
     assert line.startswith(f"{config}:1: ") and expected in line
 
 
@@ -166,7 +170,7 @@ def test_a_file_where_a_directory_should_be_is_refused(
 
 
 def test_the_example_in_the_help_works(tmp_path: Path) -> None:
-    done = run_main(main, "workloads", "train", "--help")
+    done = in_process("train", "--help")
     assert done.returncode == 0
     assert "python -m workloads train low-rank.yaml --out runs/low-rank" in done.stdout
     example = re.search(r"( +preset: .*?)\n\n", done.stdout, re.DOTALL)
