@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from kernels.files import write_atomically
 from kernels.machine import cpu_name
@@ -34,7 +35,8 @@ TIMEOUT_SECONDS = 120.0
 FILE = "cpu_rates.json"
 
 Rates = dict[str, float]
-STORED = TypeAdapter(dict[str, Rates])
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+STORED = TypeAdapter(dict[str, dict[Literal["pico", "nano", "micro", "mini"], Positive]])
 
 
 def cpu_rates() -> Rates:
@@ -43,7 +45,7 @@ def cpu_rates() -> Rates:
     Empty where they cannot be measured, such as where torch is not installed.
     """
     name, stored = cpu_name(), _load()
-    if name not in stored:
+    if not stored.get(name):
         print("measuring the speed of this CPU, once: about 6 s", file=sys.stderr)
         rates = _measure_in_a_process()
         if not rates:
@@ -123,7 +125,9 @@ def _measure_in_a_process() -> Rates:
 def _load() -> dict[str, Rates]:
     """Return the stored rates by CPU; a file that cannot be read is measured anew."""
     with suppress(OSError, ValueError):
-        return STORED.validate_json(measured_here(FILE).read_bytes())
+        content = measured_here(FILE).read_bytes()
+        STORED.validate_json(content)
+        return json.loads(content)
     return {}
 
 

@@ -191,7 +191,9 @@ def plan_point(
             eval_tokens=study.eval_tokens,
             runtime=study.runtime,
         )
-        return Point(variant, recipe.resolve(), data_fingerprint, recipe.target_flops)
+        run = recipe.resolve()
+        run.check_divides(max(1, study.resources.num_workers))
+        return Point(variant, run, data_fingerprint, recipe.target_flops)
     except Unreachable as error:
         if item.droppable:
             return Dropped(describe(variant), str(error))

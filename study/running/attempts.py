@@ -8,8 +8,10 @@ the point itself is at fault, and is given up until the next launch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from kernels.files import write_atomically
 from workloads.run_dir.paths import CHECKPOINT_FOLDER, saved_steps
@@ -25,6 +27,10 @@ class _Attempts:
     step: int = -1
     count: int = 0
     number: int = 0
+
+
+# Keys of other versions are left out, and an earlier version's file has no `number`.
+STORED = TypeAdapter(_Attempts)
 
 
 def start(run_dir: Path) -> int:
@@ -51,13 +57,14 @@ def latest(run_dir: Path) -> int:
 
 def allow_retries(run_dir: Path) -> None:
     """Allow all retries again: a new launch begins. The numbers of attempts go on."""
-    if earlier := _read(run_dir).number:
-        write_atomically(run_dir / FILE, json.dumps(asdict(replace(_Attempts(), number=earlier))))
+    if (run_dir / FILE).exists():
+        allowed = _Attempts(number=_read(run_dir).number)
+        write_atomically(run_dir / FILE, json.dumps(asdict(allowed)))
 
 
 def _read(run_dir: Path) -> _Attempts:
     try:
-        return _Attempts(**json.loads((run_dir / FILE).read_text(encoding="utf-8")))
+        return STORED.validate_json((run_dir / FILE).read_bytes())
     except (FileNotFoundError, ValueError):  # an earlier version could leave it half written
         return _Attempts()
 

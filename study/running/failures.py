@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from kernels.files import write_atomically
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
@@ -45,6 +47,9 @@ class Failure:
     time: str
     cause: str
     traceback: str
+
+
+FAILURE = TypeAdapter(Failure)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def first_cause(run_dir: Path, attempt: int) -> str:
 
 def read(run_dir: Path) -> list[Trace]:
     """Return what all attempts have left, the newest last."""
-    paths = (path for path in (run_dir / LOG_FOLDER).glob("*-*.*") if path.name[0] != ".")
+    paths = (run_dir / LOG_FOLDER).glob("[0-9][0-9][0-9][0-9]*-*.*")
     traces = [_trace(run_dir, stem) for stem in sorted({path.stem for path in paths})]
     # A process that trains has an empty log, and one that was killed leaves it.
     return [trace for trace in traces if trace.failure or trace.output]
@@ -152,8 +157,13 @@ def _last_step(run_dir: Path) -> int:
 def _trace(run_dir: Path, stem: str) -> Trace:
     folder = run_dir / LOG_FOLDER
     recorded, log = folder / f"{stem}.json", folder / f"{stem}.log"
-    failure = Failure(**json.loads(recorded.read_text("utf-8"))) if recorded.exists() else None
     output = log.read_text("utf-8", errors="replace") if log.exists() else ""
+    failure = None
+    if recorded.exists():
+        try:
+            failure = FAILURE.validate_json(recorded.read_bytes())
+        except ValueError:
+            output += f"\n{recorded}: damaged, what it says of the failure cannot be read\n"
     attempt, _, process = stem.partition("-")
     return Trace(int(attempt), process, failure, output)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -83,6 +83,9 @@ class FloatRange(_Range):
         return value in values if self.choice else values[0] <= value <= values[-1]
 
 
+MOST_VALUES = 10_000
+
+
 class IntRange(_Range):
     """The whole numbers of a dimension."""
 
@@ -91,12 +94,12 @@ class IntRange(_Range):
     choice: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     """One of these."""
 
-    def planned_values(self) -> list[int]:
+    def planned_values(self) -> Sequence[int]:
         """Return the values that are planned ahead: all, since only some may make a model."""
         if self.integers is None:
-            return list(self.choice or ())
+            return self.choice or ()
         low, high, *step = self.integers
-        return list(range(low, high + 1, *step))
+        return range(low, high + 1, *step)
 
     def contains(self, value: float) -> bool:
         """Return whether a sample can have the value."""
@@ -106,6 +109,11 @@ class IntRange(_Range):
     def _has_two_values(self) -> Self:
         if len(self.planned_values()) < 2 and self.choice is None:
             raise ValueError("the step is longer than from the lowest to the highest; lower it")
+        if len(self.planned_values()) > MOST_VALUES:
+            raise ValueError(
+                f"{len(self.planned_values()):,} values are too many to plan each of them, at most "
+                f"{MOST_VALUES:,}; raise the step, or narrow the range"
+            )
         return self
 
 

@@ -192,20 +192,9 @@ def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
         return
     yield Check("placement", f"{places} of {len(study.points)} points at a time")
     for point in study.points:
-        if reason := _uneven(point, max(1, resources.num_workers)):
-            cure = "change num_workers or runtime.micro_batch_size"
-            yield Check("placement", f"{point.id} can never train: {reason}", cure)
-        elif reason := _too_large(study, point):
+        if reason := _too_large(study, point):
             cure = "shard it over more workers (runtime.parallel: fsdp) or recompute activations"
             yield Check("placement", f"{point.id} can never train: {reason}", cure)
-
-
-def _uneven(point: Point, workers: int) -> str:
-    """Return why the point's batch cannot be divided among so many workers, or nothing."""
-    if point.config.micro_batch(workers):
-        return ""
-    micro = point.config.runtime.micro_batch_size
-    return f"a batch of {point.config.batch_size} over {workers} workers, {micro} at a time"
 
 
 def _too_large(study: Study, point: Point) -> str:

@@ -100,7 +100,8 @@ def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> No
     run_dir = study.run_dir(point)
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in (OWNER_FILE, METRICS_FILE, RESULT_FILE):
-        shutil.copy2(directory / name, run_dir / name)
+        if (directory / name).exists():  # a run that diverges at once has recorded no row
+            shutil.copy2(directory / name, run_dir / name)
     # Points with a larger budget would continue from these checkpoints.
     (run_dir / CHECKPOINT_FOLDER).mkdir(exist_ok=True)
     for step in saved_steps(directory / CHECKPOINT_FOLDER):

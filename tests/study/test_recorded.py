@@ -97,3 +97,12 @@ def test_an_export_of_the_time_is_imported_and_reported(runs_dir: Path, tmp_path
     new = pd.read_csv(elsewhere / "recorded" / "runs.csv").set_index("point_id").sort_index()
     assert new["val_loss"].to_dict() == pytest.approx(old_runs()["val_loss"].to_dict(), nan_ok=True)
     assert new.loc["pico-lowrank-r8-guided0.4-c1.54e10-seed0", "steps"] == 28
+
+
+def test_recorded_directories_are_adopted_even_one_without_a_row(
+    runs_dir: Path, tmp_path: Path
+) -> None:
+    spec, new = RECORDED / "recorded.yaml", tmp_path / "new"
+    study("adopt", spec, "--from", runs_dir / "recorded" / "points", "--runs", new)
+    state = json.loads(study("status", spec, "--json", "--runs", new))
+    assert {p["id"]: p["state"] for p in state["points"]} == old_runs()["status"].to_dict()

@@ -93,11 +93,20 @@ class RunConfig(Config):
     def micro_batch(self, workers: int) -> int | None:
         """Return how many sequences one forward pass takes on each of `workers` workers.
 
-        None where a worker's share of the batch is not a whole number of equal micro-batches.
+        None where a worker's part of the batch is not a whole number of equal micro-batches.
         """
         rows, remainder = divmod(self.batch_size, workers)
         micro = min(self.runtime.micro_batch_size, rows)
         return None if remainder or rows % micro else micro
+
+    def check_divides(self, workers: int) -> None:
+        """Raise ValueError where the batch does not divide evenly among `workers` workers."""
+        if self.micro_batch(workers) is None:
+            raise ValueError(
+                f"batch_size {self.batch_size} must divide evenly into {workers} workers' "
+                f"micro-batches of {self.runtime.micro_batch_size}; change batch_size, "
+                "runtime.micro_batch_size or the number of workers"
+            )
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps."""

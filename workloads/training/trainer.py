@@ -364,13 +364,11 @@ def _micro_batches(config: RunConfig) -> list[range]:
     Raises InputError where the batch does not divide into them.
     """
     workers = parallel.world_size()
-    micro = config.micro_batch(workers)
-    if micro is None:
-        raise InputError(
-            f"batch_size {config.batch_size} must divide evenly into {workers} workers' "
-            f"micro-batches of {config.runtime.micro_batch_size}; change micro_batch_size or the "
-            "number of workers"
-        )
+    try:
+        config.check_divides(workers)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    micro = config.micro_batch(workers) or 1
     rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -235,3 +235,23 @@ exclude: [{learning_rate: 3.0e-3, ffn: {rank: 8}}, {ffn: {nblocks: 2}}]
         ("nano", "lowrank r8"),
         ("nano", "dense"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("runtime: {micro_batch_size: 16}", "batch_size 20 must divide evenly into 1 workers'"),
+        ("resources: {num_workers: 3}", "batch_size 20 must divide evenly into 3 workers'"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused_by_the_plan(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    spec = tmp_path / "uneven.yaml"
+    spec.write_text(
+        "study: uneven\nmax_total_flops: 1.0e15\n"
+        f"points: [{{preset: pico, batch_size: 20}}]\n{lines}\n"
+    )
+    done = in_process("plan", spec, "--runs", tmp_path, check=False)
+    assert done.returncode == 2 and message in done.stderr
+    assert done.stderr.startswith(f"{spec}:3: points[0]")

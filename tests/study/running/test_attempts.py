@@ -47,3 +47,18 @@ def test_counts_that_an_earlier_version_left_are_read(tmp_path: Path, text: str)
     save(tmp_path, 80)
     (tmp_path / attempts.FILE).write_text(text)
     assert attempts.start(tmp_path) == 1
+
+
+def test_an_earlier_versions_file_is_read_and_a_new_launch_allows_all_retries(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / attempts.FILE).write_text('{"step": 0, "count": 4, "later": 1}')
+    assert attempts.is_given_up(tmp_path) and attempts.start(tmp_path) == 0
+    attempts.allow_retries(tmp_path)
+    assert attempts.start(tmp_path) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"step": "a", "count": 1}'])
+def test_a_damaged_file_counts_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / attempts.FILE).write_text(content)
+    assert attempts.start(tmp_path) == 1

@@ -139,3 +139,14 @@ def test_logs_of_a_point_that_is_not_or_has_not_failed(
     logs(spec, point.id, tmp_path)
     captured = capsys.readouterr()
     assert captured.out == "" and "has failed or printed anything" in captured.err
+
+
+def test_damaged_and_foreign_files_are_named_or_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / failures.LOG_FOLDER
+    folder.mkdir()
+    (folder / "notes-x.txt").write_text("mine")
+    (folder / "0001-rank0000.json").write_text('{"attempt": 1')
+    failures.record_exception(tmp_path, 2, 0, "it broke", ValueError("it broke"))
+    damaged, sound = failures.read(tmp_path)
+    assert damaged.failure is None and "0001-rank0000.json: damaged" in damaged.output
+    assert sound.failure is not None and sound.failure.cause == "it broke"

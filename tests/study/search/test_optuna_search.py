@@ -224,3 +224,9 @@ def test_a_search_trains_its_samples_and_shows_the_best(runs_dir: Path, tmp_path
     assert "best samples" in study_cli("status", path, "--runs", runs_dir).stdout
     assert "nothing to run" in study_cli("run", path, "--runs", runs_dir).stderr
     assert reader.read(reader.tracking_uri(runs_dir), "searched") == records
+
+
+def test_a_range_with_more_values_than_can_be_planned_is_refused(tmp_path: Path) -> None:
+    text = re.sub("learning_rate: .*", "rank: {integers: [4, 1000000000]}", SPEC)
+    with pytest.raises(InputError, match="999,999,997 values are too many"):
+        load(tmp_path, re.sub("  fraction: .*\n", "", text))
