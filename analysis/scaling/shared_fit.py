@@ -100,11 +100,12 @@ def fit_shared(
 
 
 def _p_of_ratio(ratio: float, full: LawFit) -> float:
-    """Find the ratio's p by F, exact for few runs: exp(ratio / n) - 1 is the fall of squares."""
+    """Find the ratio's p by F, exact for least squares on logs: F is dof times the relative rise of
+    the squares, and the ratio is n times that rise, because the scale is the mean square."""
     dof = full.n - int(full.free.sum())
     if dof <= 0:
         return 1.0
-    return float(fdtrc(1, dof, math.expm1(min(ratio / full.n, 500)) * dof))
+    return float(fdtrc(1, dof, ratio / full.n * dof))
 
 
 def _starting_points(
