@@ -38,6 +38,8 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
     outcome = run_study(planner.load(spec, runs), partial(Display, progress))
     planned = outcome.study
     _print_overhead(outcome)
+    if outcome.cut_short:
+        say(outcome.cut_short)
     if outcome.hours_spent:
         say(str(planned.spec.error(("max_gpu_hours",), outcome.hours_spent)))
     if outcome.not_uploaded:

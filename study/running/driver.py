@@ -172,6 +172,8 @@ def _text_from_tune(trial: Trial) -> str:
 
 def _cause_in(text: str) -> str:
     """Return Tune's text of an error in one line."""
+    if "OutOfMemoryError" in text:
+        return "Ray stopped its process: the machine's memory was nearly full"
     if "The actor died unexpectedly" in text or "ActorDiedError" in text:
         return "its process died: killed, crashed or out of memory"
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "unknown")

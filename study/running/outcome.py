@@ -20,7 +20,8 @@ class Outcome:
     `earlier_seconds` is the training time that these points had recorded before the launch. Steps
     that were repeated after a kill count once. `uploaded` counts the results of earlier launches
     that MLflow lacked; `not_uploaded` says why it still lacks some. `stopped` is true when a signal
-    stopped the launch, or when its GPU-hours were spent: `hours_spent` then says so.
+    stopped the launch, when its GPU-hours were spent (`hours_spent` then says so), or when it was
+    cut short (`cut_short` then says why).
     """
 
     study: Study
@@ -31,6 +32,7 @@ class Outcome:
     not_uploaded: str = ""
     stopped: bool = False
     hours_spent: str = ""
+    cut_short: str = ""
     earlier_seconds: float = 0.0
 
     @property

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 # How often Tune may start a trial again. `study.running.attempts` gives a point up much earlier.
 MOST_FAILURES = 1000
+OUT_OF_MEMORY = (
+    "Ray stopped the points, because the memory of a machine was nearly full; free memory, or "
+    "train fewer points at a time; the same command goes on from the last checkpoints"
+)
 DRIVER_PATIENCE_SECONDS = 1.0
 
 
@@ -163,7 +167,7 @@ def _run_trials(
     # What Ray prints goes to a file: of a death, the display shows the cause in one line.
     log = (study.directory / "ray.log").open("a", encoding="utf-8")
     with stop_on_signal(stop_file), display, log, redirect_stdout(log):
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(run_point, needs),
             param_space={"task": tune.grid_search(tasks)},
             tune_config=tune.TuneConfig(
@@ -179,8 +183,25 @@ def _run_trials(
                 callbacks=[driver],
                 verbose=0,
             ),
-        ).fit()
-    outcome.stopped = stop_file.exists()
+        )
+        try:
+            tuner.fit()
+        except RuntimeError as error:
+            if not _ran_out_of_memory(error):
+                raise
+            driver.on_experiment_end([])
+            outcome.cut_short = OUT_OF_MEMORY
+    outcome.stopped = bool(outcome.cut_short) or stop_file.exists()
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether Tune gave up because Ray had stopped trials to save the machine's memory."""
+    from ray.exceptions import OutOfMemoryError
+
+    chain = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    return any(isinstance(each, OutOfMemoryError) for each in chain)
 
 
 def _scheduler(study: Study) -> TrialScheduler | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.exceptions import OutOfMemoryError
 
-from study.running import failure_reason
+from study.running import driver, failure_reason, run
 from tests.study.launching import ROOT
 from workloads.errors import InputError
 
@@ -18,7 +19,9 @@ from workloads.errors import InputError
 STARVED = """
 import resource, sys
 import torch
-from study.running import failure_reason
+from ray.exceptions import OutOfMemoryError
+
+from study.running import driver, failure_reason, run
 resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.RLIM_INFINITY))
 try:
     held = [torch.empty(2**28) for _ in range(64)]  # of addresses; none is written to
@@ -63,3 +66,19 @@ def test_a_mistake_is_its_message_and_others_name_their_kind() -> None:
         failure_reason.describe(ValueError("first line\n second"))
         == "ValueError: first line second"
     )
+
+
+def test_memory_that_ray_saves_is_the_cause_in_one_line() -> None:
+    text = "ray.exceptions.OutOfMemoryError: 2 worker(s) were killed\nRefer to the documentation"
+    assert driver._cause_in(text) == "Ray stopped its process: the machine's memory was nearly full"
+
+
+def test_tune_giving_up_on_memory_is_told_from_its_other_errors() -> None:
+    try:
+        try:
+            raise OutOfMemoryError("1 worker(s) were killed")
+        except OutOfMemoryError as error:
+            raise RuntimeError("Caught unexpected exception") from error
+    except RuntimeError as error:
+        assert run._ran_out_of_memory(error)
+    assert not run._ran_out_of_memory(RuntimeError("anything else"))
