@@ -192,7 +192,7 @@ def plan_point(
             runtime=study.runtime,
         )
         run = recipe.resolve()
-        run.check_divides(max(1, study.resources.num_workers))
+        run.require_micro_batch(max(1, study.resources.num_workers))
         return Point(variant, run, data_fingerprint, recipe.target_flops)
     except Unreachable as error:
         if item.droppable:

@@ -99,14 +99,16 @@ class RunConfig(Config):
         micro = min(self.runtime.micro_batch_size, rows)
         return None if remainder or rows % micro else micro
 
-    def check_divides(self, workers: int) -> None:
-        """Raise ValueError where the batch does not divide evenly among `workers` workers."""
-        if self.micro_batch(workers) is None:
+    def require_micro_batch(self, workers: int) -> int:
+        """Return `micro_batch`. Raises ValueError, with the remedy, where there is none."""
+        micro = self.micro_batch(workers)
+        if micro is None:
             raise ValueError(
                 f"batch_size {self.batch_size} must divide evenly into {workers} workers' "
                 f"micro-batches of {self.runtime.micro_batch_size}; change batch_size, "
                 "runtime.micro_batch_size or the number of workers"
             )
+        return micro
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps."""

@@ -365,10 +365,9 @@ def _micro_batches(config: RunConfig) -> list[range]:
     """
     workers = parallel.world_size()
     try:
-        config.check_divides(workers)
+        micro = config.require_micro_batch(workers)
     except ValueError as error:
         raise InputError(str(error)) from None
-    micro = config.micro_batch(workers) or 1
     rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kernels.factored import Factorization as Operation
-from kernels.factored import Factors
+from kernels.factored import Factorization, Factors
 from kernels.self_guided import merge, self_guided
 from workloads.config.model import FFNConfig
 
@@ -30,7 +29,7 @@ class Projection(nn.Module):
     multiplies few tokens by one dense weight instead, until the weights change.
     """
 
-    operation: ClassVar[type[Operation] | None] = None
+    operation: ClassVar[type[Factorization] | None] = None
     # Each weight's name in the paper's public implementation, and its axes there: n inputs, m
     # outputs, k inner features, or the letter of a size. Empty where it has no such kind.
     reference_weights: ClassVar[Mapping[str, tuple[str, str]]] = {}
