@@ -32,13 +32,15 @@ def say(text: str) -> None:
     progress.print(text, highlight=False, soft_wrap=True)
 
 
-def load_recorded(spec: Path, runs: Path) -> tuple[Study, dict[str, Record]]:
+def load_recorded(
+    spec: Path, runs: Path, with_params: bool = False
+) -> tuple[Study, dict[str, Record]]:
     """Return the planned study with its recorded samples, and the ledger's records by point id.
 
-    Raises InputError for a mistake in the file, or where a point's id is recorded with another
-    meaning.
+    A report needs the records' parameters. Raises InputError for a mistake in the file, or where a
+    point's id is recorded with another meaning.
     """
     planned = planner.load(spec, runs)
-    records = reader.read(reader.tracking_uri(runs), planned.name)
+    records = reader.read(reader.tracking_uri(runs), planned.name, with_params)
     reader.check_identities(planned.points, records)
     return with_recorded(planned, records), records

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from study.commands.options import RUNS, Runs, Spec, results
+from study.commands.options import RUNS, Runs, Spec, load_recorded, results
 from study.ledger import reader
 from study.ledger.reader import Record
-from study.plan import planner
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
@@ -18,9 +17,7 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
     Example:
       python -m study report study/specs/quickstart.yaml
     """
-    planned = planner.load(spec, runs)
-    records = read_records(planned)
-    reader.check_identities(planned.points, records)
+    planned, records = load_recorded(spec, runs, with_params=True)
     if not records:
         raise InputError(
             f"study {planned.name} has no runs yet; start it with: python -m study run {spec}"
