@@ -70,8 +70,15 @@ class DifferentiableOp(CustomOp):
                 return (None,) * len(ctx.needs_input_grad)
             return backward(ctx, grads[0])
 
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            # One method: a Function with a `setup_context` of its own binds its arguments by
+            # `inspect.signature` in every call, which takes longer than a small product.
+            output = compute(*inputs)
+            setup_context(ctx, inputs, output)
+            return output
+
         self.op.register_autograd(backward_once, setup_context=setup_context)
-        parts = {"forward": compute, "setup_context": setup_context, "backward": backward_once}
+        parts = {"forward": forward, "backward": backward_once}
         self._function: Any = type(
             name, (torch.autograd.Function,), {k: staticmethod(part) for k, part in parts.items()}
         )
