@@ -1,10 +1,11 @@
 """activation(z + bias), which stores only z and the bias for the backward pass.
 
 The backward pass computes z + bias and the activation again, so that neither the sum nor SwiGLU's
-activated gate is stored. On CUDA the forward and the backward pass each read z once and the
-backward pass also sums the gradient of the bias (`kernels.cuda.bias_activation`). `torch.compile`
-traces and fuses the plain reference. The bias is None where the preceding matrix product has added
-it already, as the projections of the FFN do.
+activated gate is stored. The forward and the backward pass each read z once, and the backward pass
+also sums the gradient of the bias (`kernels.cuda.bias_activation`). This is for CUDA: on a CPU
+computing twice takes longer than storing. `torch.compile` traces and fuses the plain reference. The
+bias is None where the preceding matrix product has added it already, as the projections of the FFN
+do.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def bias_activation(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     Raises:
         KeyError: the activation is none of these.
     """
-    if torch.compiler.is_compiling() or not switches.fast("bias_activation"):
+    if not z.is_cuda or torch.compiler.is_compiling() or not switches.fast("bias_activation"):
         return reference(z, bias, activation)
     return BIAS_ACTIVATION(z, bias, activation)
 

@@ -4,7 +4,8 @@ The tokens are processed in chunks. The logits of a chunk are computed, overwrit
 gradients, multiplied into the gradients by features and weight, and overwritten by the logits of
 the next chunk. The forward pass therefore computes the gradients too, and the backward pass only
 scales them: logits take the memory of one chunk, and no product is computed twice. The sums over
-all chunks, the loss and the gradient by the weight, are accumulated in at least fp32.
+all chunks, the loss and the gradient by the weight, are accumulated in at least fp32. On a CPU,
+logits that fill no more than one chunk are computed in plain torch, which is as fast then.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ def linear_cross_entropy(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; give 'mean' or 'sum'")
-    if left_to_compiler(features) or not switches.fast("cross_entropy"):
+    if (
+        left_to_compiler(features)
+        or not switches.fast("cross_entropy")
+        or _fits_one_chunk(features, len(weight))
+    ):
         return reference(features, weight, targets, reduction, ignore_index)
     targets = targets.reshape(-1)
     grads = torch.is_grad_enabled()
@@ -208,6 +213,13 @@ def _chunk_tokens(x: Tensor, vocabulary: int) -> int:
     most_tokens = max(1, CHUNK_BYTES[x.device.type] // (vocabulary * x.element_size()))
     num_chunks = max(1, -(-len(x) // most_tokens))
     return max(1, -(-len(x) // num_chunks))  # As even as this number of chunks allows.
+
+
+def _fits_one_chunk(features: Tensor, vocabulary: int) -> bool:
+    """Return whether the features are on a CPU, and all of their logits are one chunk."""
+    num_logits = features.shape[:-1].numel() * vocabulary
+    in_one_chunk = num_logits * features.element_size() <= CHUNK_BYTES["cpu"]
+    return features.device.type == "cpu" and in_one_chunk
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import torch
 
-from kernels import gemm, switches
+from kernels import switches
 from kernels.attention import FLASH_CAPABILITY, HAS_FLASH
 
 # Operations that have Triton kernels on CUDA.
 TRITON = ("bias_activation", "cross_entropy")
-CPU_ONLY = ("feed_forward", "gemm", "rotary")
+CPU_ONLY, CUDA_ONLY = ("feed_forward", "rotary"), ("bias_activation",)
 
 
 def kernel_path(device: torch.device) -> str:
@@ -24,17 +24,17 @@ def kernel_path(device: torch.device) -> str:
     - `torch`: the fast path, written in torch operations,
     - `triton`: a Triton kernel,
     - `sdpa`, `flash`: torch's fused attention, flash-attn,
-    - `mkl`, `onednn`, `torch` (of `gemm`, the CPU's float32 products): the library that multiplies,
-      the last for any other that torch was built with.
+    - `mkl`, `torch` (of `gemm`, a CPU's float32 products): the library that multiplies, the latter
+      for any other that torch was built with.
     """
     cpu = device.type == "cpu"
     found = {
         name: _path(name, device) if switches.fast(name) else switches.REFERENCE
         for name in switches.OPERATIONS
-        if cpu or name not in CPU_ONLY
+        if name not in (CUDA_ONLY if cpu else CPU_ONLY)
     }
     if cpu:
-        found["gemm"] = gemm.library()
+        found["gemm"] = "mkl" if torch.backends.mkl.is_available() else "torch"
     return " ".join(f"{name}={path}" for name, path in found.items())
 
 

@@ -21,10 +21,11 @@ OPERATIONS = (
     "block_shuffle",
     "cross_entropy",
     "feed_forward",
-    "gemm",
     "rotary",
     "self_guided",
 )
+# Switched in earlier versions; what they switched off has gone, so they are still understood.
+FORMER_OPERATIONS = ("gemm",)
 REFERENCE = "reference"
 
 
@@ -43,13 +44,13 @@ def parse(value: str) -> frozenset[str]:
     off = set()
     for part in filter(None, (part.strip() for part in value.split(","))):
         operation, _, path = part.partition(":")
-        if path != REFERENCE or operation not in OPERATIONS:
+        if path != REFERENCE or operation not in OPERATIONS + FORMER_OPERATIONS:
             raise UnknownSwitch(
                 f"KERNELS={value}: {part!r} is not understood; give `reference`, or pairs such as "
                 f"`{nearest_name(operation, OPERATIONS)}:reference`, separated by commas"
             )
         off.add(operation)
-    return frozenset(off)
+    return frozenset(off).intersection(OPERATIONS)
 
 
 _off: frozenset[str] = frozenset()

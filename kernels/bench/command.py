@@ -30,7 +30,7 @@ def measure_claims(
     num_rounds: int,
     device: torch.device,
     out: Path | None,
-    compare: Callable[[Claim, torch.device, bool], Comparison],
+    compare: Callable[[Claim, torch.device], Comparison],
 ) -> NoReturn:
     """Measure claims, print and record each, and exit with 0 if all were verified, otherwise 1.
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from kernels import gemm
+from kernels import switches
+from kernels.attention import attention
 from kernels.bench import baselines
-from kernels.bench.claims import Claim, FFNTask, LossTask
+from kernels.bench.claims import Claim, FFNTask, LossTask, OperationTask
 from kernels.bench.ffn import FFN, INPUT_SETS, Layer, dtype_on, inputs, passing
 from kernels.cross_entropy import linear_cross_entropy
+from kernels.rotary import rotary
 from kernels.timing import Contender
 
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -20,48 +24,27 @@ CANDIDATE, BASELINE = "candidate", "baseline"
 class Comparison:
     """The two contenders of one claim, and the nominal FLOPs of the candidate's task.
 
-    The FLOPs include those of a guide.
+    The FLOPs include those of a guide. They are None where memory bounds the task.
     """
 
     candidate: Contender
     baseline: Contender
-    flops: int
+    flops: int | None
 
     def contenders(self) -> dict[str, Contender]:
         """Return both contenders by name."""
         return {CANDIDATE: self.candidate, BASELINE: self.baseline}
 
 
-def compare(claim: Claim, device: torch.device, onednn: bool) -> Comparison:
-    """Build both contenders of a claim that `kernels` can measure, on fresh data.
-
-    On a CPU `onednn` says by which library the candidate multiplies.
-    """
+def compare(claim: Claim, device: torch.device) -> Comparison:
+    """Build both contenders of a claim that `kernels` can measure, on fresh data."""
     torch.manual_seed(0)
     if isinstance(claim.task, FFNTask):
-        found = _compare_ffns(claim.task, claim, device)
-    else:
-        assert isinstance(claim.task, LossTask)
-        found = _compare_losses(claim.task, device)
-    if device.type != "cpu":
-        return found
-    # Only a dense baseline uses the same library as the candidate.
-    baseline_onednn = onednn and claim.baseline == "dense"
-    return Comparison(
-        with_library(found.candidate, onednn),
-        with_library(found.baseline, baseline_onednn),
-        found.flops,
-    )
-
-
-def with_library(contender: Contender, onednn: bool) -> Contender:
-    """Make a contender that multiplies by oneDNN, or by torch's default on a CPU."""
-
-    def run(number: int) -> None:
-        with gemm.using(onednn):
-            contender(number)
-
-    return run
+        return _compare_ffns(claim.task, claim, device)
+    if isinstance(claim.task, LossTask):
+        return _compare_losses(claim.task, device)
+    assert isinstance(claim.task, OperationTask)
+    return _compare_operations(claim.task, device)
 
 
 def _compare_ffns(task: FFNTask, claim: Claim, device: torch.device) -> Comparison:
@@ -102,3 +85,28 @@ def _compare_losses(task: LossTask, device: torch.device) -> Comparison:
 
     flops = 6 * task.tokens * task.width * task.vocabulary
     return Comparison(differentiate(fast=True), differentiate(fast=False), flops)
+
+
+def _compare_operations(task: OperationTask, device: torch.device) -> Comparison:
+    data = [
+        (
+            torch.randn(task.shape, device=device).requires_grad_(),
+            torch.randn(task.shape, device=device),
+        )
+        for _ in range(INPUT_SETS)
+    ]
+    fast = passing(_operation(task, device), data, "forward and backward")
+
+    def plain(number: int) -> None:
+        with switches.reference(task.operation):
+            fast(number)
+
+    return Comparison(fast, plain, None)
+
+
+def _operation(task: OperationTask, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return the operation as a function of its activations."""
+    if task.operation == "attention":
+        return lambda x: attention(x, x, x, scale=task.shape[-1] ** -0.5)
+    angles = torch.randn(2, *task.shape[-2:], device=device)
+    return lambda x: rotary(x, angles)

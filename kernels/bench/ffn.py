@@ -103,7 +103,8 @@ class FFN:
 
     def fast(self, x: Tensor) -> Tensor:
         """Apply the FFN by the kernels, as a training step of the platform does."""
-        if torch.is_grad_enabled() and suits(x) and not self.matrices:
+        wide = 4 * self.layer.width
+        if torch.is_grad_enabled() and suits(x, wide) and not self.matrices:
             fc1, fc2 = self.factors
             return feed_forward(FACTORIZATIONS[self.layer.kind], x, fc1, fc2, "gelu")
         h = bias_activation(self._project(x, 0), None, "gelu")

@@ -15,9 +15,7 @@ from kernels.timing import CPU_THREADS, synchronize
 KIBIBYTE = 1024
 
 
-def measure_rounds(
-    claim: Claim, device: torch.device, onednn: bool, num_rounds: int
-) -> dict[str, list[float]]:
+def measure_rounds(claim: Claim, device: torch.device, num_rounds: int) -> dict[str, list[float]]:
     """Return the peak bytes of both contenders in each round.
 
     On CUDA they are the bytes of tensors. On a CPU they are those of a fresh process, because
@@ -31,12 +29,12 @@ def measure_rounds(
                 continue
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as pool:
-                found.append(pool.submit(_peak_of_process, claim, name, onednn).result())
+                found.append(pool.submit(_peak_of_process, claim, name).result())
     return samples
 
 
 def _peak_on_cuda(claim: Claim, device: torch.device, name: str) -> float:
-    run = compare(claim, device, onednn=False).contenders()[name]
+    run = compare(claim, device).contenders()[name]
     run(0)  # The first call compiles kernels and allocates workspaces that stay.
     synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -46,9 +44,9 @@ def _peak_on_cuda(claim: Claim, device: torch.device, name: str) -> float:
     return float(torch.cuda.max_memory_allocated(device) - before)
 
 
-def _peak_of_process(claim: Claim, name: str, onednn: bool) -> float:
+def _peak_of_process(claim: Claim, name: str) -> float:
     torch.set_num_threads(CPU_THREADS)
-    run = compare(claim, torch.device("cpu"), onednn).contenders()[name]
+    run = compare(claim, torch.device("cpu")).contenders()[name]
     before = _process_bytes("VmRSS")
     run(0)
     return float(_process_bytes("VmHWM") - before)

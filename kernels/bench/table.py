@@ -28,7 +28,8 @@ the median over rounds, with the least and the greatest. *verified*: measured wi
 they are, and at least the threshold. *missed*: below it. *stale*: kernels or threshold have changed
 since. *not measured*: no run on such a device has been recorded; the threshold is then an
 expectation. The peak is the rate of a large matrix product on the same device in the same run; the
-table gives the fraction of it that the task's nominal FLOPs reached.
+table gives the fraction of it that the task's nominal FLOPs reached, and a threshold may ask for a
+fraction, too.
 """
 STALE = (
     "**{count} of these claims are stale**: the kernels or the thresholds have changed since they "
@@ -64,8 +65,11 @@ def status(claim: Claim, record: Record | None, source: str) -> str:
     """
     if record is None:
         return "not measured"
-    thresholds = {claim.threshold, claim.threshold_default}
-    if record["source"] != source or record["threshold"] not in thresholds:
+    claimed = claim.threshold, claim.least_of_peak
+    if record["source"] != source or claimed != (
+        record["threshold"],
+        record.get("least_of_peak"),
+    ):
         return "stale"
     return "verified" if record["verified"] else "missed"
 
@@ -85,25 +89,20 @@ def _section(title: str, device: str, file: list[Record], source: str) -> str:
 
 def _conditions(record: Record) -> str:
     """Return the conditions of a record, the newest of its file, as a paragraph."""
-    probe, roofline = record["gemm_probe"], record["roofline"]
-    found = (
+    roofline = record["roofline"]
+    return (
         f"{record['time'][:10]}, {record['threads']} thread{'s' * (record['threads'] > 1)}, "
         f"torch {record['versions']['torch']}; peaks "
         f"{roofline['gemm_flops_per_second'] / 1e9:,.0f} GFLOP/s and "
         f"{roofline['copy_bytes_per_second'] / 1e9:,.1f} GB/s. Paths: `{record['kernel_path']}`."
     )
-    if probe is None:
-        return found
-    speed = probe["speedup"]
-    faster = "" if speed is None else f" and are {speed:.2f} times as fast as the default"
-    return f"{found} oneDNN's float32 products err by {probe['error']:.1e}{faster}."
 
 
 def _row(claim: Claim, record: Record | None, found: str) -> str:
     """Return the row of a claim whose status is `found`."""
-    threshold, ratio, of_peak = _expected_threshold(claim), "-", "-"
+    threshold, ratio, of_peak = _threshold(claim.threshold, claim.least_of_peak), "-", "-"
     if record is not None:
-        threshold = f"{record['threshold']:.2f}"
+        threshold = _threshold(record["threshold"], record.get("least_of_peak"))
         each = record["ratio"]
         ratio = f"{each['median']:.2f} ({each['low']:.2f}-{each['high']:.2f})"
         if record["fraction_of_gemm_peak"] is not None:
@@ -117,9 +116,5 @@ def _cells(*texts: str) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _expected_threshold(claim: Claim) -> str:
-    """Return the thresholds of a claim that was not measured: with oneDNN, and by default."""
-    if claim.threshold_default == claim.threshold:
-        return f"{claim.threshold:.2f}"
-    default = "none" if claim.threshold_default is None else f"{claim.threshold_default:.2f}"
-    return f"{claim.threshold:.2f} with oneDNN, {default} by default"
+def _threshold(ratio: float, least_of_peak: float | None) -> str:
+    return f"{ratio:.2f}" + (f", {least_of_peak:.0%} of peak" if least_of_peak else "")

@@ -69,10 +69,7 @@ def measure() -> Rates:
     """Train each measured preset, dense, for a second of processor time."""
     import torch
 
-    from workloads.training.hardware import use_faster_gemm
-
     torch.set_num_threads(1)
-    use_faster_gemm(torch.device("cpu"))
     return {preset: _measure_preset(preset) for preset in MEASURED}
 
 

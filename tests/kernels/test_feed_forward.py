@@ -220,10 +220,12 @@ def kept(function: Callable[[], Tensor]) -> int:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_leaves_low_precision_and_what_is_switched_off_to_others(dtype: torch.dtype) -> None:
-    assert not feed_forward.suits(torch.zeros(1, dtype=dtype))
+def test_leaves_narrow_low_precision_and_switched_off_ones_to_others(dtype: torch.dtype) -> None:
+    wide = feed_forward.LEAST_WIDE
+    assert not feed_forward.suits(torch.zeros(1), wide - 1)
+    assert not feed_forward.suits(torch.zeros(1, dtype=dtype), wide)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not feed_forward.suits(torch.zeros(1))
-    assert feed_forward.suits(torch.zeros(1))
+        assert not feed_forward.suits(torch.zeros(1), wide)
+    assert feed_forward.suits(torch.zeros(1), wide)
     with switches.reference("feed_forward"):
-        assert not feed_forward.suits(torch.zeros(1))
+        assert not feed_forward.suits(torch.zeros(1), wide)

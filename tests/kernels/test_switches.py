@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import gemm, switches
+from kernels import switches
 from kernels.paths import kernel_path
 from kernels.switches import OPERATIONS, UnknownSwitch, parse
 
@@ -25,8 +25,9 @@ def paths(device: torch.device) -> dict[str, str]:
     [
         ("", set()),
         (" reference ", set(OPERATIONS)),
-        ("gemm:reference", {"gemm"}),
-        ("gemm:reference, attention:reference,", {"gemm", "attention"}),
+        ("rotary:reference", {"rotary"}),
+        ("rotary:reference, attention:reference,", {"rotary", "attention"}),
+        ("gemm:reference,rotary:reference", {"rotary"}),  # A switch of earlier versions.
     ],
 )
 def test_what_it_turns_off(value: str, off: set[str]) -> None:
@@ -36,9 +37,9 @@ def test_what_it_turns_off(value: str, off: set[str]) -> None:
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
-        ("gem:reference", "`gemm:reference`"),
-        ("gemm", "`gemm:reference`"),
-        ("gemm:slow", "`gemm:ref"),
+        ("rotari:reference", "`rotary:reference`"),
+        ("rotary", "`rotary:reference`"),
+        ("rotary:slow", "`rotary:ref"),
     ],
 )
 def test_what_it_refuses(value: str, remedy: str) -> None:
@@ -50,37 +51,34 @@ def test_a_command_refuses_a_mistake_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "workloads", "train", "run.yaml", "--out", "out"],
         cwd=tmp_path,
-        env=os.environ | {"KERNELS": "gem:reference", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"KERNELS": "rotari:reference", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("KERNELS=gem:reference: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("KERNELS=rotari:reference: ") and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_without_a_command_the_first_operation_refuses_it() -> None:
-    code = "from kernels import switches; print('imported'); switches.fast('gemm')"
+    code = "from kernels import switches; print('imported'); switches.fast('rotary')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env=os.environ | {"KERNELS": "gem"},
+        env=os.environ | {"KERNELS": "rotari"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1 and done.stdout == "imported\n"
-    assert "UnknownSwitch: KERNELS=gem" in done.stderr
+    assert "UnknownSwitch: KERNELS=rotari" in done.stderr
 
 
 def test_the_paths_on_a_cpu() -> None:
-    with gemm.using(False):
-        found = paths(CPU)
-        assert set(found) == set(OPERATIONS)
-        assert found.pop("attention") == "sdpa"
-        assert found.pop("gemm") == ("mkl" if torch.backends.mkl.is_available() else "torch")
-        assert set(found.values()) == {"torch"}
-    with gemm.using(True):
-        assert paths(CPU)["gemm"] == "onednn"
+    found = paths(CPU)
+    assert found.pop("gemm") == ("mkl" if torch.backends.mkl.is_available() else "torch")
+    assert set(OPERATIONS) - set(found) == {"bias_activation"}
+    assert found.pop("attention") == "sdpa"
+    assert set(found.values()) == {"torch"}
 
 
 def test_the_paths_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +86,7 @@ def test_the_paths_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernels.paths.find_spec", lambda name: name in installed or None)
     monkeypatch.setattr("kernels.paths._flash_serves", lambda device: "flash-attn" in installed)
     found = paths(CUDA)
-    assert set(OPERATIONS) - set(found) == {"gemm", "feed_forward", "rotary"}
+    assert set(OPERATIONS) - set(found) == {"feed_forward", "rotary"}
     assert (found["attention"], found["cross_entropy"]) == ("flash", "triton")
     assert found["block_dense"] == "torch"
     installed.clear()
@@ -101,4 +99,6 @@ def test_what_is_turned_off_runs_as_the_reference() -> None:
     assert (found["attention"], found["block_dense"]) == ("reference", "reference")
     assert found["block_shuffle"] == "torch"
     with switches.reference():
-        assert set(paths(CPU).values()) - {gemm.library()} == {"reference"}
+        found = paths(CPU)
+    del found["gemm"]
+    assert set(found.values()) == {"reference"}

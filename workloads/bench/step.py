@@ -2,9 +2,7 @@
 
 A step is one batch of the preset on random tokens: loss, gradients, clipping and optimizer. The
 candidate and the baseline are the same model at the same weights. In the baseline the operations
-run as their references define them, with torch's default products. Attention is torch's fused one
-in both, because that is what anybody would use: beside the slow reference of attention the other
-gains would look too large.
+run as their references define them.
 """
 
 from __future__ import annotations
@@ -14,22 +12,20 @@ from torch import Tensor, nn
 
 from kernels import switches
 from kernels.bench.claims import Claim, StepTask
-from kernels.bench.comparison import Comparison, with_library
-from kernels.bench.ffn import INPUT_SETS
+from kernels.bench.comparison import Comparison
+from kernels.bench.ffn import INPUT_SETS, Layer
 from kernels.timing import Contender
 from workloads.config.run import RunConfig
 from workloads.cost.flops import train_flops_per_token
 from workloads.nn.self_guided import add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
+from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import FFNChoice, GuideChoice
 
-# The operations that the baseline runs as references.
-REFERENCES = tuple(name for name in switches.OPERATIONS if name != "attention")
 
-
-def compare(claim: Claim, device: torch.device, onednn: bool) -> Comparison:
+def compare(claim: Claim, device: torch.device) -> Comparison:
     """Build both contenders of a claim about a training step."""
     assert isinstance(claim.task, StepTask)
     config = _recipe(claim.task).resolve()
@@ -39,21 +35,31 @@ def compare(claim: Claim, device: torch.device, onednn: bool) -> Comparison:
     step = _step(config, batches, device)
 
     def baseline(number: int) -> None:
-        with switches.reference(*REFERENCES):
+        with switches.reference():
             step(number)
 
     candidate = _step(config, batches, device)
-    return Comparison(
-        with_library(candidate, onednn), with_library(baseline, False), flops * tokens
-    )
+    return Comparison(candidate, baseline, flops * tokens)
 
 
 def _recipe(task: StepTask) -> Recipe:
-    fraction = None if task.kind == "dense" else task.fraction
     # Every guide runs in every step, so that all steps do the same work.
     guide = GuideChoice(ratio=1.0, reduce_flops=False) if task.guided else None
-    ffn = FFNChoice(kind=task.kind, fraction=fraction)
-    return Recipe(preset=task.preset, ffn=ffn, guide=guide)
+    return Recipe(preset=task.preset, ffn=_ffn(task), guide=guide)
+
+
+def _ffn(task: StepTask) -> FFNChoice:
+    """Choose sizes whose fraction of the dense weights is the nearest to the task's."""
+    blocks = Layer(task.kind, PRESETS[task.preset].model.hidden_dim, task.fraction).blocks
+    match task.kind:
+        case "dense":
+            return FFNChoice(kind="dense")
+        case "blockshuffle":
+            return FFNChoice(kind=task.kind, nblocks=blocks)
+        case "blockdense":
+            return FFNChoice(kind=task.kind, nblocks=blocks, fraction=task.fraction)
+        case _:
+            return FFNChoice(kind=task.kind, fraction=task.fraction)
 
 
 def _batches(config: RunConfig, device: torch.device) -> list[Tensor]:

@@ -25,13 +25,13 @@ class FeedForward(nn.Module):
         super().__init__()
         projection = projection_class(ffn.kind)
         (n1, m1), (n2, m2) = model.ffn_shapes
-        self.activation = model.activation
+        self.activation, self.wide = model.activation, m1
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         operation, plain = self.fc1.operation, self.fc1.plain and self.fc2.plain
-        if operation and self.training and plain and suits(x):
+        if operation and self.training and plain and suits(x, self.wide):
             first, second = self.fc1.factors(), self.fc2.factors()
             return feed_forward(operation, x, first, second, self.activation)
         # The bias is already there: a product adds it at no cost.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kernels.machine import cpu_name, software
 from workloads.cost.accelerators import PEAK_FLOPS_PER_SECOND
-from workloads.files import measured_here
 
 if TYPE_CHECKING:
     import torch
@@ -21,18 +20,6 @@ def training_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
-
-
-def use_faster_gemm(device: torch.device) -> None:
-    """Have oneDNN make a CPU's matrix products where it was measured to be as exact and faster.
-
-    Call it before the process computes. The measurement is kept in `measured_here("gemm")`; delete
-    that folder to measure anew.
-    """
-    from kernels import gemm
-
-    if device.type == "cpu":
-        gemm.choose(measured_here("gemm"))
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -44,7 +44,6 @@ from workloads.training.hardware import (
     peak_flops_per_second,
     peak_memory_bytes,
     training_device,
-    use_faster_gemm,
 )
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
@@ -109,7 +108,9 @@ class _Trainer:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
-        use_faster_gemm(self.device)
+        # torch's default, whatever this process has had before: the lower precisions of float32
+        # products round to bfloat16 on some CPUs, and make whole steps slower on others.
+        torch.set_float32_matmul_precision("highest")
         self.loader = BatchLoader(
             dataset.split("train"), config.model.block_size, config.batch_size, config.seed
         )
