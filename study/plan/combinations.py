@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from study.plan.naming import describe
 from study.spec.study_file import StudySpec
@@ -37,8 +38,10 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
     """Return the combinations to plan, in the order of the file, and those that are dropped
     before that.
 
-    Raises InputError when a row of `exclude` matches nothing.
+    Raises InputError when a list of the grid has a value twice, or a row of `exclude` matches
+    nothing.
     """
+    _check_lists(spec)
     found = [*_grid(spec.value), *_rows(spec.value)]
     written = [item for item in found if isinstance(item, Combination)]
     for index, row in enumerate(spec.value.exclude):
@@ -51,6 +54,17 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
         else:
             kept += _at_each_budget(item, spec.value)
     return kept, dropped
+
+
+def _check_lists(spec: Loaded[StudySpec]) -> None:
+    """Raise InputError where a list of the grid has a value twice."""
+    for name, values in spec.value.grid or ():
+        seen = set[Any]()
+        for index, value in enumerate(values if isinstance(values, tuple) else ()):
+            if value in seen:
+                message = "stands in the list already; remove one of the two"
+                raise spec.error(("grid", name, index), message)
+            seen.add(value)
 
 
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:

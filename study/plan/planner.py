@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from study.plan.combinations import Combination, Dropped, combinations
 from study.plan.cost import Price, flops_per_second, gpu_hours, price
-from study.plan.naming import describe
+from study.plan.naming import describe, variant_tag
 from study.plan.points import Point
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
 from study.spec.search import FloatRange, IntRange, with_sample
@@ -134,7 +135,9 @@ def plan_points(
 ) -> tuple[list[Point], list[Dropped]]:
     """Return the points of a study, in the order of the file, and the combinations that are none.
 
-    Raises InputError when parts do not fit together or two points are the same.
+    A combination that writes out what another has from its preset is the same run: it is dropped.
+    Raises InputError when parts do not fit together, or a run stands there twice as it is or in two
+    arms.
     """
     dropped: list[Dropped] = []
     planned: dict[str, Point] = {}
@@ -142,12 +145,25 @@ def plan_points(
         point = plan_point(spec, item, data_fingerprint)
         if isinstance(point, Dropped):
             dropped.append(point)
-        elif point.id in planned:
-            message = f"{point.id} is in the study already; remove one of the two"
-            raise spec.error(item.location, message)
-        else:
-            planned[point.id] = point
-    return list(planned.values()), dropped
+        elif (same := planned.setdefault(point.fingerprint, point)) is not point:
+            if _written_twice(same, point) or same.variant.arm_name() != item.variant.arm_name():
+                message = f"{same.id} is in the study already; remove one of the two"
+                raise spec.error(item.location, message)
+            dropped.append(Dropped(describe(item.variant), f"the same run as {same.id}"))
+    return _told_apart([*planned.values()]), dropped
+
+
+def _written_twice(a: Point, b: Point) -> bool:
+    return a.short_id == b.short_id and variant_tag(a.variant) == variant_tag(b.variant)
+
+
+def _told_apart(points: list[Point]) -> list[Point]:
+    """Return the points, those that share a short id with their exact ids."""
+    holders = Counter(point.short_id for point in points)
+    return [
+        point if holders[point.short_id] == 1 else replace(point, given_id=point.exact_id)
+        for point in points
+    ]
 
 
 def plan_search(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> SearchSpace:
