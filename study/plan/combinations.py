@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,26 @@ class Combination:
     location: Location
     variant: Variant
     droppable: bool
+
+    def place(self, spec: Loaded[StudySpec], fields: Iterable[Location]) -> Location:
+        """Return where the file gives the first of these fields of the combination that it gives;
+        the combination's own place where it gives none."""
+        places = (where for field in fields for where in self._places(spec.value, field))
+        return spec.first_written(places, self.location)
+
+    def _places(self, study: StudySpec, field: Location) -> Iterator[Location]:
+        """Yield the places where the field may stand, the combination's own ones first."""
+        name, *rest = field
+        if self.location[0] != "grid":
+            yield (*self.location, *field)
+        elif name == "ffn":
+            yield (*self.location, *rest)
+            yield ("search", *rest)
+        else:
+            listed, own = (getattr(part, str(name), None) for part in (study.grid, self.variant))
+            index = [listed.index(own)] if isinstance(listed, tuple) and own in listed else []
+            yield ("grid", name, *index, *rest)
+        yield field
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.data.fingerprint import fingerprint
-from workloads.errors import InputError
+from workloads.errors import InputError, Misfit
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import Variant
-from workloads.recipes.width import WidthError
-from workloads.schema.strict_yaml import Loaded, Location, reason
+from workloads.schema.rounding import rounded_up
+from workloads.schema.strict_yaml import Loaded, blamed, reason
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def plan_search(spec: Loaded[StudySpec], item: Combination, data_fingerprint: st
         try:
             variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
-            raise _error(spec, item.location, item.variant, error) from error
+            raise _error(spec, item, error) from error
         point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
@@ -213,11 +213,9 @@ def plan_point(
     except Unreachable as error:
         if item.droppable:
             return Dropped(describe(variant), str(error))
-        raise _error(spec, item.location, variant, error) from error
-    except WidthError as error:
-        raise _error(spec, _width_location(item, study), variant, error) from error
+        raise _error(spec, item, error) from error
     except ValueError as error:
-        raise _error(spec, item.location, variant, error) from error
+        raise _error(spec, item, error) from error
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:
@@ -227,8 +225,9 @@ def _budget(variant: Variant, study: StudySpec) -> Budget | None:
     if budget is None or budget.wall_seconds is None:
         return budget
     if study.hardware is None:
-        raise ValueError(
-            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}"
+        raise Misfit(
+            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}",
+            "budget.wall_seconds",
         )
     kind = "dense" if variant.matches_dense or budget.match_flops_of else variant.ffn.kind
     rate = flops_per_second(study.hardware, kind, study.hardware.gpus)
@@ -236,16 +235,10 @@ def _budget(variant: Variant, study: StudySpec) -> Budget | None:
     return budget.model_copy(update=spent)
 
 
-def _error(
-    spec: Loaded[StudySpec], location: Location, variant: Variant, error: ValueError
-) -> InputError:
-    return spec.error(location, f"with preset {variant.preset}: {reason(error)}")
-
-
-def _width_location(item: Combination, study: StudySpec) -> Location:
-    if study.grid and item.location[0] == "grid":
-        return ("grid", "width", study.grid.width.index(item.variant.width))
-    return (*item.location, "width")
+def _error(spec: Loaded[StudySpec], item: Combination, error: ValueError) -> InputError:
+    """Return the error of a combination, at the place of what it blames."""
+    message = f"with preset {item.variant.preset}: {reason(error)}"
+    return spec.error(item.place(spec, blamed(error)), message)
 
 
 def _check_total(
@@ -258,15 +251,9 @@ def _check_total(
         searching = f" and the search's {samples} samples" if samples else ""
         raise spec.error(
             ("max_total_flops",),
-            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; "
+            f"the {len(planned)} points{searching} need {rounded_up(total, 4):.4g} training FLOPs; "
             f"raise it to that or remove {'points or trials' if samples else 'points'}",
         )
-
-
-def _rounded_up(total: float) -> float:
-    """Round up to four digits, so that a cap of the printed number is enough."""
-    unit = 10 ** (math.floor(math.log10(total)) - 3)
-    return math.ceil(total / unit) * unit
 
 
 def _check_gpu_hours(
