@@ -16,6 +16,7 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.status import ENDED
+from study.plan.cautions import cautions
 from study.plan.cost import Price
 from study.plan.naming import describe
 from study.plan.planner import Study
@@ -60,12 +61,12 @@ def print_plan(
         console.print(f"... and {more:,} points more; --json lists all.", highlight=False)
     lines = _work(study, states, seconds, basis) + _gpus(study, list(prices.values()))
     for line in lines + _misfits(study, prices):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     """Print how near points come to their target of FLOPs, the notes by point id, what a search
-    may add, and what was dropped and why."""
+    may add, what was dropped and why, and the cautions."""
     lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
     lines += [
         f"search: {describe(space.variant)}: {space.trials} samples of "
@@ -73,6 +74,7 @@ def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
         for space in study.searched
     ]
     lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
+    lines += [f"caution: {sentence}" for sentence in cautions(study)]
     if (most := study.largest_flops_error) is not None:
         lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
     for line in lines:
@@ -133,8 +135,15 @@ def _misfits(study: Study, prices: dict[str, Price]) -> list[str]:
     if not large:
         return []
     hardware = study.hardware
-    return [
-        f"Too large for {hardware.gpus} x {hardware.accelerator}: {', '.join(large)}; lower "
-        "runtime.micro_batch_size, set runtime.activation_checkpointing, or use more GPUs with "
-        "runtime.parallel fsdp."
+    cure = "lower runtime.micro_batch_size, set runtime.activation_checkpointing"
+    lines = [
+        f"Too large for {hardware.gpus} x {hardware.accelerator}: {', '.join(large)}; {cure}, or "
+        "use more GPUs with runtime.parallel fsdp."
     ]
+    if never := [i for i in large if not any(prices[i].min_gpus.values())]:
+        known = ", ".join(ACCELERATORS)
+        lines.append(
+            f"caution: no number of {known} holds {', '.join(never)} as planned; {cure}, or shard "
+            "them with runtime.parallel fsdp."
+        )
+    return lines

@@ -26,6 +26,11 @@ SIZE_LETTERS = {
 ROUNDED_FIELDS = {"steps", "optimizer.learning_rate", "model.guide.ratio"}
 
 
+# Names of folders hold 255 characters and MLflow's names of runs 250. The digits of an exact id, or
+# the time of a dropped run, come on top.
+LONGEST_NAME = 200
+
+
 def shape_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return preset, changes of the model and width: `micro-kv1-w0.5`."""
     width = [f"w{_digits(variant.width, exact)}"] if variant.width != 1 else []
@@ -55,6 +60,15 @@ def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     rate = [f"lr{_digits(rate, exact)}"] if rate else []
     # `b` followed by a number is the number of an FFN's blocks.
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
+
+
+def require_name(name: str) -> None:
+    """Raise ValueError where a name is too long to be that of a folder and of a run in MLflow."""
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"its id {name} has {len(name)} characters, and {LONGEST_NAME} are the most; change "
+            "less of the model, or write shorter numbers"
+        )
 
 
 def describe(variant: Variant) -> str:

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from study.plan.combinations import Combination, Dropped, combinations
 from study.plan.cost import Price, flops_per_second, gpu_hours, price
-from study.plan.naming import describe, variant_tag
-from study.plan.points import Point
+from study.plan.naming import describe, require_name, variant_tag
+from study.plan.points import Point, Text
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
 from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.data.fingerprint import fingerprint
+from workloads.data.manifest import DataError
+from workloads.data.size import text_size
 from workloads.errors import InputError, Misfit
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
@@ -33,14 +35,15 @@ from workloads.schema.strict_yaml import Loaded, blamed, reason
 class SearchSpace:
     """A combination that a search completes: its open dimensions, and what its samples may cost.
 
-    `max_train_flops` is the most that all `trials` samples together can need.
+    `max_train_flops` is the most that all `trials` samples together can need, `max_passes` the most
+    passes over the training text that one can make.
     """
 
     combination: Combination
     dimensions: dict[str, FloatRange | IntRange]
     trials: int
     max_train_flops: int
-    data_fingerprint: str
+    max_passes: float
 
     @property
     def variant(self) -> Variant:
@@ -57,6 +60,7 @@ class Study:
     points: list[Point]
     dropped: list[Dropped]
     runs_dir: Path
+    text: Text
     searched: list[SearchSpace] = field(default_factory=list)
 
     @property
@@ -113,25 +117,32 @@ class Study:
 def load(path: Path, runs_dir: Path) -> Study:
     """Read and plan a study file. Raises InputError for a mistake in it."""
     spec = load_spec(path)
-    data_fingerprint = fingerprint(spec.value.data)
+    text = _text(spec)
     found, dropped = combinations(spec)
     given = [item for item in found if not _open_dimensions(spec.value, item)]
-    planned, unreachable = plan_points(spec, given, data_fingerprint)
+    planned, unreachable = plan_points(spec, given, text)
     searched = [
-        plan_search(spec, item, data_fingerprint)
-        for item in found
-        if _open_dimensions(spec.value, item)
+        plan_search(spec, item, text) for item in found if _open_dimensions(spec.value, item)
     ]
     dropped += unreachable
     if not planned and not searched:
         raise spec.error((), f"no point is left: {dropped[0].point}: {dropped[0].reason}")
     _check_total(spec, planned, searched)
     _check_gpu_hours(spec, planned, searched)
-    return Study(spec, planned, dropped, runs_dir, searched)
+    return Study(spec, planned, dropped, runs_dir, text, searched)
+
+
+def _text(spec: Loaded[StudySpec]) -> Text:
+    """Return the study's text. Raises InputError where a split of it has no document."""
+    data = spec.value.data
+    try:
+        return Text(fingerprint(data), text_size(data))
+    except DataError as error:
+        raise spec.error(("data", "val_fraction"), str(error)) from error
 
 
 def plan_points(
-    spec: Loaded[StudySpec], found: list[Combination], data_fingerprint: str
+    spec: Loaded[StudySpec], found: list[Combination], text: Text
 ) -> tuple[list[Point], list[Dropped]]:
     """Return the points of a study, in the order of the file, and the combinations that are none.
 
@@ -142,7 +153,7 @@ def plan_points(
     dropped: list[Dropped] = []
     planned: dict[str, Point] = {}
     for item in found:
-        point = plan_point(spec, item, data_fingerprint)
+        point = plan_point(spec, item, text)
         if isinstance(point, Dropped):
             dropped.append(point)
         elif (same := planned.setdefault(point.fingerprint, point)) is not point:
@@ -166,22 +177,23 @@ def _told_apart(points: list[Point]) -> list[Point]:
     ]
 
 
-def plan_search(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> SearchSpace:
+def plan_search(spec: Loaded[StudySpec], item: Combination, text: Text) -> SearchSpace:
     """Plan the samples of a combination ahead. Raises InputError where a sample is no run."""
     dimensions, search = _open_dimensions(spec.value, item), spec.value.search
     assert search is not None
-    highest_flops = 0
+    highest_flops, most_passes = 0, 0.0
     for values in itertools.product(*(each.planned_values() for each in dimensions.values())):
         try:
             variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
             raise _error(spec, item, error) from error
-        point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
+        point = plan_point(spec, replace(item, variant=variant), text)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
         highest_flops = max(highest_flops, point.train_flops)
+        most_passes = max(most_passes, point.passes)
     max_train_flops = search.trials * highest_flops
-    return SearchSpace(item, dimensions, search.trials, max_train_flops, data_fingerprint)
+    return SearchSpace(item, dimensions, search.trials, max_train_flops, most_passes)
 
 
 def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange | IntRange]:
@@ -191,12 +203,11 @@ def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange
     return spec.search.dimensions_of(item.variant)
 
 
-def plan_point(
-    spec: Loaded[StudySpec], item: Combination, data_fingerprint: str
-) -> Point | Dropped:
+def plan_point(spec: Loaded[StudySpec], item: Combination, text: Text) -> Point | Dropped:
     """Return the combination as a point, or why there is no such run.
 
-    Raises InputError when parts do not fit together, or when a row of `points` is no run.
+    All that training would refuse is refused here. Raises InputError when parts do not fit
+    together, or when a row of `points` is no run.
     """
     variant, study = item.variant, spec.value
     try:
@@ -209,7 +220,10 @@ def plan_point(
         )
         run = recipe.resolve()
         run.require_micro_batch(max(1, study.resources.num_workers))
-        return Point(variant, run, data_fingerprint, recipe.target_flops)
+        run.require_text(text.size)
+        point = Point(variant, run, text, recipe.target_flops)
+        require_name(point.short_id)
+        return point
     except Unreachable as error:
         if item.droppable:
             return Dropped(describe(variant), str(error))

@@ -11,9 +11,18 @@ from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
+from workloads.data.manifest import TextSize
 from workloads.recipes.variant import Variant
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of a study: its fingerprint, and how much there is."""
+
+    fingerprint: str
+    size: TextSize
 
 
 @dataclass(frozen=True)
@@ -27,14 +36,14 @@ class Point:
 
     variant: Variant
     config: RunConfig
-    data_fingerprint: str
+    text: Text
     target_flops: float | None = None
     given_id: str = ""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that changes the result (see `workloads.config.fingerprint.identity`)."""
-        return identity(self.config, self.data_fingerprint)
+        return identity(self.config, self.text.fingerprint)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,6 +86,12 @@ class Point:
     @cached_property
     def train_flops(self) -> int:
         return flops.train_flops(self.config, FLOP_CONVENTION)
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training text, of all steps: those that read tokens again included."""
+        read = self.config.total_steps * self.config.tokens_per_step
+        return read / self.text.size.train_tokens
 
     def summary(self) -> dict[str, Any]:
         """Return the planned quantities by the names that they keep up to the plot."""

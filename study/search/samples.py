@@ -54,7 +54,7 @@ def _outside_dimensions(tag: str, space: SearchSpace) -> dict[str, Any]:
 
 def _point(study: Study, space: SearchSpace, variant: Variant) -> Point | None:
     combination = replace(space.combination, variant=variant)
-    point = plan_point(study.spec, combination, space.data_fingerprint)
+    point = plan_point(study.spec, combination, study.text)
     return point if isinstance(point, Point) else None
 
 

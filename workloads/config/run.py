@@ -17,6 +17,7 @@ from pydantic import (
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of
 from workloads.data.config import DataConfig
+from workloads.data.manifest import SPLITS, TextSize, too_short
 from workloads.errors import Misfit
 from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
@@ -112,6 +113,20 @@ class RunConfig(Config):
                 *("batch_size", "runtime.micro_batch_size", "resources.num_workers"),
             )
         return micro
+
+    def require_text(self, text: TextSize) -> None:
+        """Raise Misfit, with the remedy, where the model cannot train on a text of this size."""
+        if text.vocab_size > self.model.vocab_size:
+            raise Misfit(
+                f"the data has {text.vocab_size} token ids and the model's vocab_size is "
+                f"{self.model.vocab_size}; choose {text.vocab_size} or more",
+                "model.vocab_size",
+            )
+        block_size = self.model.block_size
+        for name in SPLITS:
+            if text.tokens(name) <= block_size:
+                problem = too_short(name, text.tokens(name), block_size)
+                raise Misfit(problem, "model.block_size", "data.val_fraction")
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps."""
