@@ -16,7 +16,7 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.status import ENDED
-from study.plan.cautions import cautions
+from study.plan.cautions import cautions, passes_text
 from study.plan.cost import Price
 from study.plan.naming import describe
 from study.plan.planner import Study
@@ -31,13 +31,14 @@ def print_plan(
 ) -> None:
     """Print the points, then the totals: FLOPs, hours on GPUs and here, money, what does not fit.
 
-    `FFN` is the fraction of the dense FFN's weights, memory that of one GPU, `GPUs` the smallest
-    number of the planned GPUs that holds the point, and `GPU-h` its hours on one of them.
+    `FFN` is the fraction of the dense FFN's weights, `passes` those over the training text, `GB`
+    the memory of one GPU, `GPUs` the smallest number of the planned GPUs that holds the point, and
+    `GPU-h` its hours on one of them.
     """
     prices = {point.id: study.price(point) for point in study.points}
     paid = study.hardware.price_per_gpu_hour is not None
     money = ["cost"] if paid else []
-    columns = ["point", "params", "FFN", "tokens", "FLOPs", "memory", "GPUs", "GPU-h"]
+    columns = ["point", "params", "FFN", "tokens", "passes", "FLOPs", "GB", "GPUs", "GPU-h"]
     table = new_table(*columns, *money, "here", "state")
     for point in study.points[:MANY_POINTS]:
         price = prices[point.id]
@@ -45,9 +46,10 @@ def print_plan(
         table.add_row(
             point.id,
             count(point.params.total),
-            f"{ffn_fraction(point.config.model):.4g}",
+            f"{ffn_fraction(point.config.model):.3g}",
             count(point.config.tokens),
-            f"{point.train_flops:.2e}",
+            passes_text(point.passes),
+            f"{point.train_flops:.2e}".replace("+", ""),
             _memory(study, price),
             str(price.min_gpus[study.hardware.accelerator] or "none"),
             hours_text(price.hours[study.hardware.accelerator]),
@@ -118,11 +120,9 @@ def _gpus(study: Study, prices: list[Price]) -> list[str]:
 
 
 def _memory(study: Study, price: Price) -> Text:
-    """Return the memory of one GPU, red where it exceeds that of the planned GPUs."""
-    used, unit = price.peak_memory_bytes / 1e9, "GB"
-    if used < 1:
-        used, unit = 1e3 * used, "MB"
-    return Text(f"{used:.3g} {unit}", "red" if _too_large(study, price) else "")
+    """Return the GB of one GPU's memory, red where they exceed those of the planned GPUs."""
+    used = f"{price.peak_memory_bytes / 1e9:.3g}"
+    return Text(used, "red" if _too_large(study, price) else "")
 
 
 def _too_large(study: Study, price: Price) -> bool:

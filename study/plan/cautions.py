@@ -26,7 +26,7 @@ def most_passes(study: Study) -> float:
 
 def passes_text(passes: float) -> str:
     """Return a number of passes: two digits, and whole from 10 on."""
-    return f"{passes:,.0f}" if passes >= 10 else f"{passes:.2g}"
+    return f"{passes:.0f}" if passes >= 10 else f"{passes:.2g}"
 
 
 def _repeats(study: Study) -> Iterator[str]:

@@ -108,6 +108,7 @@ class Point:
             "params": self.params.total,
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
+            "passes": self.passes,
             "steps": self.config.total_steps,
             "batch_size": self.config.batch_size,
             "tokens_per_step": self.config.tokens_per_step,

@@ -18,6 +18,7 @@ from pathlib import Path
 from study.ledger import reader
 from study.ledger.provenance import ROOT
 from study.ledger.reader import SQLITE
+from study.plan.cautions import cautions, most_passes, passes_text
 from study.plan.planner import Study
 from study.plan.points import Point
 from study.running import ray_session, this_machine
@@ -145,15 +146,22 @@ def _checkpoint_bytes(study: Study) -> int:
 
 
 def _data(study: Study) -> Check:
+    """Check the prepared text, and tell the plan's cautions: they are no problem of the machine."""
     digest = study.text.fingerprint
     prepared = [p for p in study.data_root.glob(f"*{digest}*") if not p.name.startswith(".")]
     if not prepared:
-        return Check("data", "not prepared yet; `run` does it")
+        return Check("data", _with_cautions("not prepared yet, `run` does it", study))
     try:
         shards.open_dataset(prepared[0])
     except InputError as error:
         return Check("data", str(error), f"delete {prepared[0]}; `run` prepares it again")
-    return Check("data", str(prepared[0]))
+    return Check("data", _with_cautions(str(prepared[0]), study))
+
+
+def _with_cautions(found: str, study: Study) -> str:
+    """Return what was found, with the passes over the text and the plan's cautions."""
+    passes = f"up to {passes_text(most_passes(study))} passes over the training text"
+    return "; ".join([found, passes, *cautions(study)])
 
 
 def _ray() -> tuple[Check, list[dict[str, float]]]:

@@ -25,8 +25,8 @@ class Unreachable(ValueError):
 class Budget(Config):
     """The length of a run, in one unit; steps are whole.
 
-    Tokens and steps are fresh ones, of text that is read for the first time. A guide in mode
-    `fixed_flops` reads some of it again on top, and all its FLOPs count in `train_flops`.
+    Tokens and steps are fresh ones. A guide in mode `fixed_flops` reads some of the text again on
+    top, and all its FLOPs count in `train_flops`. Beyond the end of the text, it is read anew.
     """
 
     tokens: Annotated[int, Field(gt=0, le=10**18)] | None = None
