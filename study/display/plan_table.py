@@ -87,11 +87,10 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
     """Return lines about the FLOPs in all, and the time on this machine."""
     total = sum(point.train_flops for point in study.points)
     left = [point for point in study.points if states[point.id] not in ENDED]
-    slots = estimate.slots(study.spec.value.resources)
-    here = ""
+    resources, here = study.spec.value.resources, ""
     if seconds:
-        time = duration(sum(seconds[point.id] for point in left) / slots)
-        here = f", about {time} here, {slots} at a time"
+        time = duration(estimate.wall_seconds(left, {}, seconds, resources))
+        here = f", about {time} here, {estimate.slots(resources)} at a time"
     return [
         f"{len(study.points)} points, {total:.3g} of at most "
         f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "

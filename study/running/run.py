@@ -57,9 +57,9 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
             return outcome
         from study.running.recorder import Recorder
 
-        display = show(study, records)
         recorder, trained = Recorder(study, records), 0
         try:
+            display = show(study, records)
             while missing:
                 display.plan(study)
                 missing = _upload_ended(study, missing, recorder, display, outcome)
