@@ -11,6 +11,17 @@ class InputError(ValueError):
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
+class Misfit(ValueError):
+    """Parts of a configuration that do not fit together.
+
+    `fields` are those to change, dotted as a study file has them, the likeliest first.
+    """
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = [tuple(field.split(".")) for field in fields]
+
+
 class Refused(Exception):
     """The refusal of a run before its first step; the message says why.
 

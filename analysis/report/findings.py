@@ -11,6 +11,10 @@ from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison
 from analysis.scaling.isoflop import IsoFlop
 
+# Up to so many passes, repeated text is nearly as good as fresh (Muennighoff et al. 2023,
+# arXiv 2305.16264).
+MOST_PASSES = 4
+
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
     """Say one sentence an arm, or one that says why there is none."""
@@ -127,6 +131,20 @@ def limits(arms: Arms) -> str:
         f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
         f"standard errors each side.{seeds}"
     )
+
+
+def repeats(used: pd.DataFrame) -> list[str]:
+    """Say how many runs read their text more often than repeating is nearly as good: one sentence,
+    or none."""
+    passes = [float(number) for number in used["passes"] if number > MOST_PASSES]
+    if not passes:
+        return []
+    return [
+        f"{len(passes)} of these {_count(len(used), 'run')} make more than {MOST_PASSES} passes "
+        f"over their training text, {max(passes):.0f} at most: from there on, repeated "
+        "text is worth less than fresh text (Muennighoff et al., arXiv 2305.16264), and so many "
+        "fresh tokens would give lower losses."
+    ]
 
 
 def multiplicity(arms: Arms) -> str:

@@ -20,7 +20,7 @@ from analysis.figures.curves import curves_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
 from analysis.report.arm_document import document
-from analysis.report.findings import headline, headlines
+from analysis.report.findings import headline, headlines, repeats
 from analysis.report.sections import (
     NOTHING,
     comparison_section,
@@ -117,7 +117,7 @@ def write_report(
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         write_text(out_dir / name, templates.get_template(name).render(context))
-    cautions = tuple(read_off(used))
+    cautions = (*read_off(used), *repeats(used))
     return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
 
 

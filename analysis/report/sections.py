@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.arm_document import document
-from analysis.report.findings import interval, limits, multiplicity, three_digits
+from analysis.report.findings import interval, limits, multiplicity, repeats, three_digits
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.isoflop import Minimum
 from analysis.tables.frames import sizes
@@ -146,7 +146,7 @@ def _fit_row(arm: Arm) -> dict[str, str]:
 
 def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
     """Say what the runs can support, in words alone."""
-    note = " ".join([limits(arms), *read_off(used)])
+    note = " ".join([limits(arms), *read_off(used), *repeats(used)])
     return Section("limits", "What these runs can support", note, {}, [])
 
 
@@ -242,6 +242,7 @@ def used_section(used: pd.DataFrame) -> Section:
         "params": ("params", "{:,.0f}".format),
         "ffn_params": ("FFN params", "{:,.0f}".format),
         "tokens": ("tokens", "{:,.0f}".format),
+        "passes": ("passes", "{:.2g}".format),
         "train_flops": ("train FLOPs", "{:.2e}".format),
         "train_seconds": ("training time (s)", "{:,.1f}".format),
         "point_id": ("point", str),

@@ -51,6 +51,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
+    "passes": Column("param", "number", "passes over the training text; empty if not known"),
     "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
     "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),

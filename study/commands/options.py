@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from study.ledger import reader
+from study.ledger.identities import check_identities
 from study.ledger.reader import Record
 from study.plan import planner
 from study.plan.planner import Study
@@ -42,5 +43,6 @@ def load_recorded(
     """
     planned = planner.load(spec, runs)
     records = reader.read(reader.tracking_uri(runs), planned.name, with_params)
-    reader.check_identities(planned.points, records)
-    return with_recorded(planned, records), records
+    planned = with_recorded(planned, records)
+    check_identities(planned.points, records)
+    return planned, records

@@ -39,6 +39,7 @@ def write_report(planned: Study, records: dict[str, Record]) -> Study:
 
     planned = with_recorded(planned, records)
     written = write(planned, records)
-    for line in (*written.headlines, f"report: {written.out_dir / 'report.html'}"):
+    lines = (*written.headlines, *written.cautions, f"report: {written.out_dir / 'report.html'}")
+    for line in lines:
         results.print(line, highlight=False, soft_wrap=True)
     return planned

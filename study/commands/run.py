@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
-from functools import partial
 
 import typer
 
@@ -14,8 +14,11 @@ from study.display.pareto_table import print_pareto_table
 from study.display.progress import Display
 from study.display.tables import duration
 from study.ledger import reader
+from study.ledger.reader import Record
 from study.ledger.status import Status
 from study.plan import planner
+from study.plan.planner import Study
+from study.progress import estimate
 from study.running.outcome import Outcome
 
 START = time.perf_counter()
@@ -35,9 +38,11 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
 
     if ray_job.in_job():
         ray_job.check_lasting(runs)
-    outcome = run_study(planner.load(spec, runs), partial(Display, progress))
+    announcement = _Announcement()
+    outcome = run_study(planner.load(spec, runs), announcement.show)
     planned = outcome.study
     _print_overhead(outcome)
+    announcement.compare(outcome)
     if outcome.cut_short:
         say(outcome.cut_short)
     if outcome.hours_spent:
@@ -60,6 +65,37 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
             f"python -m study logs {spec} POINT"
         )
         raise typer.Exit(1)
+
+
+class _Announcement:
+    """The time that a launch is expected to take here, said before it starts and at its end."""
+
+    def __init__(self) -> None:
+        self._expected = 0.0
+
+    def show(self, study: Study, records: dict[str, Record]) -> Display:
+        """Announce the time, where this machine's CPUs train all there is to train; return the
+        launch's display."""
+        resources, load = study.spec.value.resources, os.getloadavg()[0]
+        elsewhere = "RAY_ADDRESS" in os.environ or resources.gpus_per_worker > 0
+        if not elsewhere and not study.searched:  # how many samples a search draws is not known
+            seconds, basis = estimate.point_seconds(study.points, records, resources)
+            if seconds:
+                idle = estimate.wall_seconds(study.points, records, seconds, resources)
+                idle += estimate.LAUNCH_SECONDS
+                self._expected = idle * estimate.crowding(load, resources)
+                say(
+                    f"expected here: about {duration(self._expected)}, {estimate.slots(resources)} "
+                    f"points at a time beside a load of {load:.1f} ({duration(idle)} on an idle "
+                    f"machine); by {basis}"
+                )
+        return Display(progress, study, records)
+
+    def compare(self, outcome: Outcome) -> None:
+        """Say what the launch has taken beside what was expected, where it ran to its end."""
+        if self._expected and outcome.results and not outcome.stopped:
+            taken = duration(time.perf_counter() - START)
+            say(f"taken: {taken}; expected: {duration(self._expected)}")
 
 
 def _print_overhead(outcome: Outcome) -> None:

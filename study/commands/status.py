@@ -11,6 +11,7 @@ import typer
 from study.commands.options import RUNS, Json, Runs, Spec, results, say
 from study.display.status import print_status, repeat_status
 from study.ledger import reader
+from study.ledger.identities import check_identities
 from study.plan import planner
 from study.progress import overview
 from study.progress.overview import Overview
@@ -43,7 +44,7 @@ def status(
 
     now = current()
     try:
-        reader.check_identities(now.study.points, now.records)
+        check_identities(now.study.points, now.records)
     except InputError as error:  # the study's own machine may have other data than this one
         say(f"note: {error}")
     if as_json:

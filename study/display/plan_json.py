@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from study.plan.cautions import cautions
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.spec.hardware import ACCELERATORS
@@ -53,6 +54,7 @@ def plan_as_json(
             for point in study.points
         ],
         "dropped": [asdict(item) for item in study.dropped],
+        "cautions": cautions(study),
         "totals": {
             "points": len(study.points),
             "tokens": sum(point.config.tokens for point in study.points),

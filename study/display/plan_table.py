@@ -16,6 +16,7 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.status import ENDED
+from study.plan.cautions import cautions, passes_text
 from study.plan.cost import Price
 from study.plan.naming import describe
 from study.plan.planner import Study
@@ -30,13 +31,14 @@ def print_plan(
 ) -> None:
     """Print the points, then the totals: FLOPs, hours on GPUs and here, money, what does not fit.
 
-    `FFN` is the fraction of the dense FFN's weights, memory that of one GPU, `GPUs` the smallest
-    number of the planned GPUs that holds the point, and `GPU-h` its hours on one of them.
+    `FFN` is the fraction of the dense FFN's weights, `passes` those over the training text, `GB`
+    the memory of one GPU, `GPUs` the smallest number of the planned GPUs that holds the point, and
+    `GPU-h` its hours on one of them.
     """
     prices = {point.id: study.price(point) for point in study.points}
     paid = study.hardware.price_per_gpu_hour is not None
     money = ["cost"] if paid else []
-    columns = ["point", "params", "FFN", "tokens", "FLOPs", "memory", "GPUs", "GPU-h"]
+    columns = ["point", "params", "FFN", "tokens", "passes", "FLOPs", "GB", "GPUs", "GPU-h"]
     table = new_table(*columns, *money, "here", "state")
     for point in study.points[:MANY_POINTS]:
         price = prices[point.id]
@@ -44,9 +46,10 @@ def print_plan(
         table.add_row(
             point.id,
             count(point.params.total),
-            f"{ffn_fraction(point.config.model):.4g}",
+            f"{ffn_fraction(point.config.model):.3g}",
             count(point.config.tokens),
-            f"{point.train_flops:.2e}",
+            passes_text(point.passes),
+            f"{point.train_flops:.2e}".replace("+", ""),
             _memory(study, price),
             str(price.min_gpus[study.hardware.accelerator] or "none"),
             hours_text(price.hours[study.hardware.accelerator]),
@@ -60,12 +63,12 @@ def print_plan(
         console.print(f"... and {more:,} points more; --json lists all.", highlight=False)
     lines = _work(study, states, seconds, basis) + _gpus(study, list(prices.values()))
     for line in lines + _misfits(study, prices):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     """Print how near points come to their target of FLOPs, the notes by point id, what a search
-    may add, and what was dropped and why."""
+    may add, what was dropped and why, and the cautions."""
     lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
     lines += [
         f"search: {describe(space.variant)}: {space.trials} samples of "
@@ -73,6 +76,7 @@ def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
         for space in study.searched
     ]
     lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
+    lines += [f"caution: {sentence}" for sentence in cautions(study)]
     if (most := study.largest_flops_error) is not None:
         lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
     for line in lines:
@@ -83,11 +87,10 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
     """Return lines about the FLOPs in all, and the time on this machine."""
     total = sum(point.train_flops for point in study.points)
     left = [point for point in study.points if states[point.id] not in ENDED]
-    slots = estimate.slots(study.spec.value.resources)
-    here = ""
+    resources, here = study.spec.value.resources, ""
     if seconds:
-        time = duration(sum(seconds[point.id] for point in left) / slots)
-        here = f", about {time} here, {slots} at a time"
+        time = duration(estimate.wall_seconds(left, {}, seconds, resources))
+        here = f", about {time} here, {estimate.slots(resources)} at a time"
     return [
         f"{len(study.points)} points, {total:.3g} of at most "
         f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
@@ -116,11 +119,9 @@ def _gpus(study: Study, prices: list[Price]) -> list[str]:
 
 
 def _memory(study: Study, price: Price) -> Text:
-    """Return the memory of one GPU, red where it exceeds that of the planned GPUs."""
-    used, unit = price.peak_memory_bytes / 1e9, "GB"
-    if used < 1:
-        used, unit = 1e3 * used, "MB"
-    return Text(f"{used:.3g} {unit}", "red" if _too_large(study, price) else "")
+    """Return the GB of one GPU's memory, red where they exceed those of the planned GPUs."""
+    used = f"{price.peak_memory_bytes / 1e9:.3g}"
+    return Text(used, "red" if _too_large(study, price) else "")
 
 
 def _too_large(study: Study, price: Price) -> bool:
@@ -133,8 +134,15 @@ def _misfits(study: Study, prices: dict[str, Price]) -> list[str]:
     if not large:
         return []
     hardware = study.hardware
-    return [
-        f"Too large for {hardware.gpus} x {hardware.accelerator}: {', '.join(large)}; lower "
-        "runtime.micro_batch_size, set runtime.activation_checkpointing, or use more GPUs with "
-        "runtime.parallel fsdp."
+    cure = "lower runtime.micro_batch_size, set runtime.activation_checkpointing"
+    lines = [
+        f"Too large for {hardware.gpus} x {hardware.accelerator}: {', '.join(large)}; {cure}, or "
+        "use more GPUs with runtime.parallel fsdp."
     ]
+    if never := [i for i in large if not any(prices[i].min_gpus.values())]:
+        known = ", ".join(ACCELERATORS)
+        lines.append(
+            f"caution: no number of {known} holds {', '.join(never)} as planned; {cure}, or shard "
+            "them with runtime.parallel fsdp."
+        )
+    return lines

@@ -6,7 +6,6 @@ directly, from MLflow's tables of runs, tags, latest metrics and parameters.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.ledger.lease import Holder, holder
 from study.ledger.status import ENDED, Status
-from study.plan.planner import Point, Study
-from workloads.config.fingerprint import flatten
+from study.plan.planner import Study
 from workloads.errors import InputError
 from workloads.run_dir.lock import exclusive
 
@@ -163,28 +161,6 @@ def _driver(uri: str, study: str) -> Holder | None:
             runs = read_through_client(uri, study, OF_STUDY)
     tags = next((run.tags for run in runs if run.tags.get("role") == "study"), {})
     return holder(tags)
-
-
-def check_identities(points: list[Point], records: dict[str, Record]) -> None:
-    """Raise InputError when a point's id is recorded with another meaning, naming what differs."""
-    for point in points:
-        record = records.get(point.id)
-        if record and record.tags["fingerprint"] != point.fingerprint:
-            recorded = flatten(json.loads(record.tags["identity"]))
-            planned = flatten(json.loads(json.dumps(point.identity)))
-            raise InputError(
-                f"{point.id} was recorded with other settings: {_differences(recorded, planned)}; "
-                "undo the change, or give the study another name"
-            )
-
-
-def _differences(recorded: dict[str, Any], planned: dict[str, Any]) -> str:
-    names = sorted(recorded.keys() | planned.keys())
-    return ", ".join(
-        f"{name} {recorded.get(name)} -> {planned.get(name)}"
-        for name in names
-        if recorded.get(name) != planned.get(name)
-    )
 
 
 def _read_sqlite(path: Path, study: str, with_params: bool = False) -> list[Record]:

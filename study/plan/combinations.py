@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from study.plan.naming import describe
 from study.spec.study_file import StudySpec
@@ -24,6 +25,26 @@ class Combination:
     variant: Variant
     droppable: bool
 
+    def place(self, spec: Loaded[StudySpec], fields: Iterable[Location]) -> Location:
+        """Return where the file gives the first of these fields of the combination that it gives;
+        the combination's own place where it gives none."""
+        places = (where for field in fields for where in self._places(spec.value, field))
+        return spec.first_written(places, self.location)
+
+    def _places(self, study: StudySpec, field: Location) -> Iterator[Location]:
+        """Yield the places where the field may stand, the combination's own ones first."""
+        name, *rest = field
+        if self.location[0] != "grid":
+            yield (*self.location, *field)
+        elif name == "ffn":
+            yield (*self.location, *rest)
+            yield ("search", *rest)
+        else:
+            listed, own = (getattr(part, str(name), None) for part in (study.grid, self.variant))
+            index = [listed.index(own)] if isinstance(listed, tuple) and own in listed else []
+            yield ("grid", name, *index, *rest)
+        yield field
+
 
 @dataclass(frozen=True)
 class Dropped:
@@ -37,8 +58,10 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
     """Return the combinations to plan, in the order of the file, and those that are dropped
     before that.
 
-    Raises InputError when a row of `exclude` matches nothing.
+    Raises InputError when a list of the grid has a value twice, or a row of `exclude` matches
+    nothing.
     """
+    _check_lists(spec)
     found = [*_grid(spec.value), *_rows(spec.value)]
     written = [item for item in found if isinstance(item, Combination)]
     for index, row in enumerate(spec.value.exclude):
@@ -51,6 +74,17 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
         else:
             kept += _at_each_budget(item, spec.value)
     return kept, dropped
+
+
+def _check_lists(spec: Loaded[StudySpec]) -> None:
+    """Raise InputError where a list of the grid has a value twice."""
+    for name, values in spec.value.grid or ():
+        seen = set[Any]()
+        for index, value in enumerate(values if isinstance(values, tuple) else ()):
+            if value in seen:
+                message = "stands in the list already; remove one of the two"
+                raise spec.error(("grid", name, index), message)
+            seen.add(value)
 
 
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:

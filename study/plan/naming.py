@@ -1,4 +1,8 @@
-"""Names of points: the parts of an id, and words for a combination that is not a point."""
+"""Names of points: the parts of an id, and words for a combination that is not a point.
+
+An id rounds its numbers, to be read. `exact` parts write them in full: with the steps they tell any
+two points of a study apart.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +22,53 @@ SIZE_LETTERS = {
 }
 
 
-def shape_parts(variant: Variant) -> list[str]:
+# Fields of an identity that points with the same short id may differ in; exact ids tell them apart.
+ROUNDED_FIELDS = {"steps", "optimizer.learning_rate", "model.guide.ratio"}
+
+
+# Names of folders hold 255 characters and MLflow's names of runs 250. The digits of an exact id, or
+# the time of a dropped run, come on top.
+LONGEST_NAME = 200
+
+
+def shape_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return preset, changes of the model and width: `micro-kv1-w0.5`."""
-    width = [f"w{variant.width:g}"] if variant.width != 1 else []
+    width = [f"w{_digits(variant.width, exact)}"] if variant.width != 1 else []
     return [variant.preset.removeprefix("transformer-"), *_model_parts(variant.model), *width]
 
 
-def guide_parts(guide: GuideConfig | None) -> list[str]:
+def guide_parts(guide: GuideConfig | None, exact: bool = False) -> list[str]:
     """Return the guide's ratio and what differs from the defaults: `guided0.4`, `linear`."""
     if guide is None:
         return []
     changed = guide.model_dump(exclude_defaults=True, exclude={"ratio", "reduce_flops"})
     whole = [] if guide.reduce_flops else ["everystep"]
-    return [f"guided{guide.ratio:g}", *changed.values(), *whole]
+    return [f"guided{_digits(guide.ratio, exact)}", *changed.values(), *whole]
 
 
-def flops_part(variant: Variant, train_flops: int) -> str:
-    """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`,
-    `iso1e19`."""
-    exact = variant.budget and variant.budget.exact_flops
-    text = f"iso{exact:g}" if exact else f"c{train_flops:.2e}"
-    return text.replace("e+", "e")
+def length_parts(variant: Variant, train_flops: int, steps: int | None = None) -> list[str]:
+    """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`, `iso1e19`,
+    and with `steps` their number, `steps2001`."""
+    target = variant.budget and variant.budget.exact_flops
+    text = f"iso{target:g}" if target else f"c{train_flops:.2e}"
+    return [text.replace("e+", "e"), *([f"steps{steps}"] if steps else [])]
 
 
-def recipe_parts(variant: Variant) -> list[str]:
+def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return what is given in place of the preset's recipe: `lr0.001`, `bs64`."""
-    rate = [f"lr{variant.learning_rate:g}"] if variant.learning_rate else []
+    rate = variant.learning_rate
+    rate = [f"lr{_digits(rate, exact)}"] if rate else []
     # `b` followed by a number is the number of an FFN's blocks.
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
+
+
+def require_name(name: str) -> None:
+    """Raise ValueError where a name is too long to be that of a folder and of a run in MLflow."""
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"its id {name} has {len(name)} characters, and {LONGEST_NAME} are the most; change "
+            "less of the model, or write shorter numbers"
+        )
 
 
 def describe(variant: Variant) -> str:
@@ -65,6 +88,10 @@ def variant_tag(variant: Variant) -> str:
     """Return the tag of the variant's run in the ledger: what differs from the defaults, as
     JSON."""
     return variant.model_dump_json(exclude_defaults=True)
+
+
+def _digits(value: float, exact: bool) -> str:
+    return repr(value) if exact else f"{value:g}"
 
 
 def _model_parts(changes: ModelChanges) -> list[str]:

@@ -7,39 +7,43 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from study.plan.combinations import Combination, Dropped, combinations
 from study.plan.cost import Price, flops_per_second, gpu_hours, price
-from study.plan.naming import describe
-from study.plan.points import Point
+from study.plan.naming import describe, require_name, variant_tag
+from study.plan.points import Point, Text
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
 from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.data.fingerprint import fingerprint
-from workloads.errors import InputError
+from workloads.data.manifest import DataError
+from workloads.data.size import text_size
+from workloads.errors import InputError, Misfit
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import Variant
-from workloads.recipes.width import WidthError
-from workloads.schema.strict_yaml import Loaded, Location, reason
+from workloads.schema.rounding import rounded_up
+from workloads.schema.strict_yaml import Loaded, blamed, reason
 
 
 @dataclass(frozen=True)
 class SearchSpace:
     """A combination that a search completes: its open dimensions, and what its samples may cost.
 
-    `max_train_flops` is the most that all `trials` samples together can need.
+    `max_train_flops` is the most that all `trials` samples together can need, `max_passes` the most
+    passes over the training text that one can make.
     """
 
     combination: Combination
     dimensions: dict[str, FloatRange | IntRange]
     trials: int
     max_train_flops: int
-    data_fingerprint: str
+    max_passes: float
 
     @property
     def variant(self) -> Variant:
@@ -56,6 +60,7 @@ class Study:
     points: list[Point]
     dropped: list[Dropped]
     runs_dir: Path
+    text: Text
     searched: list[SearchSpace] = field(default_factory=list)
 
     @property
@@ -112,60 +117,83 @@ class Study:
 def load(path: Path, runs_dir: Path) -> Study:
     """Read and plan a study file. Raises InputError for a mistake in it."""
     spec = load_spec(path)
-    data_fingerprint = fingerprint(spec.value.data)
+    text = _text(spec)
     found, dropped = combinations(spec)
     given = [item for item in found if not _open_dimensions(spec.value, item)]
-    planned, unreachable = plan_points(spec, given, data_fingerprint)
+    planned, unreachable = plan_points(spec, given, text)
     searched = [
-        plan_search(spec, item, data_fingerprint)
-        for item in found
-        if _open_dimensions(spec.value, item)
+        plan_search(spec, item, text) for item in found if _open_dimensions(spec.value, item)
     ]
     dropped += unreachable
     if not planned and not searched:
         raise spec.error((), f"no point is left: {dropped[0].point}: {dropped[0].reason}")
     _check_total(spec, planned, searched)
     _check_gpu_hours(spec, planned, searched)
-    return Study(spec, planned, dropped, runs_dir, searched)
+    return Study(spec, planned, dropped, runs_dir, text, searched)
+
+
+def _text(spec: Loaded[StudySpec]) -> Text:
+    """Return the study's text. Raises InputError where a split of it has no document."""
+    data = spec.value.data
+    try:
+        return Text(fingerprint(data), text_size(data))
+    except DataError as error:
+        raise spec.error(("data", "val_fraction"), str(error)) from error
 
 
 def plan_points(
-    spec: Loaded[StudySpec], found: list[Combination], data_fingerprint: str
+    spec: Loaded[StudySpec], found: list[Combination], text: Text
 ) -> tuple[list[Point], list[Dropped]]:
     """Return the points of a study, in the order of the file, and the combinations that are none.
 
-    Raises InputError when parts do not fit together or two points are the same.
+    A combination that writes out what another has from its preset is the same run: it is dropped.
+    Raises InputError when parts do not fit together, or a run stands there twice as it is or in two
+    arms.
     """
     dropped: list[Dropped] = []
     planned: dict[str, Point] = {}
     for item in found:
-        point = plan_point(spec, item, data_fingerprint)
+        point = plan_point(spec, item, text)
         if isinstance(point, Dropped):
             dropped.append(point)
-        elif point.id in planned:
-            message = f"{point.id} is in the study already; remove one of the two"
-            raise spec.error(item.location, message)
-        else:
-            planned[point.id] = point
-    return list(planned.values()), dropped
+        elif (same := planned.setdefault(point.fingerprint, point)) is not point:
+            if _written_twice(same, point) or same.variant.arm_name() != item.variant.arm_name():
+                message = f"{same.id} is in the study already; remove one of the two"
+                raise spec.error(item.location, message)
+            dropped.append(Dropped(describe(item.variant), f"the same run as {same.id}"))
+    return _told_apart([*planned.values()]), dropped
 
 
-def plan_search(spec: Loaded[StudySpec], item: Combination, data_fingerprint: str) -> SearchSpace:
+def _written_twice(a: Point, b: Point) -> bool:
+    return a.short_id == b.short_id and variant_tag(a.variant) == variant_tag(b.variant)
+
+
+def _told_apart(points: list[Point]) -> list[Point]:
+    """Return the points, those that share a short id with their exact ids."""
+    holders = Counter(point.short_id for point in points)
+    return [
+        point if holders[point.short_id] == 1 else replace(point, given_id=point.exact_id)
+        for point in points
+    ]
+
+
+def plan_search(spec: Loaded[StudySpec], item: Combination, text: Text) -> SearchSpace:
     """Plan the samples of a combination ahead. Raises InputError where a sample is no run."""
     dimensions, search = _open_dimensions(spec.value, item), spec.value.search
     assert search is not None
-    highest_flops = 0
+    highest_flops, most_passes = 0, 0.0
     for values in itertools.product(*(each.planned_values() for each in dimensions.values())):
         try:
             variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
-            raise _error(spec, item.location, item.variant, error) from error
-        point = plan_point(spec, replace(item, variant=variant), data_fingerprint)
+            raise _error(spec, item, error) from error
+        point = plan_point(spec, replace(item, variant=variant), text)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
         highest_flops = max(highest_flops, point.train_flops)
+        most_passes = max(most_passes, point.passes)
     max_train_flops = search.trials * highest_flops
-    return SearchSpace(item, dimensions, search.trials, max_train_flops, data_fingerprint)
+    return SearchSpace(item, dimensions, search.trials, max_train_flops, most_passes)
 
 
 def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange | IntRange]:
@@ -175,12 +203,11 @@ def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange
     return spec.search.dimensions_of(item.variant)
 
 
-def plan_point(
-    spec: Loaded[StudySpec], item: Combination, data_fingerprint: str
-) -> Point | Dropped:
+def plan_point(spec: Loaded[StudySpec], item: Combination, text: Text) -> Point | Dropped:
     """Return the combination as a point, or why there is no such run.
 
-    Raises InputError when parts do not fit together, or when a row of `points` is no run.
+    All that training would refuse is refused here. Raises InputError when parts do not fit
+    together, or when a row of `points` is no run.
     """
     variant, study = item.variant, spec.value
     try:
@@ -193,15 +220,16 @@ def plan_point(
         )
         run = recipe.resolve()
         run.require_micro_batch(max(1, study.resources.num_workers))
-        return Point(variant, run, data_fingerprint, recipe.target_flops)
+        run.require_text(text.size)
+        point = Point(variant, run, text, recipe.target_flops)
+        require_name(point.short_id)
+        return point
     except Unreachable as error:
         if item.droppable:
             return Dropped(describe(variant), str(error))
-        raise _error(spec, item.location, variant, error) from error
-    except WidthError as error:
-        raise _error(spec, _width_location(item, study), variant, error) from error
+        raise _error(spec, item, error) from error
     except ValueError as error:
-        raise _error(spec, item.location, variant, error) from error
+        raise _error(spec, item, error) from error
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:
@@ -211,8 +239,9 @@ def _budget(variant: Variant, study: StudySpec) -> Budget | None:
     if budget is None or budget.wall_seconds is None:
         return budget
     if study.hardware is None:
-        raise ValueError(
-            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}"
+        raise Misfit(
+            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}",
+            "budget.wall_seconds",
         )
     kind = "dense" if variant.matches_dense or budget.match_flops_of else variant.ffn.kind
     rate = flops_per_second(study.hardware, kind, study.hardware.gpus)
@@ -220,16 +249,10 @@ def _budget(variant: Variant, study: StudySpec) -> Budget | None:
     return budget.model_copy(update=spent)
 
 
-def _error(
-    spec: Loaded[StudySpec], location: Location, variant: Variant, error: ValueError
-) -> InputError:
-    return spec.error(location, f"with preset {variant.preset}: {reason(error)}")
-
-
-def _width_location(item: Combination, study: StudySpec) -> Location:
-    if study.grid and item.location[0] == "grid":
-        return ("grid", "width", study.grid.width.index(item.variant.width))
-    return (*item.location, "width")
+def _error(spec: Loaded[StudySpec], item: Combination, error: ValueError) -> InputError:
+    """Return the error of a combination, at the place of what it blames."""
+    message = f"with preset {item.variant.preset}: {reason(error)}"
+    return spec.error(item.place(spec, blamed(error)), message)
 
 
 def _check_total(
@@ -242,15 +265,9 @@ def _check_total(
         searching = f" and the search's {samples} samples" if samples else ""
         raise spec.error(
             ("max_total_flops",),
-            f"the {len(planned)} points{searching} need {_rounded_up(total):.4g} training FLOPs; "
+            f"the {len(planned)} points{searching} need {rounded_up(total, 4):.4g} training FLOPs; "
             f"raise it to that or remove {'points or trials' if samples else 'points'}",
         )
-
-
-def _rounded_up(total: float) -> float:
-    """Round up to four digits, so that a cap of the printed number is enough."""
-    unit = 10 ** (math.floor(math.log10(total)) - 3)
-    return math.ceil(total / unit) * unit
 
 
 def _check_gpu_hours(

@@ -6,14 +6,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from study.plan.naming import flops_part, guide_parts, recipe_parts, shape_parts
+from study.plan.naming import guide_parts, length_parts, recipe_parts, shape_parts
 from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
+from workloads.data.manifest import TextSize
 from workloads.recipes.variant import Variant
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of a study: its fingerprint, and how much there is."""
+
+    fingerprint: str
+    size: TextSize
 
 
 @dataclass(frozen=True)
@@ -21,35 +30,51 @@ class Point:
     """One planned run: `variant` is how the study file names it, `config` is the run in full.
 
     `target_flops` are the training FLOPs that `isoflop` or a dense twin has the run spend, to
-    within 1%.
+    within 1%. `given_id` is the id of a point that does not have its short id: because the ledger
+    has it under another, or because the short id is another point's, too.
     """
 
     variant: Variant
     config: RunConfig
-    data_fingerprint: str
+    text: Text
     target_flops: float | None = None
+    given_id: str = ""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that changes the result (see `workloads.config.fingerprint.identity`)."""
-        return identity(self.config, self.data_fingerprint)
+        return identity(self.config, self.text.fingerprint)
 
     @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.identity)
 
-    @cached_property
+    @property
     def id(self) -> str:
-        """Readable and unique in a study, such as `m-lowrank-r256-c1.01e19-seed0`."""
-        ffn = self.config.model.ffn
+        """Readable and unique in a study."""
+        return self.given_id or self.short_id
+
+    @cached_property
+    def short_id(self) -> str:
+        """The id with rounded numbers, such as `m-lowrank-r256-c1.01e19-seed0`."""
+        return self._id(exact=False)
+
+    @property
+    def exact_id(self) -> str:
+        """The id that no point of another fingerprint has, such as `pico-dense-c2.11e11-steps2001-
+        seed0`."""
+        return self._id(exact=True)
+
+    def _id(self, exact: bool) -> str:
+        ffn, steps = self.config.model.ffn, self.config.steps if exact else None
         parts = [
-            *shape_parts(self.variant),
+            *shape_parts(self.variant, exact),
             ffn.kind,
             *ffn.size_labels,
             "" if ffn.keep_first_dense else "alllayers",
-            *guide_parts(self.config.model.guide),
-            flops_part(self.variant, self.train_flops),
-            *recipe_parts(self.variant),
+            *guide_parts(self.config.model.guide, exact),
+            *length_parts(self.variant, self.train_flops, steps),
+            *recipe_parts(self.variant, exact),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -61,6 +86,12 @@ class Point:
     @cached_property
     def train_flops(self) -> int:
         return flops.train_flops(self.config, FLOP_CONVENTION)
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training text, of all steps: those that read tokens again included."""
+        read = self.config.total_steps * self.config.tokens_per_step
+        return read / self.text.size.train_tokens
 
     def summary(self) -> dict[str, Any]:
         """Return the planned quantities by the names that they keep up to the plot."""
@@ -77,6 +108,7 @@ class Point:
             "params": self.params.total,
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
+            "passes": self.passes,
             "steps": self.config.total_steps,
             "batch_size": self.config.batch_size,
             "tokens_per_step": self.config.tokens_per_step,

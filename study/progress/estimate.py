@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import statistics
+from collections.abc import Iterable, Mapping
 
 from kernels.machine import cpu_name
 from study.ledger.reader import Record
@@ -12,13 +14,17 @@ from study.plan import cpu_speed
 from study.plan.planner import Point
 from study.spec.study_file import Resources
 
+# From the command to the first step, and from the last one to the report, on an idle machine.
+LAUNCH_SECONDS = 12.0
+
 
 def point_seconds(
     points: list[Point], records: dict[str, Record], resources: Resources
 ) -> tuple[dict[str, float], str]:
     """Return (seconds by point id, the basis of the estimate in words) for this machine's CPUs.
 
-    The seconds are empty where the speed of the CPUs is not known.
+    A point's evaluations are included. The seconds are empty where the speed of the CPUs is not
+    known.
     """
     rates = _measured_rates(points, records)
     if rates:
@@ -29,13 +35,42 @@ def point_seconds(
     if not rates:
         return {}, "nothing: torch is not here to measure this CPU with"
     threads = min(point_cpus(resources), os.cpu_count() or 1)
-    seconds = {p.id: p.train_flops / threads / _calibrated(p, rates) for p in points}
+    seconds = {p.id: _flops(p) / threads / _calibrated(p, rates) for p in points}
     low, high = (bound(rates.values()) / 1e9 for bound in (min, max))
     basis = (
         f"a calibration of this CPU, quiet: {low:.0f} to {high:.0f} GFLOP/s a thread by model "
         f"size, {threads} at work on a point"
     )
     return seconds, basis
+
+
+def wall_seconds(
+    points: Iterable[Point],
+    records: Mapping[str, Record],
+    seconds: Mapping[str, float],
+    resources: Resources,
+) -> float:
+    """Return how long this machine takes for the points that have not ended, as many at a time as
+    it has slots, the longest first. `seconds` is by point id, for whole points."""
+    ends = [0.0] * slots(resources)
+    left = (seconds[p.id] * _share_left(p, records.get(p.id)) for p in points)
+    for each in sorted(left, reverse=True):
+        heapq.heappush(ends, heapq.heappop(ends) + each)
+    return max(ends)
+
+
+def crowding(load: float, resources: Resources) -> float:
+    """Return how many times longer points take beside other work, of `load` threads, than on an
+    idle machine."""
+    wanted = slots(resources) * point_cpus(resources)
+    return max(1.0, (load + wanted) / (os.cpu_count() or 1))
+
+
+def _share_left(point: Point, record: Record | None) -> float:
+    """Return the part of the point's FLOPs that no recorded step has spent."""
+    if record is None:
+        return 1.0
+    return 0.0 if record.ended else 1 - record.metrics.get("train_flops", 0.0) / point.train_flops
 
 
 def slots(resources: Resources) -> int:
@@ -46,6 +81,15 @@ def slots(resources: Resources) -> int:
 def point_cpus(resources: Resources) -> int:
     """Return the number of CPUs that one point occupies."""
     return max(1, resources.num_workers) * resources.cpus_per_worker
+
+
+def _flops(point: Point) -> float:
+    """Return the FLOPs of training and evaluating a point; evaluating a token takes a third of
+    training on it."""
+    run = point.config
+    evaluations = -(-run.total_steps // run.runtime.eval_interval)
+    evaluated = evaluations * min(run.eval_tokens, point.text.size.val_tokens)
+    return point.train_flops * (1 + evaluated / 3 / (run.total_steps * run.tokens_per_step))
 
 
 def _calibrated(point: Point, rates: cpu_speed.Rates) -> float:

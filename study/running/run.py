@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from study.display.progress import Display
 from study.ledger import reader
+from study.ledger.identities import check_identities
 from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from study.progress import continuation
@@ -48,17 +49,17 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS), ExitStack() as session:
         uri = reader.tracking_uri(study.runs_dir)
         records = reader.read(uri, study.name, with_params=True)
-        reader.check_identities(study.points, records)
         study = with_recorded(study, records)
+        check_identities(study.points, records)
         outcome, rounds = Outcome(study, records), _Rounds(study, records)
         study, missing = rounds.next()
         if not missing:
             return outcome
         from study.running.recorder import Recorder
 
-        display = show(study, records)
         recorder, trained = Recorder(study, records), 0
         try:
+            display = show(study, records)
             while missing:
                 display.plan(study)
                 missing = _upload_ended(study, missing, recorder, display, outcome)
@@ -103,7 +104,8 @@ class _Rounds:
         """
         for point in self._tried.values():  # MLflow may lack them: a server can be away
             if result := read_result(self._study.run_dir(point), point.fingerprint):
-                self._known[point.id] = Record("", {"status": result.status}, _metrics(result))
+                tags = {"status": result.status, "fingerprint": point.fingerprint}
+                self._known[point.id] = Record("", tags, _metrics(result))
         if self._searcher:
             self._study = self._searcher.advance(self._study, self._known, self._tried)
         missing = [p for p in self._study.points if not self._settled(p)]

@@ -24,6 +24,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from study.ledger.identities import recognised
 from study.ledger.reader import Record
 from study.ledger.status import Status
 from study.plan.planner import Point, SearchSpace, Study
@@ -81,10 +82,11 @@ class _SpaceSearch:
         self._add_recorded(records)
         while True:
             trials = self._optuna.get_trials(deepcopy=False)
-            waiting = [t for t in trials if not self._tell(t, records, failed)]
+            points = self._points(trials, records)
+            told = [self._tell(*pair, records, failed) for pair in zip(trials, points, strict=True)]
             begun = len(trials) % BATCH  # of a batch that is not whole: a driver died while drawing
-            if len(trials) >= self._space.trials or (waiting and not begun):
-                return [point for trial in trials if (point := self._point(trial))]
+            if len(trials) >= self._space.trials or not (all(told) or begun):
+                return [point for point in points if point]
             for number in range(len(trials), min(len(trials) - begun + BATCH, self._space.trials)):
                 self._ask(number)
 
@@ -97,11 +99,16 @@ class _SpaceSearch:
         )
         self._optuna.ask(self._distributions)
 
-    def _tell(self, trial: FrozenTrial, records: dict[str, Record], failed: set[str]) -> bool:
+    def _tell(
+        self,
+        trial: FrozenTrial,
+        point: Point | None,
+        records: dict[str, Record],
+        failed: set[str],
+    ) -> bool:
         """Return whether it is known how the trial ended; Optuna is told if it was not."""
         if trial.state.is_finished():
             return True
-        point = self._point(trial)
         record = records.get(point.id) if point else None
         if point and record and record.ended:
             self._optuna.tell(trial.number, self._values(point, record))
@@ -114,7 +121,7 @@ class _SpaceSearch:
     def _add_recorded(self, records: dict[str, Record]) -> None:
         """Add recorded samples that Optuna does not know."""
         trials = self._optuna.get_trials(deepcopy=False)
-        known = {point.id for trial in trials if (point := self._point(trial))}
+        known = {point.id for point in self._points(trials, records) if point}
         for point in recorded(self._study, self._space, records):
             params = sample_of(point.variant, self._distributions)
             inside = all(self._space.dimensions[name].contains(params[name]) for name in params)
@@ -125,6 +132,12 @@ class _SpaceSearch:
                     values=self._values(point, records[point.id]),
                 )
                 self._optuna.add_trial(trial)
+
+    def _points(self, trials: list[FrozenTrial], records: dict[str, Record]) -> list[Point | None]:
+        """Return the point of each trial, as the ledger has it."""
+        found = [self._point(trial) for trial in trials]
+        named = iter(recognised([point for point in found if point], records))
+        return [point and next(named) for point in found]
 
     def _point(self, trial: FrozenTrial) -> Point | None:
         """Return the trial's point; None where there is no such run, or a driver died while

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from study.ledger.identities import recognised
 from study.ledger.reader import Record
 from study.plan.naming import variant_tag
 from study.plan.planner import Point, SearchSpace, Study, plan_point
@@ -23,8 +24,9 @@ def point_of(study: Study, space: SearchSpace, sample: Mapping[str, float]) -> P
 
 
 def with_recorded(study: Study, records: dict[str, Record]) -> Study:
-    """Return the study with the samples that the ledger holds among its points."""
-    points = {point.id: point for point in study.points}
+    """Return the study as the ledger has it: recorded points under their recorded ids, and the
+    recorded samples of a search among its points."""
+    points = {point.id: point for point in recognised(study.points, records)}
     for space in study.searched:
         for point in recorded(study, space, records):
             points.setdefault(point.id, point)
@@ -34,13 +36,13 @@ def with_recorded(study: Study, records: dict[str, Record]) -> Study:
 def recorded(study: Study, space: SearchSpace, records: dict[str, Record]) -> Iterator[Point]:
     """Yield the samples of a search space that have a run with the study's present settings."""
     wanted = _outside_dimensions(variant_tag(space.variant), space)
-    for record in records.values():
+    for point_id, record in records.items():
         given = record.tags.get("variant")
         if given is None or _outside_dimensions(given, space) != wanted:
             continue
         point = _point(study, space, Variant.model_validate_json(given))
         if point and point.fingerprint == record.tags["fingerprint"]:
-            yield point
+            yield replace(point, given_id=point_id)
 
 
 def _outside_dimensions(tag: str, space: SearchSpace) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def _outside_dimensions(tag: str, space: SearchSpace) -> dict[str, Any]:
 
 def _point(study: Study, space: SearchSpace, variant: Variant) -> Point | None:
     combination = replace(space.combination, variant=variant)
-    point = plan_point(study.spec, combination, space.data_fingerprint)
+    point = plan_point(study.spec, combination, study.text)
     return point if isinstance(point, Point) else None
 
 

@@ -65,6 +65,8 @@ def _of_every_kind(given: Any) -> Any:
     """Return a number for every kind: one for all of them, or the default where a mapping leaves
     a kind out."""
     if isinstance(given, int | float) and not isinstance(given, bool):
+        if not 0 < given <= 1:
+            raise ValueError("must be greater than 0 and at most 1; write 0.4, say")
         return dict.fromkeys(FFN_KINDS, given)
     if not isinstance(given, dict):
         raise ValueError("this is a number, or a number for each FFN kind; write 0.4, say")

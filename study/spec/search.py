@@ -55,7 +55,8 @@ class _Range(Config):
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             ways = ", ".join(type(self).model_fields)
-            raise ValueError(f"a dimension has exactly one of {ways}; found {given or 'none'}")
+            found = ", ".join(given) or "none"
+            raise ValueError(f"a dimension has exactly one of {ways}; found {found}")
         low_high = getattr(self, given[0])
         if given[0] != "choice" and low_high[0] >= low_high[1]:
             raise ValueError(f"{given[0]} goes from a lower to a higher value; swap the two")
@@ -107,12 +108,16 @@ class IntRange(_Range):
 
     @model_validator(mode="after")
     def _has_two_values(self) -> Self:
-        if len(self.planned_values()) < 2 and self.choice is None:
+        if self.integers is None:
+            return self
+        low, high, step = *self.integers[:2], self.integers[2] if self.integers[2:] else 1
+        count = (high - low) // step + 1
+        if count < 2:
             raise ValueError("the step is longer than from the lowest to the highest; lower it")
-        if len(self.planned_values()) > MOST_VALUES:
+        if count > MOST_VALUES:
             raise ValueError(
-                f"{len(self.planned_values()):,} values are too many to plan each of them, at most "
-                f"{MOST_VALUES:,}; raise the step, or narrow the range"
+                f"{count:,} values are too many to plan each of them, at most {MOST_VALUES:,}; "
+                "raise the step, or narrow the range"
             )
         return self
 
@@ -135,7 +140,7 @@ class Search(Config):
     """Peak learning rate, where the grid lists none."""
     fraction: FloatRange | None = None
     """Fraction of the dense FFN's weights, of FFNs that are given without a size."""
-    trials: PositiveInt
+    trials: Annotated[int, Field(gt=0, le=10**6)]
     """Samples for each combination; a sample drawn twice is trained once."""
     metric: Annotated[
         tuple[Metric, ...],

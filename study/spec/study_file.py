@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from study.spec.exclude import Exclude
 from study.spec.hardware import HardwareSpec
 from study.spec.search import GridFFN, SchedulerChoice, Search
 from workloads.config.run import RuntimeConfig
 from workloads.data.config import DataConfig
+from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.presets import PresetName
 from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
 from workloads.schema import strict_yaml
-from workloads.schema.base import Config
+from workloads.schema.base import BatchSize, Config, Seed, Width
 from workloads.schema.strict_yaml import Loaded
 
 
@@ -32,7 +41,7 @@ class Grid(Config):
     """Presets: shape, tokens, batch and learning rate."""
     model: ModelChanges = ModelChanges()
     """What differs from every preset's model."""
-    width: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    width: Annotated[tuple[Width, ...], Field(min_length=1)] = (1.0,)
     """Multipliers of `hidden_dim`, `ffn_dim` and `attn_dim`: sizes between the presets."""
     ffn: Annotated[tuple[GridFFN, ...], Field(min_length=1)]
     """FFN kinds with their sizes; sizes that a search samples are left out."""
@@ -40,9 +49,9 @@ class Grid(Config):
     """Self-guided training; `null` is training without a guide."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Peak learning rates; left out, the search's, or the preset's."""
-    batch_size: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    batch_size: Annotated[tuple[BatchSize, ...], Field(min_length=1)] | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
-    seed: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    seed: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds of initialization, data order and dropout, one point each."""
 
 
@@ -66,14 +75,33 @@ class Resources(Config):
     @model_validator(mode="after")
     def _has_the_gpu_it_names(self) -> Self:
         if self.accelerator_type and not self.gpus_per_worker:
-            raise ValueError("accelerator_type needs a GPU; set gpus_per_worker, or remove it")
+            problem = "accelerator_type needs a GPU; set gpus_per_worker, or remove it"
+            raise Misfit(problem, "accelerator_type")
         return self
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+def _plain_name(name: str) -> str:
+    """Return the name. Raises ValueError, with one that will do, where it cannot name a study."""
+    if not re.fullmatch(NAME, name):
+        close = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "study"
+        raise ValueError(f"a name has only a-z, 0-9, - and _, the latter two inside; try {close}")
+    return name
+
+
+StudyName = Annotated[
+    str,
+    Field(max_length=200, json_schema_extra={"pattern": NAME}),
+    AfterValidator(_plain_name),
+]
 
 
 class StudySpec(Config):
     """A study file: the runs of a grid and of single rows, under one cap."""
 
-    study: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    study: StudyName
     """The study's name, in the ledger and of its folder: lower case, digits, - and _."""
     max_total_flops: PositiveFloat
     """Cap on the sum of all points' training FLOPs (`paper` convention)."""
@@ -114,9 +142,10 @@ class StudySpec(Config):
     def _plans_for_the_gpus_it_trains_on(self) -> Self:
         gpus = self.resources.gpus_per_point
         if self.hardware and gpus and self.hardware.gpus != gpus:
-            raise ValueError(
+            raise Misfit(
                 f"hardware.gpus {self.hardware.gpus} is not what resources give a point, {gpus} "
-                "GPUs; change one of them"
+                "GPUs; change one of them",
+                *("hardware.gpus", "hardware"),
             )
         return self
 
@@ -125,12 +154,14 @@ class StudySpec(Config):
         if self.search is None:
             return self
         if self.grid is None:
-            raise ValueError("search samples what a grid leaves open; add a grid")
+            raise Misfit("search samples what a grid leaves open; add a grid", "search")
         if self.search.learning_rate and self.grid.learning_rate:
-            raise ValueError("learning_rate is in the grid and in the search; remove one of them")
+            problem = "learning_rate is in the grid and in the search; remove one of them"
+            raise Misfit(problem, "search.learning_rate")
         open_sizes = {size for ffn in self.grid.ffn for size in ffn.open_sizes}
         for name in self.search.dimensions.keys() - {"learning_rate"} - open_sizes:
-            raise ValueError(f"search.{name}: every FFN of the grid has its size; remove it")
+            problem = "every FFN of the grid has its size, or none takes it; remove it"
+            raise Misfit(problem, f"search.{name}")
         return self
 
 

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,9 +18,10 @@ from pathlib import Path
 from study.ledger import reader
 from study.ledger.provenance import ROOT
 from study.ledger.reader import SQLITE
+from study.plan.cautions import cautions, most_passes, passes_text
 from study.plan.planner import Study
 from study.plan.points import Point
-from study.running import ray_session
+from study.running import ray_session, this_machine
 from study.spec.hardware import ACCELERATORS
 from study.submit.ray_job import PACKAGES
 from workloads.cost.memory import peak_memory_bytes
@@ -104,21 +104,12 @@ def _packages() -> Check:
 def _gpus() -> Check:
     import torch
 
-    installed = _nvidia_smi()
+    installed = this_machine.gpu_names()
     usable = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if installed and not usable:
         cure = f"install a CUDA build of torch for this driver (here: {torch.__version__})"
         return Check("GPUs", f"torch uses none of {', '.join(installed)}", cure)
     return Check("GPUs", ", ".join(usable) or "none: points train on CPUs")
-
-
-def _nvidia_smi() -> list[str]:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.splitlines()
 
 
 def _mlflow(uri: str) -> Check:
@@ -155,23 +146,30 @@ def _checkpoint_bytes(study: Study) -> int:
 
 
 def _data(study: Study) -> Check:
-    digest = study.points[0].data_fingerprint
+    """Check the prepared text, and tell the plan's cautions: they are no problem of the machine."""
+    digest = study.text.fingerprint
     prepared = [p for p in study.data_root.glob(f"*{digest}*") if not p.name.startswith(".")]
     if not prepared:
-        return Check("data", "not prepared yet; `run` does it")
+        return Check("data", _with_cautions("not prepared yet, `run` does it", study))
     try:
         shards.open_dataset(prepared[0])
     except InputError as error:
         return Check("data", str(error), f"delete {prepared[0]}; `run` prepares it again")
-    return Check("data", str(prepared[0]))
+    return Check("data", _with_cautions(str(prepared[0]), study))
+
+
+def _with_cautions(found: str, study: Study) -> str:
+    """Return what was found, with the passes over the text and the plan's cautions."""
+    passes = f"up to {passes_text(most_passes(study))} passes over the training text"
+    return "; ".join([found, passes, *cautions(study)])
 
 
 def _ray() -> tuple[Check, list[dict[str, float]]]:
     """Check Ray; also return what each node offers, or this machine if Ray would start here."""
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
-        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(len(_nvidia_smi()))}
-        return Check("Ray", "RAY_ADDRESS is not set: `run` starts Ray on this machine"), [here]
+        found = "RAY_ADDRESS is not set: `run` starts Ray on this machine"
+        return Check("Ray", found), [this_machine.resources()]
     try:
         nodes = ray_session.nodes_of(address)
     except InputError as error:
@@ -190,7 +188,9 @@ def _placement(study: Study, nodes: list[dict[str, float]]) -> Iterator[Check]:
         place = study.spec.error(("resources",), str(error))
         yield Check("placement", f"no point can ever start: {place}", "change resources, or nodes")
         return
-    yield Check("placement", f"{places} of {len(study.points)} points at a time")
+    known = f" of {len(study.points)}" if study.points else ""
+    at_a_time = min(places, len(study.points) or places)
+    yield Check("placement", f"{at_a_time}{known} points at a time")
     for point in study.points:
         if reason := _too_large(study, point):
             cure = "shard it over more workers (runtime.parallel: fsdp) or recompute activations"

@@ -21,6 +21,7 @@ from study.ledger.status import ADOPTABLE
 from study.ledger.writer import Tracker
 from study.plan.planner import Study
 from study.plan.points import Point
+from study.search.samples import with_recorded
 from workloads.errors import InputError
 from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
@@ -43,6 +44,7 @@ def adopt(study: Study, source: str) -> list[str]:
     that ended, or no such point.
     """
     records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+    study = with_recorded(study, records)
     free = {p.fingerprint: p for p in study.points if p.id not in records}
     if Path(source).is_dir():
         adopted = _adopt_directories(study, Path(source), free)

@@ -130,8 +130,10 @@ def test_parts_that_do_not_fit_are_one_line_and_exit_2(
     expected: str,
 ) -> None:
     config.write_text(CONFIG.replace(old, new))
+    lines = config.read_text().splitlines()
+    place = next(number for number, text in enumerate(lines, start=1) if new in text)
     line = refused(in_process("train", config, "--out", tmp_path / "out"))
-    assert line.startswith(f"{config}:1: ") and expected in line
+    assert line.startswith(f"{config}:{place}: ") and expected in line
 
 
 def test_a_missing_file_is_one_line_and_exit_2(tmp_path: Path) -> None:

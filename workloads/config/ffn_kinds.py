@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, PositiveInt, create_model
 
+from workloads.errors import Misfit
 from workloads.schema.base import Config
 from workloads.schema.known_names import OneOf
 
@@ -167,11 +168,16 @@ class SizedFFN(Config):
         return [f"{SIZES[name].letter}{value}" for name, value in self.sizes.items()]
 
     def check_sizes(self) -> None:
-        """Raise ValueError unless exactly the kind's own sizes are given."""
+        """Raise Misfit unless exactly the kind's own sizes are given."""
         own, given = self.row.sizes, self.sizes
         for name in given:
             if name not in own:
-                raise ValueError(f"{name} does not apply to kind {self.kind}; remove it")
-        for name in own:
-            if name not in given:
-                raise ValueError(f"kind {self.kind} needs {name}; add it")
+                raise Misfit(f"{name} does not apply to kind {self.kind}; remove it", name)
+        missing = [self.in_words(name) for name in own if name not in given]
+        if missing:
+            them = "it" if len(missing) == 1 else "them"
+            raise Misfit(f"kind {self.kind} needs {', and '.join(missing)}; add {them}")
+
+    def in_words(self, size: str) -> str:
+        """Return the keys that give a size."""
+        return size

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, model_validator
 
 from workloads.config.ffn_kinds import SizedFFN
-from workloads.schema.base import Config
+from workloads.errors import Misfit
+from workloads.schema.base import Config, Depth, Size
 
 
 class FFNConfig(SizedFFN):
@@ -78,14 +75,14 @@ class ModelConfig(ArchitectureOptions):
     and value head.
     """
 
-    vocab_size: PositiveInt
-    block_size: PositiveInt
-    num_layers: PositiveInt
-    hidden_dim: PositiveInt
-    ffn_dim: PositiveInt
-    attn_dim: PositiveInt = Field(default_factory=lambda fields: fields["hidden_dim"])
-    num_heads: PositiveInt
-    num_kv_heads: PositiveInt = Field(default_factory=lambda fields: fields["num_heads"])
+    vocab_size: Size
+    block_size: Size
+    num_layers: Depth
+    hidden_dim: Size
+    ffn_dim: Size
+    attn_dim: Size = Field(default_factory=lambda fields: fields["hidden_dim"])
+    num_heads: Depth
+    num_kv_heads: Depth = Field(default_factory=lambda fields: fields["num_heads"])
     ffn: FFNConfig = FFNConfig()
     guide: GuideConfig | None = None
 
@@ -115,37 +112,45 @@ class ModelConfig(ArchitectureOptions):
     def _guides_something(self) -> Self:
         guided = self.num_layers - self.ffn.keep_first_dense
         if self.guide and not (self.ffn.row.mergeable and guided):
-            raise ValueError("guide needs layers with a structured FFN; remove it")
+            raise Misfit("guide needs layers with a structured FFN; remove it", "guide")
         return self
 
     def _check_heads(self) -> None:
         rope = self.position == "rope"
         unit = self.num_heads * (2 if rope else 1)
         if self.attn_dim % unit:
-            raise ValueError(
+            raise Misfit(
                 f"attn_dim {self.attn_dim} over num_heads {self.num_heads} must give "
                 f"{'an even' if rope else 'a whole'} head dimension; the nearest attn_dim that "
-                f"does is {max(1, round(self.attn_dim / unit)) * unit}"
+                f"does is {max(1, round(self.attn_dim / unit)) * unit}",
+                *("model.attn_dim", "model.num_heads", "model.hidden_dim"),
             )
         if self.num_heads % self.num_kv_heads:
-            raise ValueError(
+            raise Misfit(
                 f"num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}; "
-                f"the nearest that does is {_nearest_divisor(self.num_heads, self.num_kv_heads)}"
+                f"the nearest that does is {_nearest_divisor(self.num_heads, self.num_kv_heads)}",
+                *("model.num_kv_heads", "model.num_heads"),
             )
 
     def _check_size(self, name: str, value: int) -> None:
         """Raise ValueError where a size of the FFN does not fit the model's shape."""
         rule, limit = self.ffn.row.sizes[name], min(self.hidden_dim, self.ffn_dim)
         if rule.within_sides and value > limit:
-            raise ValueError(
-                f"{name} {value} exceeds the projection's smaller side; use {limit} or less"
+            raise Misfit(
+                f"{name} {value} exceeds the projection's smaller side; use {limit} or less",
+                *(f"ffn.{name}", "ffn.fraction"),
             )
-        for other in rule.divides:
-            size = self.ffn.sizes.get(other) or getattr(self, other, None)
-            if size is not None and size % value:
-                raise ValueError(
-                    f"{name} {value} does not divide {other} {size}; the nearest that does is "
-                    f"{_nearest_divisor(size, value)}"
+        found = {n: self.ffn.sizes.get(n) or getattr(self, n, None) for n in rule.divides}
+        divided = {n: size for n, size in found.items() if size is not None}
+        for other, size in divided.items():
+            if size % value:
+                fitting = _nearest_divisor(math.gcd(*divided.values()), value)
+                does = fitting == _nearest_divisor(size, value)
+                fits = "does" if does else f"divides {', '.join(divided)}"
+                raise Misfit(
+                    f"{name} {value} does not divide {other} {size}; the nearest that {fits} is "
+                    f"{fitting}",
+                    f"ffn.{name}",
                 )
 
 

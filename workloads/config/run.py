@@ -17,8 +17,11 @@ from pydantic import (
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of
 from workloads.data.config import DataConfig
+from workloads.data.manifest import SPLITS, TextSize, too_short
+from workloads.errors import Misfit
 from workloads.optim.kinds import AnyOptimizerConfig
-from workloads.schema.base import Config
+from workloads.schema.base import BatchSize, Config, Seed
+from workloads.schema.rounding import rounded_up
 
 
 class RuntimeConfig(Config):
@@ -51,11 +54,11 @@ class RunConfig(Config):
     model: ModelConfig
     data: DataConfig
     optimizer: AnyOptimizerConfig
-    batch_size: PositiveInt
+    batch_size: BatchSize
     steps: PositiveInt
     """Fresh steps: optimizer steps that read text for the first time. The run's phases may add
     steps that read the first text again (`total_steps`)."""
-    seed: NonNegativeInt
+    seed: Seed
     eval_tokens: PositiveInt
     runtime: RuntimeConfig = RuntimeConfig()
 
@@ -100,15 +103,30 @@ class RunConfig(Config):
         return None if remainder or rows % micro else micro
 
     def require_micro_batch(self, workers: int) -> int:
-        """Return `micro_batch`. Raises ValueError, with the remedy, where there is none."""
+        """Return `micro_batch`. Raises Misfit, with the remedy, where there is none."""
         micro = self.micro_batch(workers)
         if micro is None:
-            raise ValueError(
+            raise Misfit(
                 f"batch_size {self.batch_size} must divide evenly into {workers} workers' "
                 f"micro-batches of {self.runtime.micro_batch_size}; change batch_size, "
-                "runtime.micro_batch_size or the number of workers"
+                "runtime.micro_batch_size or the number of workers",
+                *("batch_size", "runtime.micro_batch_size", "resources.num_workers"),
             )
         return micro
+
+    def require_text(self, text: TextSize) -> None:
+        """Raise Misfit, with the remedy, where the model cannot train on a text of this size."""
+        if text.vocab_size > self.model.vocab_size:
+            raise Misfit(
+                f"the data has {text.vocab_size} token ids and the model's vocab_size is "
+                f"{self.model.vocab_size}; choose {text.vocab_size} or more",
+                "model.vocab_size",
+            )
+        block_size = self.model.block_size
+        for name in SPLITS:
+            if text.tokens(name) <= block_size:
+                problem = too_short(name, text.tokens(name), block_size)
+                raise Misfit(problem, "model.block_size", "data.val_fraction")
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps."""
@@ -117,9 +135,10 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _evaluates_something(self) -> Self:
         if self.eval_tokens < self.model.block_size:
-            raise ValueError(
+            raise Misfit(
                 f"eval_tokens {self.eval_tokens} is less than one sequence of "
-                f"{self.model.block_size} tokens; raise it"
+                f"{self.model.block_size} tokens; raise it",
+                *("eval_tokens", "model.block_size"),
             )
         return self
 
@@ -127,17 +146,19 @@ class RunConfig(Config):
     def _warms_up_before_it_decays(self) -> Self:
         warmup, steps = self.optimizer.warmup_steps or 0, self.total_steps
         if warmup > (start := self.optimizer.decay_start(steps)):
-            raise ValueError(
+            raise Misfit(
                 f"optimizer.warmup_steps {warmup} is more than the first {start} of {steps} steps, "
-                "when the rate decays or the run ends; lower it, or raise the budget"
+                "when the rate decays or the run ends; lower it, or raise the budget",
+                "optimizer.warmup_steps",
             )
         return self
 
     @model_validator(mode="after")
     def _guides_a_step(self) -> Self:
         if self.model.guide and not self.phases[0].steps:
-            raise ValueError(
+            raise Misfit(
                 f"guide.ratio {self.model.guide.ratio:g} of {self.steps} steps is less than one "
-                f"step; use {1 / self.steps:.2g} or more, or a larger budget"
+                f"step; use {rounded_up(1 / self.steps, 2):g} or more, or a larger budget",
+                "guide.ratio",
             )
         return self

@@ -23,6 +23,9 @@ from workloads.config.phases import phases_of
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.optim.config import OptimizerOptions
 
+# Beyond what anyone trains; a budget for more is a slip of the keyboard.
+MOST_STEPS = 2**40
+
 FlopConvention = Literal["paper", "causal", "6nd"]
 
 
@@ -156,15 +159,16 @@ def fresh_steps_flops(
 def affordable_steps(
     model: ModelConfig, optimizer: OptimizerOptions, batch_size: int, flops: float
 ) -> int:
-    """Return the most fresh steps of a run that costs at most `flops` (`paper`) over all phases."""
+    """Return the most fresh steps of a run that costs at most `flops` (`paper`) over all phases, or
+    `MOST_STEPS` where they are more."""
 
     def cost(fresh_steps: int) -> int:
         return fresh_steps_flops(model, optimizer, batch_size * model.block_size, fresh_steps)
 
     too_many = 1
-    while cost(too_many) <= flops:
+    while cost(too_many) <= flops and too_many < MOST_STEPS:
         too_many *= 2
-    return bisect_right(range(too_many), flops, key=cost) - 1
+    return bisect_right(range(too_many + 1), flops, key=cost) - 1
 
 
 def _hardware_step_difference(model: ModelConfig, tokens: int, runtime: RuntimeConfig) -> int:

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from workloads.data.corpora.table import CORPORA
 from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.errors import Misfit
 from workloads.schema.base import Config
 from workloads.schema.known_names import OneOf
 
@@ -25,5 +26,6 @@ class DataConfig(Config):
     @model_validator(mode="after")
     def _split_is_a_split(self) -> Self:
         if not 0 < self.val_fraction < 1:
-            raise ValueError(f"val_fraction {self.val_fraction} must lie between 0 and 1; try 0.05")
+            problem = f"val_fraction {self.val_fraction} must lie between 0 and 1; try 0.05"
+            raise Misfit(problem, "val_fraction")
         return self

@@ -20,16 +20,23 @@ def fingerprint(config: DataConfig) -> str:
 
     The documents are read only when a file of the corpus, or the corpus's own code, has changed.
     """
-    settings = {
+    settings, corpus = text_settings(config), CORPORA[config.source]
+    return remembered({"fingerprint": settings}, sources(corpus), lambda: _hash(settings, corpus))
+
+
+def text_settings(config: DataConfig) -> dict[str, Any]:
+    """Return all that decides the tokens of `config` beside the documents, JSON-ready."""
+    return {
         "format": FORMAT_VERSION,
         "source": config.source,
         "tokenizer": config.tokenizer,
         "val_fraction": config.val_fraction,
     }
-    corpus = CORPORA[config.source]
-    code = Path(inspect.getfile(type(corpus)))
-    files = [code, *corpus.files()]
-    return remembered({"fingerprint": settings}, files, lambda: _hash(settings, corpus))
+
+
+def sources(corpus: Corpus) -> list[Path]:
+    """Return the files that decide the documents: those they come from, and the corpus's code."""
+    return [Path(inspect.getfile(type(corpus))), *corpus.files()]
 
 
 def _hash(settings: dict[str, Any], corpus: Corpus) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from workloads.data.manifest import DataError
+from workloads.data.manifest import DataError, too_short
 from workloads.data.shards import TokenSplit
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -107,10 +107,8 @@ class _Windows:
         self._starts = self._ends - counts
         self.count = int(self._ends[-1])
         if not self.count:
-            raise DataError(
-                f"{split.directory}: the {split.name} split has {split.num_tokens} tokens and no "
-                f"shard holds a window of {block_size + 1}; lower block_size"
-            )
+            problem = too_short(split.name, split.num_tokens, block_size)
+            raise DataError(f"{split.directory}: {problem}")
 
     def read(self, indices: Sequence[int]) -> Batch:
         """Return the inputs and targets of these windows, each (len(indices), block_size)."""

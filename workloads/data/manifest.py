@@ -4,20 +4,35 @@ A dataset is a directory that holds `manifest.json` and the shards it lists. The
 written last, so a directory that has one is complete.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workloads.errors import InputError
 
 SplitName = Literal["train", "val"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 # How a token is stored: little-endian, unsigned, of 2 or 4 bytes, in numpy's spelling.
 TokenType = Literal["<u2", "<u4"]
 
 # Raise it when the same documents would give other shards: it is part of the fingerprint.
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """The ids of a vocabulary, and the tokens of both splits, ends of documents included."""
+
+    vocab_size: int
+    train_tokens: int
+    val_tokens: int
+
+    def tokens(self, name: SplitName) -> int:
+        """Return the tokens of one split."""
+        return self.train_tokens if name == "train" else self.val_tokens
 
 
 class DataError(InputError):
@@ -60,6 +75,14 @@ class Manifest(_Entry):
 
     def split(self, name: SplitName) -> SplitEntry:
         return self.train if name == "train" else self.val
+
+
+def too_short(name: SplitName, tokens: int, block_size: int) -> str:
+    """Return the error of a split whose shards are all shorter than one sequence."""
+    return (
+        f"the {name} split has {tokens} tokens and no shard holds a window of {block_size + 1}; "
+        "lower block_size"
+    )
 
 
 def token_type(vocab_size: int) -> TokenType:

@@ -34,6 +34,7 @@ from workloads.data.manifest import (
     ShardEntry,
     SplitEntry,
     SplitName,
+    TextSize,
     damaged,
     read_manifest,
     token_type,
@@ -71,6 +72,12 @@ class TokenDataset:
     @property
     def vocab_size(self) -> int:
         return self.manifest.vocab_size
+
+    @property
+    def size(self) -> TextSize:
+        """How much text there is."""
+        manifest = self.manifest
+        return TextSize(manifest.vocab_size, manifest.train.tokens, manifest.val.tokens)
 
     @property
     def bytes_per_token(self) -> float:
@@ -149,11 +156,20 @@ def split_of(path: str, val_fraction: float) -> SplitName:
     return "val" if position < val_fraction else "train"
 
 
+def require_documents(source: str, name: SplitName, val_fraction: float, count: int) -> None:
+    """Raise DataError where `count`, of a split's documents or of their tokens, is zero."""
+    if not count:
+        raise DataError(
+            f"corpus {source} has no document for the {name} split with val_fraction "
+            f"{val_fraction}; change val_fraction"
+        )
+
+
 def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_tokens: int) -> None:
     tokenizer = TOKENIZERS[config.tokenizer]
     dtype = token_type(tokenizer.vocab_size)
     end = np.array(tokenizer.end_of_document, dtype)
-    writers = {
+    writers: dict[SplitName, _SplitWriter] = {
         "train": _SplitWriter(directory, "train", shard_tokens),
         "val": _SplitWriter(directory, "val", shard_tokens),
     }
@@ -161,11 +177,7 @@ def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_token
         tokens = np.append(tokenizer.encode(document.text).astype(dtype), end)
         writers[split_of(document.path, config.val_fraction)].add(document.text, tokens)
     for name, writer in writers.items():
-        if not writer.documents:
-            raise DataError(
-                f"corpus {config.source} has no document for the {name} split with "
-                f"val_fraction {config.val_fraction}; change val_fraction"
-            )
+        require_documents(config.source, name, config.val_fraction, writer.documents)
     manifest = Manifest(
         format=FORMAT_VERSION,
         source=config.source,

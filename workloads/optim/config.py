@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from workloads.errors import Misfit
 from workloads.schema.base import Config
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class OptimizerOptions(Config):
     def _takes_what_its_schedule_takes(self) -> Self:
         for name in sorted(self.unused_fields):
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} does not apply to schedule {self.schedule}; remove it")
+                raise Misfit(f"{name} does not apply to schedule {self.schedule}; remove it", name)
         if self.schedule != "cosine" and self.warmup_steps is None:
-            raise ValueError(f"schedule {self.schedule} needs warmup_steps; add it")
+            raise Misfit(f"schedule {self.schedule} needs warmup_steps; add it")
         return self
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops
 from workloads.optim.config import OptimizerOptions
 from workloads.schema.base import Config
+from workloads.schema.rounding import rounded_up
 
 # How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
 TOLERANCE = 0.01
@@ -24,15 +25,15 @@ class Unreachable(ValueError):
 class Budget(Config):
     """The length of a run, in one unit; steps are whole.
 
-    Tokens and steps are fresh ones, of text that is read for the first time. A guide in mode
-    `fixed_flops` reads some of it again on top, and all its FLOPs count in `train_flops`.
+    Tokens and steps are fresh ones. A guide in mode `fixed_flops` reads some of the text again on
+    top, and all its FLOPs count in `train_flops`. Beyond the end of the text, it is read anew.
     """
 
-    tokens: PositiveInt | None = None
+    tokens: Annotated[int, Field(gt=0, le=10**18)] | None = None
     """Fresh tokens, never exceeded."""
-    tokens_per_param: PositiveFloat | None = None
+    tokens_per_param: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Fresh tokens over the run's own parameters, never exceeded."""
-    steps: PositiveInt | None = None
+    steps: Annotated[int, Field(gt=0, le=10**18)] | None = None
     """Fresh steps: optimizer steps on tokens that are read for the first time."""
     train_flops: PositiveFloat | None = None
     """Training FLOPs (`paper` convention), a guide's included, never exceeded."""
@@ -49,9 +50,8 @@ class Budget(Config):
         units = [name for name in type(self).model_fields if name != "match_flops_of"]
         given = [name for name in units if getattr(self, name) is not None]
         if len(given) != 1 and not (self.match_flops_of and not given):
-            raise ValueError(
-                f"a budget has exactly one of {', '.join(units)}; found {given or 'none'}"
-            )
+            found = ", ".join(given) or "none"
+            raise ValueError(f"a budget has exactly one of {', '.join(units)}; found {found}")
         return self
 
     @model_validator(mode="after")
@@ -95,9 +95,10 @@ def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
     error = abs(flops.train_flops(run) / train_flops - 1)
     if error > TOLERANCE:
         step = _costliest_step(run)
+        least = rounded_up(step / 2 / TOLERANCE, 2)
         raise Unreachable(
             f"whole steps of up to {step:.3g} FLOPs come within {error:.1%} of {train_flops:.4g} "
-            f"FLOPs and not {TOLERANCE:.0%}; from {step / 2 / TOLERANCE:.2g} FLOPs on they do"
+            f"FLOPs and not {TOLERANCE:.0%}; from {least:.2g} FLOPs on they do"
         )
     return run
 

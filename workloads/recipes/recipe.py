@@ -12,6 +12,7 @@ from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import DataConfig
+from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
@@ -101,10 +102,13 @@ class Recipe(Variant):
     def _run(self, model: ModelConfig, steps: int) -> RunConfig:
         preset = PRESETS[self.preset]
         if steps == 0:
-            raise ValueError(
+            raise Misfit(
                 f"the budget pays for less than one step of {self._batch_size} x "
-                f"{model.block_size} tokens; raise it"
+                f"{model.block_size} tokens; raise it",
+                *("budget", "batch_size", "model.block_size"),
             )
+        if steps >= flops.MOST_STEPS:
+            raise Misfit(f"the budget pays for {steps:.3g} steps; lower it", "budget")
         rate = self.learning_rate or preset.learning_rate
         return RunConfig(
             model=model,
@@ -131,4 +135,5 @@ def load_run(path: Path) -> RunConfig:
     try:
         return recipe.value.resolve()
     except ValueError as error:
-        raise recipe.error((), strict_yaml.reason(error)) from error
+        place = recipe.first_written(strict_yaml.blamed(error))
+        raise recipe.error(place, strict_yaml.reason(error)) from error

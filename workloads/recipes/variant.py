@@ -6,10 +6,9 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -22,9 +21,17 @@ from workloads.config.model import (
     ModelConfig,
 )
 from workloads.cost import flops
+from workloads.errors import Misfit
 from workloads.recipes.budget import Budget
 from workloads.recipes.presets import PresetName
-from workloads.schema.base import Config
+from workloads.schema.base import BatchSize, Config, Depth, Seed, Size, Width
+
+
+def _one_line(name: str) -> str:
+    """Return the name. Raises ValueError where it is empty or has more than printable text."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError("this should be one line of printable text; change it")
+    return name
 
 
 class FFNChoice(SizedFFN):
@@ -35,7 +42,7 @@ class FFNChoice(SizedFFN):
     32 from hidden width 512 up, of 4 below, and always of `nblocks`."""
     keep_first_dense: bool = True
     """The first layer's FFN is dense."""
-    arm: str | None = None
+    arm: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] | None = None
     """The curve that the run belongs to; by default the kind and its size."""
 
     @model_validator(mode="after")
@@ -50,18 +57,24 @@ class FFNChoice(SizedFFN):
             return
         chosen = self.row.fraction_size
         if chosen is None:
-            raise ValueError(
-                f"fraction chooses a size, and kind {self.kind} has none to choose; remove it"
+            raise Misfit(
+                f"fraction chooses a size, and kind {self.kind} has none to choose; remove it",
+                "fraction",
             )
         if chosen in self.sizes:
             raise ValueError(f"{chosen} and fraction both give the size; remove one")
         FFNConfig.model_validate({"kind": self.kind} | self.sizes | {chosen: 1})
+
+    def in_words(self, size: str) -> str:
+        """Return the keys that give a size."""
+        return f"{size} or fraction" if size == self.row.fraction_size else size
 
     def resolve(self, model: ModelConfig) -> FFNConfig:
         """Return the FFN in a model of this shape, with the size that `fraction` chooses."""
         given = {"kind": self.kind, "keep_first_dense": self.keep_first_dense} | self.sizes
         chosen = self.row.fraction_size
         if self.fraction is None or chosen is None:
+            self.check_sizes()
             return FFNConfig.model_validate(given)
         # The least value that the given sizes allow: they may have to divide the chosen one.
         rules = self.row.sizes
@@ -88,21 +101,21 @@ class ModelChanges(ArchitectureOptions):
     The FFN's kind and size and the guide are given beside it.
     """
 
-    vocab_size: PositiveInt | None = None
+    vocab_size: Size | None = None
     """Token ids."""
-    block_size: PositiveInt | None = None
+    block_size: Size | None = None
     """Tokens of a sequence."""
-    num_layers: PositiveInt | None = None
+    num_layers: Depth | None = None
     """Layers, each of attention and an FFN."""
-    hidden_dim: PositiveInt | None = None
+    hidden_dim: Size | None = None
     """Width of the residual stream."""
-    ffn_dim: PositiveInt | None = None
+    ffn_dim: Size | None = None
     """Width inside the FFN."""
-    attn_dim: PositiveInt | None = None
+    attn_dim: Size | None = None
     """Width of all query heads together."""
-    num_heads: PositiveInt | None = None
+    num_heads: Depth | None = None
     """Query heads."""
-    num_kv_heads: PositiveInt | None = None
+    num_kv_heads: Depth | None = None
     """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
@@ -144,7 +157,7 @@ class Variant(Config):
     """Shape, tokens, batch and learning rate, unless given otherwise."""
     model: ModelChanges = ModelChanges()
     """What differs from the preset's model."""
-    width: PositiveFloat = 1.0
+    width: Width = 1.0
     """Multiplies the model's `hidden_dim`, `ffn_dim` and `attn_dim`; heads keep their size where
     that divides. Tokens and learning rate stay the preset's."""
     ffn: FFNChoice = FFNChoice()
@@ -155,9 +168,9 @@ class Variant(Config):
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
     """The peak; left out, the preset's."""
-    batch_size: PositiveInt | None = None
+    batch_size: BatchSize | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of initialization, data order and dropout."""
 
     def arm_name(self) -> str:

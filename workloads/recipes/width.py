@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 
 from workloads.config.model import ModelConfig
+from workloads.errors import Misfit
 
 # Widths are written with few digits: 0.6667 is two thirds.
 ROUNDED = 1e-4
-
-
-class WidthError(ValueError):
-    """A multiplier that the model has no fitting sizes for; names the nearest that keeps heads."""
 
 
 def scale(model: ModelConfig, width: float) -> ModelConfig:
@@ -19,7 +16,8 @@ def scale(model: ModelConfig, width: float) -> ModelConfig:
 
     Heads keep their size, and share keys and values as before, where that divides. Elsewhere the
     number of heads is the nearest one that divides and leaves heads of half to twice their size.
-    Raises WidthError where there is none, or where a size would not be whole.
+    Raises Misfit, with the nearest width that keeps heads, where there is none, or where a size
+    would not be whole.
     """
     if width == 1:
         return model
@@ -53,10 +51,12 @@ def _heads(model: ModelConfig, attn_dim: int) -> dict[str, int] | None:
     return {"num_heads": heads, "num_kv_heads": min(divisors, key=lambda n: abs(n - shared))}
 
 
-def _error(model: ModelConfig, width: float, unit: int, problem: str) -> WidthError:
+def _error(model: ModelConfig, width: float, unit: int, problem: str) -> Misfit:
     """Return the error, with the nearest width at which sizes are whole and heads keep theirs."""
     heads = model.num_heads
     most = 2 * heads * math.ceil(max(1.0, width))
     fitting = [n / heads for n in range(1, most) if unit * n % heads == 0]
     nearest = min(fitting, key=lambda fits: abs(fits - width))
-    return WidthError(f"width {width:g} {problem}; the nearest that keeps heads is {nearest:.4g}")
+    return Misfit(
+        f"width {width:g} {problem}; the nearest that keeps heads is {nearest:.4g}", "width"
+    )

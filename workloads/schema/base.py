@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-)
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# A size of a model, a multiplier of one, a batch in sequences, and a seed as torch takes it: beyond
+# what anyone trains, so that a slip of the keyboard is told before it is computed with.
+Size = Annotated[int, Field(gt=0, le=2**24)]
+Depth = Annotated[int, Field(gt=0, le=10_000)]
+Width = Annotated[float, Field(gt=0, le=1000)]
+BatchSize = Annotated[int, Field(gt=0, le=2**20)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class Config(BaseModel):

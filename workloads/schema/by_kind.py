@@ -32,4 +32,5 @@ class ByKind:
         if isinstance(value, Config):
             return getattr(value, "kind", None)
         default = next(iter(self.classes))
-        return value.get("kind", default) if isinstance(value, Mapping) else default
+        kind = value.get("kind", default) if isinstance(value, Mapping) else default
+        return "null" if kind is None else kind

@@ -5,7 +5,7 @@ Scalars are what they look like: `true` and `"3"` are no numbers, and 3 is no te
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -17,9 +17,9 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from workloads.errors import InputError
+from workloads.errors import InputError, Misfit
+from workloads.schema import wording
 from workloads.schema.by_kind import ByKind
-from workloads.schema.known_names import suggestion
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]
@@ -33,6 +33,10 @@ class Loaded(Generic[T]):
     path: Path
     text: str
     tree: Any
+
+    def first_written(self, locations: Iterable[Location], otherwise: Location = ()) -> Location:
+        """Return the first of the locations that the file has, or another one."""
+        return next((where for where in locations if _has(self.tree, where)), otherwise)
 
     def error(self, location: Location, message: str) -> InputError:
         """Return an error about the part at `location`, such as ("grid", "ffn", 1, "rank")."""
@@ -53,6 +57,9 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
         raise _malformed(path, error) from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply, or in itself; write it flatter") from error
+    if (key := _key_that_is_no_word(tree)) is not None:
+        line, what = key
+        raise InputError(f"{path}:{line}: {what} is no key; write a word in its place")
     try:
         return Loaded(model.model_validate(content, strict=True), path, text, tree)
     except ValidationError as error:
@@ -67,12 +74,15 @@ def _malformed(path: Path, error: Exception) -> InputError:
 
 
 def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationError) -> InputError:
-    # A misspelt key is also a missing one: the misspelling is what to show.
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+    details = _mistakes(error.errors())
     first = details[0]
     _, location = _follow(model, first["loc"])
     if first["type"] == "union_tag_invalid":
         location += ("kind",)
+    elif wording.lacks_an_item(first) or location[-1:] == ("[key]",):
+        location = location[:-1]
+    inside = [(*location, *field) for field in _blamed(first)]
+    location = next((where for where in inside if _has(tree, where)), location)
     line, given = _find(tree, location)
     message = _message(first, model)
     if len(details) > 1:
@@ -80,39 +90,54 @@ def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationErr
     return _error(path, line, location, given, message)
 
 
+def _mistakes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return one error for each mistake, misspelt keys first.
+
+    A misspelt key is also a missing one, and a list with a wrong item also one too short.
+    """
+    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
+    misspelt = {detail["loc"][:-1] for detail in unknown}
+    inside = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return unknown + [
+        detail
+        for detail in details
+        if detail not in unknown
+        and not (detail["type"] == "missing" and detail["loc"][:-1] in misspelt)
+        and not (detail["type"] == "too_short" and detail["loc"] in inside)
+    ]
+
+
 def _error(path: Path, line: int, location: Location, given: Any, message: str) -> InputError:
     field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
-    value = "" if isinstance(given, dict | list) or given is None else f" = {given!r}"
-    return InputError(f"{path}:{line}: {field or 'file'}{value}: {message}")
+    return InputError(f"{path}:{line}: {field or 'file'}{wording.value(given)}: {message}")
 
 
 def reason(error: ValueError) -> str:
     """Return the first mistake that an error tells of, as part of one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    named = first["type"] != "value_error" and first["loc"]
+    return (f"{'.'.join(map(str, first['loc']))} " if named else "") + _message(first)
+
+
+def blamed(error: ValueError) -> list[Location]:
+    """Return the fields that an error says to change, the likeliest first."""
     if isinstance(error, ValidationError):
-        return _message(error.errors()[0])
-    return str(error)
+        return _blamed(error.errors()[0])
+    return [*error.fields] if isinstance(error, Misfit) else []
+
+
+def _blamed(detail: ErrorDetails) -> list[Location]:
+    return blamed(detail.get("ctx", {})["error"]) if detail["type"] == "value_error" else []
 
 
 def _message(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """Say what is wrong and what to write instead, from one pydantic error."""
-    name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
-    context = detail.get("ctx", {})
-    if kind == "extra_forbidden" and model:
-        known, _ = _follow(model, detail["loc"][:-1])
-        return f"no such key; {suggestion(name, known.model_fields)}"
-    if kind == "missing":
-        return "this key is required; add it"
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
-        return f"not a known value; {suggestion(str(detail['input']), allowed)}"
-    if kind == "union_tag_invalid":
-        kinds = re.findall(r"'([^']*)'", context["expected_tags"])
-        return f"not a known value; {suggestion(context['tag'], kinds)}"
-    if kind == "value_error":
-        return reason(context["error"])
-    if kind == "greater_than":
-        return f"must be greater than {context['gt']}; raise it"
-    return detail["msg"].replace("Input should", "this should", 1) + "; change it"
+    if detail["type"] == "value_error":
+        return reason(detail.get("ctx", {})["error"])
+    place = detail["loc"][:-1] if detail["type"] == "extra_forbidden" else detail["loc"]
+    return wording.message(detail, [*_follow(model, place)[0].model_fields] if model else [])
 
 
 def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel], Location]:
@@ -153,6 +178,31 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
             return line, None
         node = node[part]
     return line, node
+
+
+def _key_that_is_no_word(node: Any) -> tuple[int, str] | None:
+    """Return the line of the first key that is no text, and what it is; None where all are."""
+    if isinstance(node, CommentedMap):
+        for key in node:
+            if not isinstance(key, str):
+                line, *_ = (node.lc.data or {}).get(key) or [node.lc.line]
+                return line + 1, wording.kind_of(key)
+    children = node.values() if isinstance(node, CommentedMap) else node
+    if not isinstance(node, CommentedMap | CommentedSeq):
+        return None
+    return next(filter(None, map(_key_that_is_no_word, children)), None)
+
+
+def _has(tree: Any, location: Location) -> bool:
+    """Return whether the file has something at the location."""
+    for part in location:
+        if isinstance(tree, CommentedMap):
+            if part not in tree:
+                return False
+        elif not (isinstance(tree, CommentedSeq) and isinstance(part, int) and part < len(tree)):
+            return False
+        tree = tree[part]
+    return True
 
 
 def _plain(node: Any) -> Any:

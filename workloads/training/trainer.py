@@ -26,7 +26,7 @@ from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
 from workloads.data.shards import TokenDataset
-from workloads.errors import InputError, Preempted, Refused
+from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
@@ -93,17 +93,16 @@ class _Trainer:
         run_id: str,
         should_stop: Callable[[], bool],
     ) -> None:
-        if dataset.vocab_size > config.model.vocab_size:
-            raise InputError(
-                f"the data has {dataset.vocab_size} token ids and the model's vocab_size is "
-                f"{config.model.vocab_size}; choose a preset with at least as many"
-            )
+        try:
+            config.require_text(dataset.size)
+            self.micro_batches = _micro_batches(config)
+        except Misfit as error:
+            raise InputError(str(error)) from None
         self.config, self.dataset, self.run_id = config, dataset, run_id
         self.phases, self.should_stop, self.stop_asked = config.phases, should_stop, False
         shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
-        self.micro_batches = _micro_batches(config)
         if parallel.rank() == 0:
             claim(run_dir, run_id)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
@@ -362,13 +361,10 @@ def _number(norm: Tensor) -> float:
 def _micro_batches(config: RunConfig) -> list[range]:
     """Return this worker's rows of each global batch, in micro-batches of equal size.
 
-    Raises InputError where the batch does not divide into them.
+    Raises Misfit where the batch does not divide into them.
     """
     workers = parallel.world_size()
-    try:
-        micro = config.require_micro_batch(workers)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    micro = config.require_micro_batch(workers)
     rows = config.batch_size // workers
     first = parallel.rank() * rows
     return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -88,7 +88,10 @@ def test_points_take_the_rate_of_the_nearest_size(cache: Path, tmp_path: Path) -
     study = quickstart(tmp_path)
     seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
     for point in study.points:
-        assert seconds[point.id] == pytest.approx(point.train_flops / RATES[point.variant.preset])
+        run = point.config
+        evaluated = -(-run.total_steps // 100) * 65_536 / 3  # a third of training on as many tokens
+        spent = point.train_flops * (1 + evaluated / run.tokens)
+        assert seconds[point.id] == pytest.approx(spent / RATES[point.variant.preset])
     assert "calibration of this CPU" in basis and "20 to 60 GFLOP/s" in basis
     processors = os.cpu_count() or 1
     for workers in (processors, 100 * processors):  # more threads than processors add nothing
@@ -109,3 +112,28 @@ def test_finished_runs_come_before_any_calibration(cache: Path, tmp_path: Path) 
     seconds, basis = estimate.point_seconds(study.points, {done.id: record}, Resources())
     assert seconds[done.id] == pytest.approx(done.train_flops / 1e9)
     assert "finished runs" in basis and not cache.exists()
+
+
+def test_a_launch_takes_its_slots_the_longest_point_first(cache: Path, tmp_path: Path) -> None:
+    study = quickstart(tmp_path)
+    resources = Resources(num_workers=0, cpus_per_worker=os.cpu_count() or 1)
+    seconds = {point.id: float(number) for number, point in enumerate(study.points, start=1)}
+    assert estimate.slots(resources) == 1
+    assert estimate.wall_seconds(study.points, {}, seconds, resources) == 45
+    ended, half = study.points[8], study.points[7]
+    records = {
+        ended.id: Record("", {"status": "finished"}),
+        half.id: Record("", {"status": "interrupted"}, {"train_flops": half.train_flops / 2}),
+    }
+    assert estimate.wall_seconds(study.points, records, seconds, resources) == 45 - 9 - 4
+    several = Resources(num_workers=0)
+    if estimate.slots(several) == 2:
+        assert estimate.wall_seconds(study.points, {}, seconds, several) == 23
+    assert estimate.wall_seconds([], {}, {}, several) == 0
+
+
+def test_other_work_makes_a_launch_longer() -> None:
+    processors = os.cpu_count() or 1
+    whole = Resources(num_workers=0, cpus_per_worker=processors)
+    assert estimate.crowding(0.0, whole) == 1
+    assert estimate.crowding(float(processors), whole) == 2

@@ -173,3 +173,12 @@ def test_ledger_row_that_cannot_be_read_is_one_line(
     done = in_process("report", spec, "--runs", tmp_path, check=False)
     assert done.returncode == 2
     assert "train_flops" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_launch_announces_its_time_and_says_at_its_end_what_it_took(launched: Launched) -> None:
+    said = [line for line in launched.stderr.splitlines() if "expected" in line]
+    assert (
+        said[0].startswith("expected here: about ") and "on an idle machine); by a cal" in said[0]
+    )
+    assert said[-1].startswith("taken: ") and "; expected: " in said[-1]
+    assert launched.stderr.index(said[0]) < launched.stderr.index("started")

@@ -197,7 +197,7 @@ MISTAKES = {
     "two ranges": ("{log: [", "{uniform: [1.0, 2.0], log: [", "exactly one of log, uniform"),
     "backwards": ("[0.2, 0.8]", "[0.8, 0.2]", "swap the two"),
     "no such metric": ("trials: 6", "trials: 6\n  metric: loss", "not a known value"),
-    "too large a fraction": ("[0.2, 0.8]", "[0.2, 1.8]", "less than or equal to 1"),
+    "too large a fraction": ("[0.2, 0.8]", "[0.2, 1.8]", "fraction must be at most 1"),
     "still open": ("  fraction: {uniform: [0.2, 0.8]}\n", "", "kind lowrank needs rank"),
 }
 

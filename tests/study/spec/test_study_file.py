@@ -30,7 +30,7 @@ MISTAKES = {
     "rank too large": ("rank: 8", "rank: 64", 7, "rank 64", "use 32 or less"),
     "no rank": (", rank: 8", "", 7, "needs rank", "add it"),
     "two budgets": ("steps: 20", "steps: 20, tokens: 10", 8, "budget", "exactly one"),
-    "budget below a step": ("steps: 20", "tokens: 100", 6, "less than one step", "raise it"),
+    "budget below a step": ("steps: 20", "tokens: 100", 8, "less than one step", "raise it"),
     "over the cap": ("1.0e12", "1.0e9", 2, "max_total_flops = 1000000000.0", "raise it to"),
     "point twice": ("rank: 8", "rank: 8}\n    - {kind: lowrank, rank: 8", 8, "already", "remove"),
     "true for a number": ("steps: 20", "steps: true", 8, "budget.steps = True", "valid integer"),

@@ -44,7 +44,7 @@ from tests.workloads.small_runs import STEPS, pico
         ({"activation": "relu"}, "should be 'gelu', .*'swiglu'"),
         (
             {"activation": "swiglu", "ffn": {"kind": "blockshuffle", "nblocks": 6}},
-            "nblocks 6 does not divide ffn_dim 45; the nearest that does is 5",
+            "6 does not divide ffn_dim 45; the nearest that divides hidden_dim, ffn_dim is 3",
         ),
     ],
 )

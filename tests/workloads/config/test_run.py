@@ -70,7 +70,7 @@ def test_each_kind_takes_its_own_sizes(kind: str, sizes: dict[str, Any], message
         ),
         (
             {"ffn": FFNConfig(kind="blockshuffle", nblocks=5)},
-            "nblocks 5 does not divide hidden_dim 36; the nearest that does is 4",
+            "5 does not divide hidden_dim 36; the nearest that divides hidden_dim, ffn_dim is 6",
         ),
         (
             {"ffn": FFNConfig(kind="blockshuffle", nblocks=4)},

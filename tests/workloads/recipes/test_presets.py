@@ -147,7 +147,7 @@ def test_the_rank_divides_into_the_blocks(preset: str, nblocks: int) -> None:
         ({"kind": "lowrank", "rank": 0}, "greater than 0"),
         ({"kind": "lowrank", "fraction": 0.0}, "greater than 0"),
         ({"kind": "lowrank", "fraction": 1.1}, "less than or equal to 1"),
-        ({"kind": "lowrank"}, "kind lowrank needs rank; add it"),
+        ({"kind": "lowrank"}, "kind lowrank needs rank or fraction; add it"),
         ({"kind": "dense", "fraction": 0.5}, "kind dense has none to choose"),
         (
             {"kind": "blockshuffle", "nblocks": 2, "fraction": 0.5},
@@ -170,7 +170,7 @@ def test_sizes_that_contradict_are_refused(choice: dict[str, Any], message: str)
         (FFNChoice(kind="blockshuffle", nblocks=33), "nblocks 33 .* the nearest that does is 32"),
         (
             FFNChoice(kind="blockdense", rank=6, nblocks=4),
-            "nblocks 4 does not divide rank 6; the nearest that does is 3",
+            "4 does not divide rank 6; the nearest that divides hidden_dim, ffn_dim, rank is 2",
         ),
     ],
 )
@@ -230,7 +230,7 @@ def test_a_cheaper_model_trains_longer_on_the_same_flops() -> None:
     ("budget", "message"),
     [
         ({}, "exactly one of tokens, tokens_per_param, steps, .*, isoflop; found none"),
-        ({"tokens": 10_000, "steps": 3}, "exactly one of .* found \\['tokens', 'steps'\\]"),
+        ({"tokens": 10_000, "steps": 3}, "exactly one of .* found tokens, steps"),
         ({"steps": 0}, "greater than 0"),
         ({"tokens": 2.5}, "fractional part"),
         ({"train_flops": float("inf")}, "finite"),

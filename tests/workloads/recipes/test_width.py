@@ -8,10 +8,11 @@ import pytest
 
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import count_params
+from workloads.errors import Misfit
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import ModelChanges
-from workloads.recipes.width import WidthError, scale
+from workloads.recipes.width import scale
 
 
 def model(preset: str, **changes: Any) -> ModelConfig:
@@ -71,7 +72,7 @@ def test_where_heads_do_not_divide_the_nearest_number_of_them_does() -> None:
 def test_a_width_that_does_not_fit_names_the_nearest_that_keeps_heads(
     preset: str, width: float, nearest: float, problem: str
 ) -> None:
-    with pytest.raises(WidthError, match=f"{problem}; the nearest that keeps heads is {nearest}$"):
+    with pytest.raises(Misfit, match=f"{problem}; the nearest that keeps heads is {nearest}$"):
         scale(model(preset), width)
     assert scale(model(preset), nearest).head_dim == model(preset).head_dim
 

@@ -74,7 +74,10 @@ def test_strictness_reaches_the_class(shape: dict[str, object]) -> None:
         ("{kind: square, side: 3}", ":2: shape.side = 3: no such key; the nearest is sides (of "),
         ("{radios: 3}", ":2: shape.radios = 3: no such key; the nearest is radius (of size, "),
         ("{kind: square, size: 0}", ":2: shape.size = 0: must be greater than 0; raise it"),
-        ("3", ":2: shape = 3: this should be a valid dictionary or instance of Round"),
+        ("3", ":2: shape = 3: this should be a mapping; its keys are size, kind, "),
+        ("{kind: null}", ":2: shape.kind: not a known value; the nearest is "),
+        ("{kind: square, sides: [1]}", ":2: shape.sides: this list is too short, with 1 of its "),
+        ("{kind: square, sides: [1, 2, 3]}", ":2: shape.sides: this list takes 2 items or fewer"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key_as_it_is_written(

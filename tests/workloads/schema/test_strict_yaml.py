@@ -69,7 +69,7 @@ data: {val_fraction: 0.1}
         ("preset: pico\nseed: abc\n", ":2: seed = 'abc': this should be a valid integer"),
         ("preset: pico\nlearning_rate: fast\n", ":2: learning_rate = 'fast': this should be"),
         ("preset: pico\nlearning_rate: .inf\n", ":2: learning_rate = inf: this should be a finite"),
-        ("preset: pico\nffn: lowrank\n", ":2: ffn = 'lowrank': this should be a valid dictionary"),
+        ("preset: pico\nffn: lowrank\n", ":2: ffn = 'lowrank': this should be a mapping; its keys"),
         ("preset: [pico]\n", ":1: preset: this should be a valid string"),
         ("preset: pico\nseed: -1\n", ":2: seed = -1: "),
         (

@@ -1,0 +1,70 @@
+"""What to know of a plan that can be run: where its points may say less than they seem to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from study.plan.planner import Study
+from study.plan.points import Point
+from workloads.cost.flops import train_flops_at
+
+# Up to so many passes, text that is read again is nearly as good as fresh (Muennighoff et al. 2023,
+# arXiv 2305.16264).
+MOST_PASSES = 4.0
+
+
+def cautions(study: Study) -> list[str]:
+    """Return sentences on repeated text, on validation text and on a scheduler that stops none."""
+    return [*_repeats(study), *_validation(study), *_scheduler(study)]
+
+
+def most_passes(study: Study) -> float:
+    """Return the most passes over the training text that a point or a sample makes."""
+    points = [point.passes for point in study.points]
+    return max(points + [space.max_passes for space in study.searched])
+
+
+def passes_text(passes: float) -> str:
+    """Return a number of passes: two digits, and whole from 10 on."""
+    return f"{passes:.0f}" if passes >= 10 else f"{passes:.2g}"
+
+
+def _repeats(study: Study) -> Iterator[str]:
+    most, tokens = most_passes(study), study.text.size.train_tokens
+    if most > MOST_PASSES:
+        repeating = sum(point.passes > MOST_PASSES for point in study.points)
+        points = f"{repeating} of {len(study.points)} points" if study.points else "samples"
+        yield (
+            f"{points} make more than {MOST_PASSES:g} passes over the training text of {tokens:,} "
+            f"tokens, {passes_text(most)} at most: from there on, repeated text is worth less than "
+            "fresh text (arXiv 2305.16264)"
+        )
+
+
+def _validation(study: Study) -> Iterator[str]:
+    wanted = max((point.config.eval_tokens for point in study.points), default=0)
+    if wanted > (held := study.text.size.val_tokens):
+        yield (
+            f"an evaluation reads the whole validation text, {held:,} tokens: that is less than "
+            f"eval_tokens, {wanted:,}"
+        )
+
+
+def _scheduler(study: Study) -> Iterator[str]:
+    chosen = study.spec.value.scheduler
+    if (
+        chosen
+        and study.points
+        and not any(_compared(point, chosen.asha.grace_flops) for point in study.points)
+    ):
+        yield (
+            "asha stops no point: none is evaluated between grace_flops and its end; lower "
+            "grace_flops or runtime.eval_interval"
+        )
+
+
+def _compared(point: Point, grace_flops: float) -> bool:
+    """Return whether the point is evaluated after so many training FLOPs and before its end."""
+    run = point.config
+    evaluated = (run.total_steps - 1) // run.runtime.eval_interval * run.runtime.eval_interval
+    return evaluated > 0 and train_flops_at(run, evaluated) >= grace_flops
