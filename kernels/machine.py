@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+KERNELS = Path(__file__).parent
+# Sources that measure and are not measured; changing them makes no measurement stale.
+UNMEASURED = ("bench", "__main__.py")
 
 
 def cpu_name() -> str:
@@ -54,3 +59,13 @@ def software() -> dict[str, str | None]:
         "triton": triton,
         "python": platform.python_version(),
     }
+
+
+def source_hash(folder: Path = KERNELS) -> str:
+    """Return 12 hexadecimal digits of a hash of the kernels' sources, without the benchmarks."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        place = path.relative_to(folder)
+        if place.parts[0] not in UNMEASURED:
+            digest.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

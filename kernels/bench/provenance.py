@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from kernels.machine import device_name, software
+from kernels.machine import KERNELS, device_name, software, source_hash
 from kernels.paths import kernel_path
-
-KERNELS = Path(__file__).parents[1]
-# Sources that measure and are not measured; changing them makes no measurement stale.
-UNMEASURED = ("bench", "__main__.py")
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -39,16 +33,6 @@ def checkout() -> dict[str, Any]:
     git = ("git", "-C", str(KERNELS))
     changes = _output(*git, "status", "--porcelain", "--", ":/", ":(exclude)bench/results")
     return {"commit": _output(*git, "rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
-
-
-def source_hash(folder: Path = KERNELS) -> str:
-    """Return 12 hexadecimal digits of a hash of the kernels' sources, without the benchmarks."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        place = path.relative_to(folder)
-        if place.parts[0] not in UNMEASURED:
-            digest.update(f"{place.as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 def _driver() -> str | None:

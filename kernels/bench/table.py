@@ -16,7 +16,7 @@ from typing import Any
 
 from kernels.bench import records
 from kernels.bench.claims import BASELINES, CLAIMS, Claim
-from kernels.bench.provenance import source_hash
+from kernels.machine import source_hash
 
 HEAD = """# What the kernels claim, and what was measured
 

@@ -4,11 +4,12 @@
 prints FLOPs (`paper` convention) per second of processor time. Processor time leaves out what other
 programs use, so the speed is that of a quiet machine. One thread, because threads that wait for
 each other on a busy machine use up processor time as well. `plan` runs it in a process of its own,
-and so needs no torch itself.
+and so needs no torch itself. The speed is measured anew with another CPU, torch or kernels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
@@ -18,12 +19,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from kernels.files import write_atomically
-from kernels.machine import cpu_name
+from kernels.machine import cpu_name, instruction_sets, source_hash
 from workloads.cost import flops
 from workloads.files import measured_here
 from workloads.recipes.presets import PRESETS
@@ -32,7 +34,7 @@ from workloads.recipes.presets import PRESETS
 MEASURED = ("pico", "nano", "micro", "mini")
 SECONDS_EACH = 1.0
 TIMEOUT_SECONDS = 120.0
-FILE = "cpu_rates.json"
+FILE = "cpu_speeds.json"
 
 Rates = dict[str, float]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -44,7 +46,10 @@ def cpu_rates() -> Rates:
 
     Empty where they cannot be measured, such as where torch is not installed.
     """
-    name, stored = cpu_name(), _load()
+    try:
+        name, stored = _depends_on(), _load()
+    except PackageNotFoundError:
+        return {}
     if not stored.get(name):
         print("measuring the speed of this CPU, once: about 6 s", file=sys.stderr)
         rates = _measure_in_a_process()
@@ -58,6 +63,12 @@ def cpu_rates() -> Rates:
 def rate_for(flops_per_token: float, rates: Rates) -> float:
     """Return the rate of the measured preset that is nearest in training FLOPs per token."""
     return rates[min(rates, key=lambda name: abs(math.log(flops_per_token / _per_token(name))))]
+
+
+def _depends_on() -> str:
+    """Name what the speed depends on; raise PackageNotFoundError if torch is not installed."""
+    extensions = hashlib.sha256(instruction_sets().encode()).hexdigest()[:12]
+    return f"{cpu_name()}, {extensions}, torch {version('torch')}, kernels {source_hash()}"
 
 
 @cache
@@ -120,7 +131,7 @@ def _measure_in_a_process() -> Rates:
 
 
 def _load() -> dict[str, Rates]:
-    """Return the stored rates by CPU; a file that cannot be read is measured anew."""
+    """Return the stored rates by what they depend on; a file that cannot be read is ignored."""
     with suppress(OSError, ValueError):
         content = measured_here(FILE).read_bytes()
         STORED.validate_json(content)

@@ -11,8 +11,7 @@ from kernels import switches
 from kernels.__main__ import app
 from kernels.bench import claims, records, roofline, table
 from kernels.bench.errors import InputError
-from kernels.bench.provenance import source_hash
-from kernels.machine import cpu_name
+from kernels.machine import cpu_name, source_hash
 from tests.kernels.bench.tiny import CLAIMS
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from kernels.bench import records
-from kernels.bench.provenance import source_hash
+from kernels.machine import source_hash
 from tests.kernels.bench.tiny import record, write
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kernels.bench.claims import Claim, FFNTask, LossTask
 from kernels.bench.ffn import Layer
-from kernels.bench.provenance import source_hash
+from kernels.machine import source_hash
 
 LAYER = Layer("blockshuffle", 32, 0.3125)
 CLAIMS = (

@@ -34,13 +34,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of stored rates, in a folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(ROOT)
-    path = tmp_path / "cache" / "structured-scaling" / "cpu_rates.json"
+    path = tmp_path / "cache" / "structured-scaling" / cpu_speed.FILE
     path.parent.mkdir(parents=True)
     return path
 
 
-def store(cache: Path) -> None:
-    cache.write_text(json.dumps({cpu_name(): RATES}))
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed of this CPU is known."""
+    monkeypatch.setattr(cpu_speed, "_measure_in_a_process", lambda: RATES)
 
 
 def quickstart(tmp_path: Path) -> Study:
@@ -67,6 +69,18 @@ def test_calibration_is_the_speed_of_training_and_is_kept(
     assert time.perf_counter() - start < 0.1 and not capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("measured")
+def test_another_torch_or_other_kernels_are_measured_anew(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu_speed.cpu_rates()
+    monkeypatch.setattr(cpu_speed, "_measure_in_a_process", lambda: {"pico": 1e9})
+    assert cpu_speed.cpu_rates() == RATES
+    monkeypatch.setattr(cpu_speed, "source_hash", lambda: "other")
+    assert cpu_speed.cpu_rates() == {"pico": 1e9}
+    assert len(json.loads(cache.read_text())) == 2
+
+
 def test_damaged_store_is_measured_anew(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,8 +97,8 @@ def test_damaged_store_is_measured_anew(
     assert {point["estimated_seconds"] for point in found["points"]} == {None}
 
 
-def test_points_take_the_rate_of_the_nearest_size(cache: Path, tmp_path: Path) -> None:
-    store(cache)
+@pytest.mark.usefixtures("measured")
+def test_points_take_the_rate_of_the_nearest_size(tmp_path: Path) -> None:
     study = quickstart(tmp_path)
     seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
     for point in study.points:
