@@ -11,6 +11,7 @@ import typer
 from study.commands.options import RUNS, Json, Runs, Spec, results, say
 from study.display.status import print_status, repeat_status
 from study.ledger import reader
+from study.ledger.store import tracking_uri
 from study.plan import planner
 from study.progress import overview
 from study.progress.overview import Overview
@@ -38,7 +39,7 @@ def status(
     planned = planner.load(spec, runs)
 
     def current() -> Overview:
-        records = reader.read(reader.tracking_uri(runs), planned.name)
+        records = reader.read(tracking_uri(runs), planned.name)
         return overview.summarize(planned, records)
 
     now = current()
