@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from kernels import switches
 from kernels.bench.command import ResultsFile, Rounds, measure_claims
 from kernels.bench.errors import InputError
+from kernels.command_line import run_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -141,12 +140,7 @@ def _device(name: str | None) -> Any:
 
 def main() -> None:
     """Run the command line. A user's mistake becomes one line on stderr and exit code 2."""
-    try:
-        switches.check()
-        app(prog_name="python -m kernels")
-    except (InputError, switches.UnknownSwitch) as error:
-        typer.echo(error, err=True)
-        sys.exit(2)
+    run_command(app, "kernels", InputError)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file, and never wait for one: a pipe in its place is refused.
+
+    Raises:
+        OSError: there is no such file, it is not a regular one, or it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_bytes()
 
 
 def write_atomically(path: Path, content: str | bytes, durable: bool = False) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
-from kernels import switches
+from analysis.tables.errors import RunTableError
+from kernels.command_line import run_command
 from study.commands import doctor, jobs, logs, plan, report, run, status, transfer, ui
 from workloads.errors import InputError
 
@@ -50,12 +49,7 @@ app.command()(transfer.drop)
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    try:
-        switches.check()
-        app(prog_name="python -m study")
-    except (InputError, switches.UnknownSwitch) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_command(app, "study", InputError, RunTableError)
 
 
 if __name__ == "__main__":

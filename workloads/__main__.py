@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kernels import switches
+from kernels.command_line import run_command
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError, Preempted
 from workloads.recipes.recipe import load_run
@@ -117,12 +116,7 @@ def import_reference(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    try:
-        switches.check()
-        app(prog_name="python -m workloads")
-    except (InputError, switches.UnknownSwitch) as error:
-        typer.echo(error, err=True)
-        sys.exit(2)
+    run_command(app, "workloads", InputError)
 
 
 if __name__ == "__main__":

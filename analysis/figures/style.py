@@ -6,18 +6,25 @@ Design, 2008) without yellow, which is too pale on white. The same figure gives 
 """
 
 import io
+import logging
+import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from analysis.tables.writing import write_bytes
 
+logger = logging.getLogger(__name__)
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -30,19 +37,60 @@ _UNDATED: dict[str, dict[str, str | None]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".png": {"Software": None},
 }
+BOXES = "Last Resort"  # matplotlib's font that draws a box for every character
 _FONTS: dict[Any, Any] = {"svg.hashsalt": "structured-scaling", "pdf.fonttype": 42}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` as `stem`.svg, .pdf and .png (200 dpi), replacing files of these names."""
     written = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
-    with matplotlib.rc_context(_FONTS):
+    _find_fonts(figure)
+    with matplotlib.rc_context(_FONTS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # said in plain words
         for path in written:
             data = io.BytesIO()
             form = path.suffix.removeprefix(".")
             figure.savefig(data, format=form, dpi=200, metadata=_UNDATED[path.suffix])
             write_bytes(path, data.getvalue())
     return written
+
+
+def _find_fonts(figure: Figure) -> None:
+    """Have what matplotlib's own font lacks drawn in an installed font that has it."""
+    own = get_font(findfont("DejaVu Sans")).get_charmap()
+    for text in figure.findobj(Text):
+        lacking = {c for c in text.get_text() if ord(c) not in own and c.isprintable()}
+        found = {character: _family_with(character) for character in sorted(lacking)}
+        families = dict.fromkeys(family for family in found.values() if family)
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+        if boxes := "".join(character for character, family in found.items() if not family):
+            _say_boxes(boxes)
+
+
+@cache
+def _family_with(character: str) -> str | None:
+    """Find an installed font that has this character."""
+    installed = (font for font in fontManager.ttflist if not font.name.startswith(BOXES))
+    for font in sorted(installed, key=lambda font: (font.name, font.fname)):
+        with suppress(OSError, RuntimeError):  # a damaged file of a font
+            if ord(character) in _characters(font.fname):
+                return font.name
+    return None
+
+
+@cache
+def _say_boxes(characters: str) -> None:
+    """Say once that no font has these characters."""
+    logger.warning(
+        "no installed font has the characters %s: figures show boxes for them; install one that "
+        "has, such as Noto Sans CJK",
+        characters,
+    )
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    return frozenset(get_font(path).get_charmap())
 
 
 def panels(

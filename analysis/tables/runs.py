@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.tables import tracking
 from analysis.tables.errors import RunTableError, first_line, nearest
 
 
@@ -94,29 +95,22 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
     Raises:
         RunTableError: no such store or experiment, or a value that is not a number.
     """
-    from mlflow import MlflowClient  # 1.5 s to import, for readers of MLflow only
-    from mlflow.exceptions import MlflowException
-
-    _refuse_absent_sqlite(tracking_uri)
-    try:
-        client = MlflowClient(tracking_uri=tracking_uri)
-        experiment = client.get_experiment_by_name(study)
+    place = tracking.shown(tracking_uri)
+    with tracking.opened(tracking_uri) as client:
+        experiment = tracking.experiment_id(client, study)
         if experiment is None:
             names = [found.name for found in client.search_experiments()]
             raise RunTableError(
-                f"{tracking_uri}: no study {study!r}{nearest(study, names)}; "
+                f"{place}: no study {study!r}{nearest(study, names)}; "
                 "check the name and the tracking URI"
             )
-        found = _all_runs(client, experiment.experiment_id)
         rows = [
             mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
-            for run in found
+            for run in _all_runs(client, experiment)
             if "point_id" in run.data.tags
         ]
-    except MlflowException as error:
-        raise RunTableError(f"{tracking_uri}: {first_line(error)}") from error
     names = columns_among(name for row in rows for name in row)
-    return run_table(pd.DataFrame(rows, columns=list(names)), f"{tracking_uri} ({study})")
+    return run_table(pd.DataFrame(rows, columns=list(names)), f"{place} ({study})")
 
 
 def columns_among(names: Iterable[str]) -> dict[str, Column]:
@@ -324,10 +318,3 @@ def _number(value: Any, name: str, source: str, row: int) -> float:
             f"{source}: column {name!r}, row {row}: {value!r} is not a number; "
             f"write {columns_among([name])[name].meaning} as a plain number, or leave it empty"
         ) from None
-
-
-def _refuse_absent_sqlite(tracking_uri: str) -> None:
-    """Refuse a SQLite path without a file, where MLflow would create an empty store."""
-    path = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
-    if tracking_uri.startswith("sqlite:///") and not Path(path).is_file():
-        raise RunTableError(f"{tracking_uri}: no such file; check the tracking URI")

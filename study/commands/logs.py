@@ -17,18 +17,25 @@ from workloads.errors import InputError
 
 def logs(
     spec: Spec,
-    point: Annotated[str, typer.Argument(metavar="POINT", help="As `study status` shows it.")],
+    point: Annotated[
+        str | None,
+        typer.Argument(metavar="[POINT]", help="As `study status` shows it; without, a list."),
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
     """Show why attempts at a point failed, with the whole traceback, and what they printed.
 
-    The newest attempt is last. Everything is read from the point's directory under --runs.
+    The newest attempt is last. Without POINT, list the points whose attempts have left anything.
+    Everything is read from the points' directories under --runs.
 
     \b
     Example:
       python -m study logs study.yaml nano-dense-c7.85e11-seed0
     """
     planned = planner.load(spec, runs)
+    if point is None:
+        _list(planned)
+        return
     _check_known(planned, point)
     run_dir = planned.points_dir / point
     traces = failures.read(run_dir)
@@ -36,6 +43,17 @@ def logs(
         say(f"no attempt at {point} has failed or printed anything in {run_dir}")
     for trace in traces:
         print(_text(trace))
+
+
+def _list(study: Study) -> None:
+    """Print each point with something to show, and the cause of its last failure."""
+    found = {path.name: failures.read(path) for path in sorted(study.points_dir.glob("*"))}
+    for point, traces in found.items():
+        causes = [trace.failure.cause for trace in traces if trace.failure]
+        if traces:
+            print(f"{point}  {causes[-1] if causes else 'printed something, and did not fail'}")
+    if not any(found.values()):
+        say(f"no attempt at a point of {study.name} has failed or printed anything")
 
 
 def _check_known(study: Study, point: str) -> None:

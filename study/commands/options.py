@@ -11,19 +11,38 @@ from rich.console import Console
 from study.ledger import reader
 from study.ledger.identities import check_identities
 from study.ledger.reader import Record
+from study.ledger.store import tracking_uri
 from study.plan import planner
 from study.plan.planner import Study
 from study.search.samples import with_recorded
+from workloads.errors import InputError
 
 # A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
 results = Console(width=max(100, Console().width))
 progress = Console(stderr=True)
 
 RUNS = Path("runs")
+
+
+def _folder(runs: Path) -> Path:
+    """Return the runs folder. Raises InputError for a path that can be no folder's."""
+    if runs.parts and runs.parts[0].endswith(":"):
+        raise InputError(f"--runs {runs} begins as a URI does; give the path alone")
+    try:
+        runs.resolve()
+    except RuntimeError:
+        raise InputError(f"--runs {runs} is a loop of links; choose another folder") from None
+    return runs
+
+
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="The study file (YAML).")]
 Runs = Annotated[
     Path,
-    typer.Option(envvar="STUDY_RUNS", help="Where runs, data and the default ledger are kept."),
+    typer.Option(
+        envvar="STUDY_RUNS",
+        callback=_folder,
+        help="Where runs, data and the default ledger are kept.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -42,7 +61,7 @@ def load_recorded(
     point's id is recorded with another meaning.
     """
     planned = planner.load(spec, runs)
-    records = reader.read(reader.tracking_uri(runs), planned.name, with_params)
+    records = reader.read(tracking_uri(runs), planned.name, with_params)
     planned = with_recorded(planned, records)
     check_identities(planned.points, records)
     return planned, records

@@ -5,6 +5,7 @@ from __future__ import annotations
 from study.commands.options import RUNS, Runs, Spec, load_recorded, results
 from study.ledger import reader
 from study.ledger.reader import Record
+from study.ledger.store import tracking_uri
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
@@ -27,7 +28,7 @@ def report(spec: Spec, runs: Runs = RUNS) -> None:
 
 def read_records(planned: Study) -> dict[str, Record]:
     """Return what the ledger holds of the study, with the parameters that a report needs."""
-    return reader.read(reader.tracking_uri(planned.runs_dir), planned.name, with_params=True)
+    return reader.read(tracking_uri(planned.runs_dir), planned.name, with_params=True)
 
 
 def write_report(planned: Study, records: dict[str, Record]) -> Study:

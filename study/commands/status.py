@@ -12,6 +12,7 @@ from study.commands.options import RUNS, Json, Runs, Spec, results, say
 from study.display.status import print_status, repeat_status
 from study.ledger import reader
 from study.ledger.identities import check_identities
+from study.ledger.store import tracking_uri
 from study.plan import planner
 from study.progress import overview
 from study.progress.overview import Overview
@@ -39,7 +40,7 @@ def status(
     planned = planner.load(spec, runs)
 
     def current() -> Overview:
-        records = reader.read(reader.tracking_uri(runs), planned.name)
+        records = reader.read(tracking_uri(runs), planned.name)
         return overview.summarize(planned, records)
 
     now = current()

@@ -22,7 +22,7 @@ def pareto_table(study: Study, records: dict[str, Record]) -> Table | None:
             table.add_row(
                 point.id,
                 *(f"{sample[name]:g}" if name in sample else "-" for name in names),
-                f"{records[point.id].metrics['val_loss']:.4f}",
+                f"{records[point.id].metric('val_loss'):.4f}",
                 f"{point.train_flops:.3e}",
                 f"{front.finished} of {front.space.trials}",
             )

@@ -18,8 +18,8 @@ import urllib.request
 import webbrowser
 from contextlib import suppress
 
-from study.ledger import reader
-from study.ledger.reader import SQLITE
+from analysis.tables import tracking
+from study.ledger import copy, reader, store
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
@@ -45,20 +45,22 @@ TAGS = ("status", "failure", "hardware")
 def open_ui(study: Study) -> None:
     """Show the study in MLflow's UI: print its address, and serve it until Ctrl-C if it is local.
 
-    A ledger on a server has a UI already; a SQLite ledger gets one on loopback only. Raises
-    InputError when the study has no runs yet.
+    A ledger on a server has a UI already; a database gets one on loopback only. Raises InputError
+    when the study has no runs yet.
     """
-    uri = reader.tracking_uri(study.runs_dir)
-    # MLflow's client would make a database where there is none.
+    uri = store.tracking_uri(study.runs_dir)
     records = reader.read(uri, study.name)
     if not records:
-        raise InputError(f"study {study.name} has no runs in {uri} yet; start it, then look again")
+        place = tracking.shown(uri)
+        raise InputError(
+            f"study {study.name} has no runs in {place} yet; start it, then look again"
+        )
     study = with_recorded(study, records)
     page = f"/#/experiments/{_share_view(uri, study)}/runs?{QUERY}"
-    if uri.startswith(SQLITE):
-        _serve(uri, page)
-    else:
+    if uri.startswith(tracking.HTTP):
         _show(uri.rstrip("/") + page)
+    else:
+        _serve(uri, page)
 
 
 def view(study: Study) -> dict[str, object]:
@@ -85,16 +87,15 @@ def _column(kind: str, name: str) -> str:
 
 def _share_view(uri: str, study: Study) -> str:
     """Store the view and the kind of the experiment, which is not GenAI; return its id."""
-    client = reader.client(uri)
-    experiment = client.get_experiment_by_name(study.name)
-    assert experiment is not None  # it has runs
     tags = {
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{VIEW_KEY}": json.dumps(view(study)),
     }
-    for name, value in tags.items():
-        client.set_experiment_tag(experiment.experiment_id, name, value)
-    return experiment.experiment_id
+    with store.opened(uri) as client:
+        experiment = copy.experiment_id(client, study.name)
+        for name, value in tags.items():
+            client.set_experiment_tag(experiment, name, value)
+    return experiment
 
 
 def _serve(uri: str, page: str) -> None:

@@ -18,7 +18,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
-from study.ledger import reader
+from analysis.tables import tracking
+from analysis.tables.tracking import LedgerError
+from study.ledger import reader, store
 from study.ledger.lease import Lease
 from study.ledger.provenance import Provenance
 from study.ledger.status import Status
@@ -60,10 +62,11 @@ class StoredRun:
 
 def experiment_id(client: MlflowClient, name: str) -> str:
     """Return the experiment's id. Raises InputError when there is none of that name."""
-    if experiment := client.get_experiment_by_name(name):
-        return experiment.experiment_id
+    if found := reader.find_experiment(client, name):
+        return found
     known = ", ".join(sorted(found.name for found in client.search_experiments())) or "none"
-    raise InputError(f"{client.tracking_uri} has no experiment {name}; it has: {known}")
+    place = tracking.shown(client.tracking_uri)
+    raise InputError(f"{place} has no experiment {name}; it has: {known}")
 
 
 def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
@@ -80,9 +83,22 @@ def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
 
 
 def parent_id(client: MlflowClient, name: str) -> str:
-    """Return the id of the study's own run."""
-    found = reader.find_runs(client, experiment_id(client, name), reader.OF_STUDY)
-    return next(found).info.run_id
+    """Return the id of the study's own run. Raises LedgerError when someone has deleted it."""
+    number = experiment_id(client, name)
+    for run in reader.find_runs(client, number, reader.OF_STUDY):
+        return run.info.run_id
+    lost = {
+        run.data.tags["mlflow.parentRunId"]
+        for run in reader.find_runs(client, number, reader.OF_POINTS)
+        if "mlflow.parentRunId" in run.data.tags
+    }
+    restore = (
+        tracking.command(client.tracking_uri, f"runs restore --run-id {run}") for run in lost
+    )
+    raise LedgerError(
+        f"the own run of study {name}, which has its file and provenance, was deleted in MLflow",
+        f"restore it: {' or '.join(restore)}",
+    )
 
 
 @contextmanager
@@ -94,8 +110,9 @@ def exclusive_tracker(
     `complete` says whether every point of the study has ended when this is left. Raises InputError
     while the study runs, here or on another machine.
     """
-    with exclusive((runs_dir / name).resolve(), PATIENCE_SECONDS):
-        tracker = Tracker(reader.tracking_uri(runs_dir), name, runs_dir, spec_text, provenance)
+    uri = store.tracking_uri(runs_dir)
+    with exclusive((runs_dir / name).resolve(), PATIENCE_SECONDS), tracking.explained(uri):
+        tracker = Tracker(uri, name, runs_dir, spec_text, provenance)
         lease = Lease(tracker.client, tracker.parent_id, name)
         lease.take()
         try:

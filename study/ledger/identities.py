@@ -31,7 +31,7 @@ def check_identities(points: Iterable[Point], records: dict[str, Record]) -> Non
     """Raise InputError when a point's id is recorded with another meaning, naming what differs."""
     for point in points:
         record = records.get(point.id)
-        if record and record.tags["fingerprint"] != point.fingerprint:
+        if record and record.tag("fingerprint") != point.fingerprint:
             changes = (f"{n} {old} -> {new}" for n, old, new in _differences(point, record))
             raise InputError(
                 f"{point.id} was recorded with other settings: {', '.join(changes)}; "
@@ -55,7 +55,7 @@ def _under(point_id: str, point: Point) -> Point:
 
 def _differences(point: Point, record: Record) -> list[tuple[str, Any, Any]]:
     """Return (field, recorded value, planned value) where the two identities differ."""
-    recorded = flatten(json.loads(record.tags["identity"]))
+    recorded = flatten(record.tree("identity"))
     planned = flatten(json.loads(json.dumps(point.identity)))
     names = sorted(recorded.keys() | planned.keys())
     pairs = ((name, recorded.get(name), planned.get(name)) for name in names)

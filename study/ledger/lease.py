@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pydantic import TypeAdapter, ValidationError
+
+from analysis.tables.tracking import LedgerError
 from workloads.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +64,21 @@ class Holder:
         return (self.machine, self.pid, self.process) == (other.machine, other.pid, other.process)
 
 
+HOLDER = TypeAdapter(Holder)
+
+
 def holder(tags: Mapping[str, str]) -> Holder | None:
-    """Return the driver that the tags of a study's own run name; None if nobody has the lease."""
-    return Holder(**json.loads(tags[TAG])) if tags.get(TAG) else None
+    """Return the driver that the tags of a study's own run name; None if nobody has the lease.
+
+    Raises LedgerError for a tag that no driver of this version wrote.
+    """
+    try:
+        return HOLDER.validate_json(tags[TAG]) if tags.get(TAG) else None
+    except ValidationError:
+        raise LedgerError(
+            f"the tag `{TAG}` of the study's own run names no driver: {tags[TAG]!r}",
+            "delete it in MLflow, once no driver runs the study",
+        ) from None
 
 
 class Lease:

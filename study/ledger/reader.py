@@ -1,25 +1,25 @@
 """What MLflow holds of a study, read fast: every command looks here before anything else.
 
 Importing MLflow's client takes most of two seconds. A local SQLite ledger is therefore read
-directly, from MLflow's tables of runs, tags, latest metrics and parameters.
+directly, from MLflow's tables of runs, tags, latest metrics and parameters. People can edit what
+MLflow holds: a record that they left without sense is a LedgerError.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import math
-import os
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.tables import tracking
+from analysis.tables.tracking import LedgerError
 from study.ledger.lease import Holder, holder
 from study.ledger.status import ENDED, Status
+from study.ledger.store import tracking_uri
 from study.plan.planner import Study
 from workloads.errors import InputError
 from workloads.run_dir.lock import exclusive
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SQLITE = "sqlite:///"
-# MLflow's own defaults have a call to a server that is away last four minutes.
-CLIENT_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-ANSWER_SECONDS = 5.0
 RUNS_PER_PAGE = 1000
 # Conditions in MLflow's filter language: the study's own run, and those of its points.
 OF_STUDY, OF_POINTS = "tags.role = 'study'", "tags.point_id LIKE '%'"
@@ -56,70 +47,55 @@ class Record:
 
     @property
     def status(self) -> Status:
-        return Status(self.tags["status"])
+        """How the point stands. Raises LedgerError where someone has edited that."""
+        status = self.tag("status")
+        if status not in set(Status):
+            raise self._edited(f"has the status {status!r}, which is none of {', '.join(Status)}")
+        return Status(status)
 
     @property
     def ended(self) -> bool:
         """Whether running it again could only repeat it."""
         return self.status in ENDED
 
+    def tag(self, name: str) -> str:
+        """Return a tag that every run has. Raises LedgerError where someone has deleted it."""
+        if name not in self.tags:
+            raise self._edited(f"has no tag {name}")
+        return self.tags[name]
 
-def tracking_uri(runs_dir: Path) -> str:
-    """Return `MLFLOW_TRACKING_URI`, or the SQLite database under `runs_dir`."""
-    default = f"{SQLITE}{(runs_dir / 'mlflow.db').resolve()}"
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
+    def tree(self, name: str) -> dict[str, Any]:
+        """Return a tag that holds JSON. Raises LedgerError where someone has edited it."""
+        text = self.tag(name)
+        try:
+            return dict(json.loads(text))
+        except (ValueError, TypeError):
+            raise self._edited(f"has a tag {name} that is not JSON") from None
 
+    def metric(self, name: str) -> float:
+        """Return a metric of a finished run. Raises LedgerError where the run has none."""
+        if name not in self.metrics:
+            raise self._edited(f"is {self.status} and has no metric {name}")
+        return self.metrics[name]
 
-def client(uri: str) -> MlflowClient:
-    """Return MLflow's client, which gives up in seconds. Raises InputError if no server answers."""
-    for name, value in CLIENT_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its notes on each try
-    if uri.startswith(("http://", "https://")):
-        _check_answers(uri)
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri)
-
-
-def _check_answers(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS):
-            pass
-    except urllib.error.HTTPError:
-        pass  # an answer, too
-    except OSError as error:
-        raise _unreachable(uri, str(getattr(error, "reason", error))) from None
-
-
-def _unreachable(uri: str, reason: str) -> InputError:
-    return InputError(
-        f"MLflow at {uri} does not answer ({reason}); start it, or correct MLFLOW_TRACKING_URI"
-    )
-
-
-@contextmanager
-def outage_explained(uri: str) -> Iterator[None]:
-    """Turn an error of MLflow into an InputError that names the server and the reason."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise _unreachable(uri, str(error).splitlines()[0]) from error
+    def _edited(self, what: str) -> LedgerError:
+        point = self.tags["point_id"]
+        return LedgerError(
+            f"run {self.run_id} of point {point} {what}: someone has edited it in MLflow",
+            f"set it back there, or take the run out: python -m study drop SPEC {point}",
+        )
 
 
 def read(uri: str, study: str, with_params: bool = False) -> dict[str, Record]:
     """Return the study's points that have a run, by point id; none when there is no ledger yet.
 
     Parameters are the larger part of a ledger: `with_params` says whether they are read, too.
+    Raises LedgerError when the ledger or the study's experiment in it cannot be read.
     """
-    if uri.startswith(SQLITE):
-        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study, with_params)
-    else:
-        with outage_explained(uri):
-            runs = read_through_client(uri, study)
-    return {run.tags["point_id"]: run for run in runs if "point_id" in run.tags}
+    runs = [run for run in _runs(uri, study, "", with_params) if "point_id" in run.tags]
+    # Restoring an experiment brings back the runs that `drop` had taken out: the others count.
+    runs.sort(key=lambda run: "dropped_because" not in run.tags)
+    return {run.tags["point_id"]: run for run in runs}
 
 
 def states(study: Study, records: dict[str, Record]) -> dict[str, str]:
@@ -148,47 +124,75 @@ def _is_driven(study: Study) -> bool:
                 pass
         except InputError:
             return True
+        except OSError:  # this user may not write there; a driver elsewhere has the lease
+            pass
     driver = _driver(tracking_uri(study.runs_dir), study.name)
     return driver is not None and driver.alive
 
 
 def _driver(uri: str, study: str) -> Holder | None:
     """Return the driver that holds the study, as the study's own run names it."""
-    if uri.startswith(SQLITE):
-        runs = _read_sqlite(Path(uri.removeprefix(SQLITE)), study)
-    else:
-        with outage_explained(uri):
-            runs = read_through_client(uri, study, OF_STUDY)
+    runs = _runs(uri, study, OF_STUDY)
     tags = next((run.tags for run in runs if run.tags.get("role") == "study"), {})
     return holder(tags)
 
 
-def _read_sqlite(path: Path, study: str, with_params: bool = False) -> list[Record]:
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        runs = {run_id: Record(run_id) for (run_id,) in _query(connection, "runs", "", study)}
-        for run_id, key, value in _query(connection, "tags", ", t.key, t.value", study):
+def _runs(uri: str, study: str, condition: str, with_params: bool = False) -> list[Record]:
+    """Return the study's runs; a condition in MLflow's filter language spares a server some."""
+    path = tracking.database(uri)
+    if path is None:
+        return read_through_client(uri, study, condition)
+    return _read_sqlite(uri, path, study, with_params) if path.exists() else []
+
+
+def _read_sqlite(uri: str, path: Path, study: str, with_params: bool) -> list[Record]:
+    with tracking.connected(path) as connection:
+        connection.execute("BEGIN")  # all that follows is of one moment
+        experiment = _experiment(connection, uri, study)
+        if experiment is None:
+            return []
+        runs = {run_id: Record(run_id) for (run_id,) in _query(connection, "runs", "", experiment)}
+        for run_id, key, value in _query(connection, "tags", ", t.key, t.value", experiment):
             runs[run_id].tags[key] = value
         columns = ", t.key, t.value, t.is_nan"
-        for run_id, key, value, is_nan in _query(connection, "latest_metrics", columns, study):
+        for run_id, key, value, is_nan in _query(connection, "latest_metrics", columns, experiment):
             runs[run_id].metrics[key] = math.nan if is_nan else value
         if with_params:
-            for run_id, key, value in _query(connection, "params", ", t.key, t.value", study):
+            for run_id, key, value in _query(connection, "params", ", t.key, t.value", experiment):
                 runs[run_id].params[key] = value
     return list(runs.values())
 
 
-def _query(
-    connection: sqlite3.Connection, table: str, columns: str, study: str
-) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of `table` that belong to the study's runs, deleted ones excepted."""
-    return connection.execute(
-        f"SELECT t.run_uuid{columns} FROM {table} t "
-        "JOIN runs r ON r.run_uuid = t.run_uuid "
-        "JOIN experiments e ON e.experiment_id = r.experiment_id "
-        "WHERE e.name = ? AND r.lifecycle_stage = 'active'",
+def _experiment(connection: sqlite3.Connection, uri: str, study: str) -> int | None:
+    """Return the experiment's id, as `find_experiment` does."""
+    found = connection.execute(
+        "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?", (study,)
+    ).fetchone()
+    if found:
+        if found[1] == "deleted":
+            raise tracking.deleted(uri, study, found[0])
+        return found[0]
+    renamed = connection.execute(
+        "SELECT e.experiment_id, e.name FROM experiments e "
+        "JOIN runs r ON r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active' "
+        "JOIN tags role ON role.run_uuid = r.run_uuid AND role.key = 'role' "
+        "JOIN tags study ON study.run_uuid = r.run_uuid AND study.key = 'study' "
+        "WHERE role.value = 'study' AND study.value = ?",
         (study,),
+    ).fetchone()
+    if renamed:
+        raise _renamed(uri, study, *renamed)
+    return None
+
+
+def _query(
+    connection: sqlite3.Connection, table: str, columns: str, experiment: int
+) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of `table` that belong to the experiment's runs, deleted ones excepted."""
+    return connection.execute(
+        f"SELECT t.run_uuid{columns} FROM {table} t JOIN runs r ON r.run_uuid = t.run_uuid "
+        "WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active'",
+        (experiment,),
     )
 
 
@@ -197,14 +201,35 @@ def read_through_client(uri: str, study: str, condition: str = "") -> list[Recor
 
     The condition is in MLflow's filter language.
     """
-    mlflow = client(uri)
-    experiment = mlflow.get_experiment_by_name(study)
-    if experiment is None:
-        return []
-    return [
-        Record(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
-        for run in find_runs(mlflow, experiment.experiment_id, condition)
-    ]
+    with tracking.opened(uri) as client:
+        experiment = find_experiment(client, study)
+        return [
+            Record(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+            for run in (find_runs(client, experiment, condition) if experiment else ())
+        ]
+
+
+def find_experiment(client: MlflowClient, study: str) -> str | None:
+    """Return the id of the study's experiment, None before its first launch.
+
+    Raises LedgerError when someone has deleted or renamed it.
+    """
+    if number := tracking.experiment_id(client, study):
+        return number
+    names = {found.experiment_id: found.name for found in client.search_experiments()}
+    own = f"{OF_STUDY} AND tags.study = '{study}'"
+    for run in client.search_runs(list(names), own, max_results=1):
+        number = run.info.experiment_id
+        raise _renamed(client.tracking_uri, study, number, names[number])
+    return None
+
+
+def _renamed(uri: str, study: str, number: str, name: str) -> LedgerError:
+    words = f"experiments rename --experiment-id {number} --new-name {study}"
+    return LedgerError(
+        f"the experiment of study {study} in {tracking.shown(uri)} was renamed to {name}",
+        f"rename it back ({tracking.command(uri, words)}), or give the study another name",
+    )
 
 
 def find_runs(mlflow: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:

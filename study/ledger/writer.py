@@ -8,16 +8,17 @@ dead one uploads all rows of the unfinished points again.
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
-from study.ledger import reader
+from analysis.tables import tracking
+from study.ledger import reader, store
 from study.ledger.provenance import Provenance
-from study.ledger.reader import SQLITE, Record
+from study.ledger.reader import Record
 from study.ledger.status import MLFLOW_STATUS, Status
 from study.plan.naming import variant_tag
 from study.plan.planner import Point
@@ -25,9 +26,6 @@ from workloads.config.fingerprint import IDENTITY_VERSION, flatten
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
 from workloads.run_dir.result import Result
-
-# MLflow's notes on creating tables would stand between the lines of progress.
-logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow accepts no more
 # Of the parameters that say all that changes a run's result. The others are the run table's, under
@@ -57,12 +55,11 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> Non
 
 
 class Tracker:
-    """Writes one study's runs. Creating it opens the store and the parent run."""
+    """Writes one study's runs. Creating it opens the ledger and the study's own run there."""
 
     def __init__(
         self, uri: str, study: str, runs_dir: Path, spec_text: str, provenance: Provenance
     ) -> None:
-        self.client = reader.client(uri)
         self._study = study
         self._provenance = provenance
         self._run_ids: dict[str, str] = {}
@@ -70,13 +67,12 @@ class Tracker:
         # (step, timestamp) of the last row uploaded. A run's totals are logged there, so that
         # logging them again changes nothing.
         self._last_rows: dict[str, tuple[int, int]] = {}
-        local = uri.startswith(SQLITE)  # a server has its own place for artifacts
-        artifacts = (runs_dir / "mlartifacts").resolve().as_uri() if local else None
-        existing = self.client.get_experiment_by_name(study)
-        self._experiment_id = (
-            existing.experiment_id if existing else self.client.create_experiment(study, artifacts)
-        )
-        self.parent_id = self._open_parent(spec_text)
+        with store.opened(uri) as self.client:
+            # A server has its own place for artifacts.
+            local = tracking.database(uri) is not None
+            artifacts = (runs_dir / store.ARTIFACTS).resolve().as_uri() if local else None
+            self._experiment_id = self._open_experiment(artifacts)
+            self.parent_id = self._open_parent(spec_text)
 
     def start_point(self, point: Point, record: Record | None, continued_from: str = "") -> None:
         """Create the point's run, or go on with the one that an earlier driver left unfinished.
@@ -169,6 +165,17 @@ class Tracker:
             "commit": self._provenance.commit,
             "dirty": str(self._provenance.dirty),
         }
+
+    def _open_experiment(self, artifacts: str | None) -> str:
+        """Return the id of the study's experiment, made if it is new."""
+        if found := reader.find_experiment(self.client, self._study):
+            return found
+        try:
+            return self.client.create_experiment(self._study, artifacts)
+        except MlflowException:  # another driver of the study may have been quicker
+            if found := reader.find_experiment(self.client, self._study):
+                return found
+            raise
 
     def _open_parent(self, spec_text: str) -> str:
         """Return the study's own run, which gets the spec and this launch's provenance."""

@@ -24,7 +24,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from kernels.files import write_atomically
+from kernels.files import read_bytes, write_atomically
 from kernels.machine import cpu_name, instruction_sets, source_hash
 from workloads.cost import flops
 from workloads.files import measured_here
@@ -133,7 +133,7 @@ def _measure_in_a_process() -> Rates:
 def _load() -> dict[str, Rates]:
     """Return the stored rates by what they depend on; a file that cannot be read is ignored."""
     with suppress(OSError, ValueError):
-        content = measured_here(FILE).read_bytes()
+        content = read_bytes(measured_here(FILE))
         STORED.validate_json(content)
         return json.loads(content)
     return {}

@@ -81,7 +81,7 @@ def _donors(
         return
     recorded: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for point_id, record in records.items():
-        tree = json.loads(record.tags["identity"])
+        tree = record.tree("identity")
         recorded[fingerprint(trajectory(tree))].append((point_id, tree))
     for point in points:
         found = [

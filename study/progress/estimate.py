@@ -103,6 +103,6 @@ def _measured_rates(points: list[Point], records: dict[str, Record]) -> dict[str
     for point in points:
         record = records.get(point.id)
         if record and record.status == Status.FINISHED and record.tags.get("hardware") == here:
-            rate = point.train_flops / record.metrics["train_seconds"]
+            rate = point.train_flops / record.metric("train_seconds")
             rates.setdefault(point.variant.preset, []).append(rate)
     return {preset: statistics.median(values) for preset, values in rates.items()}

@@ -137,7 +137,7 @@ class Overview:
         runs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for point in self.study.points:
             if self.states[point.id] == Status.FINISHED:
-                loss = self.records[point.id].metrics["val_loss"]
+                loss = self.records[point.id].metric("val_loss")
                 runs[point.variant.arm_name()].append((point.train_flops, loss))
         enough = {arm: found for arm, found in runs.items() if len(found) >= MIN_FITTED}
         return [fit for arm, found in enough.items() if (fit := _fit(arm, found))]

@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,9 @@ class Driver(Callback):
         self._offsets: dict[str, int] = {}
         self._earlier_seconds: dict[str, float] = {}
         self._last_causes: dict[str, str] = {}
+        # The latest attempt by point, and how many in a row no trial has counted.
+        self._uncounted: Counter[str] = Counter()
+        self._attempts = {i: attempts.latest(study.run_dir(p)) for i, p in self._points.items()}
         self._train_seconds = flops_cap.train_seconds(recorder.records)
         self._next_look = 0.0
         self._stop_requested_at: float | None = None
@@ -95,8 +100,19 @@ class Driver(Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        point, cause = self._point(trial), self._cause(trial)
-        if attempts.is_given_up(self._study.run_dir(point)):  # the trial will see that, and return
+        point = self._point(trial)
+        run_dir = self._study.run_dir(point)
+        if attempts.latest(run_dir) == self._attempts[point.id]:
+            self._uncounted[point.id] += 1  # its process died first, or could not write
+            with suppress(OSError):
+                attempts.start(run_dir)
+        else:
+            self._uncounted[point.id] = 0
+        self._attempts[point.id] = attempts.latest(run_dir)
+        cause, given_up = self._cause(trial), attempts.is_given_up(run_dir)
+        if given_up or self._uncounted[point.id] >= attempts.MAX_RETRIES:
+            trial.max_failures = 0  # Tune starts it once more, and not again
+        if given_up:  # the trial will see that, and return
             self._last_causes[point.id] = cause
         else:
             self._display.retrying(point, cause)

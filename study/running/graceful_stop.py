@@ -4,8 +4,8 @@ Each row is a situation: who sends what, who holds it back, who saves and who ex
 
     situation              sent                     held by            saves, then exits
     ---------------------  -----------------------  -----------------  ------------------------
-    a person stops the     SIGINT or SIGTERM, to    nobody: it leaves  every trainer, at its
-    study                  the driver               STOP_FILE          next step; the driver
+    a person stops the     SIGINT, SIGTERM or       nobody: it leaves  every trainer, at its
+    study                  SIGHUP, to the driver    STOP_FILE          next step; the driver
     the person insists     the same once more       nobody             nobody saves; the driver
                                                                        exits at once
     a node is taken away   SIGTERM, to the process  _SigtermHandler    the trainer; its process,
@@ -51,9 +51,14 @@ EXIT_SECONDS = 5.0
 
 @contextmanager
 def stop_on_signal(stop_file: Path) -> Iterator[None]:
-    """Let the first SIGTERM or SIGINT leave `stop_file`; the second one ends the process."""
+    """Let the first SIGTERM, SIGINT or SIGHUP leave `stop_file`; the second one ends the process.
+
+    It does so whenever it comes, also after the context.
+    """
     stop_file.unlink(missing_ok=True)
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        numbers.append(signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stop_file.touch()
@@ -65,7 +70,8 @@ def stop_on_signal(stop_file: Path) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
 
 
 class GracefulStop:

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 from study.spec.study_file import Resources
@@ -33,6 +32,8 @@ ENVIRONMENT = {
 ANSWER_SECONDS = 10.0
 WATCH_SECONDS = 0.5
 VITAL = {"gcs_server", "raylet"}
+# What Ray makes in the folder of temporary files, and the most bytes that a socket's path may have.
+SOCKET, LONGEST_SOCKET = "ray/session_2026-11-27_00-00-00_000000_0000000/sockets/plasma_store", 103
 
 
 @contextmanager
@@ -41,6 +42,7 @@ def connected(resources: Resources) -> Iterator[None]:
     local = "RAY_ADDRESS" not in os.environ
     os.environ.update(ENVIRONMENT)
     if local:
+        _check_sockets()
         # Ray listens on every interface, whatever it is told: this token keeps others out. It is
         # this process's own; without one, Ray would leave one in the home directory.
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -70,6 +72,18 @@ def connected(resources: Resources) -> Iterator[None]:
     finally:
         disconnecting.set()
         ray.shutdown()
+
+
+def _check_sockets() -> None:
+    """Raise InputError when Ray's sockets would have longer paths than the system allows."""
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(name, "/tmp")
+    if len(os.fsencode(os.path.join(folder, SOCKET))) > LONGEST_SOCKET:
+        most = LONGEST_SOCKET - len(SOCKET) - 1
+        raise InputError(
+            f"{name}={folder} is too long for the sockets that Ray makes there, which leave it "
+            f"{most} bytes; set RAY_TMPDIR to a shorter folder, such as /tmp"
+        )
 
 
 def forwarded_environment() -> dict[str, str]:
@@ -134,7 +148,7 @@ def use_token() -> None:
     To be called before Ray is imported. A cluster without tokens ignores it.
     """
     given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-    if given or (Path.home() / ".ray" / "auth_token").exists():
+    if given or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 

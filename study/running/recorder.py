@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from study.ledger import reader
+from analysis.tables import tracking
+from study.ledger import store
 from study.ledger.lease import Lease
 from study.ledger.provenance import capture
 from study.ledger.reader import Record
@@ -25,15 +26,16 @@ PATIENCE_SECONDS = 30.0
 class Recorder:
     """The record of one launch; no other driver can run the study meanwhile.
 
-    Raises InputError when MLflow does not answer or another driver has the study's lease.
+    Raises LedgerError when the ledger cannot be used, InputError when another driver has the
+    study's lease.
     `lost_lease` is set when another driver took the lease later.
     """
 
     def __init__(self, study: Study, records: dict[str, Record]) -> None:
-        uri = reader.tracking_uri(study.runs_dir)
+        uri = store.tracking_uri(study.runs_dir)
         self._study, self.records = study, records
         self.lost_lease: InputError | None = None
-        with reader.outage_explained(uri):
+        with tracking.explained(uri):
             self._tracker = Tracker(uri, study.name, study.runs_dir, study.spec.text, capture())
             self._lease = Lease(self._tracker.client, self._tracker.parent_id, study.name)
             self._lease.take()

@@ -12,6 +12,7 @@ from study.display.progress import Display
 from study.ledger import reader
 from study.ledger.identities import check_identities
 from study.ledger.reader import Record
+from study.ledger.store import tracking_uri
 from study.plan.planner import Point, Study
 from study.progress import continuation
 from study.running import attempts, flops_cap, ray_session
@@ -42,13 +43,12 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
 
     `show` makes the display of a study with these records. Safe to kill at any time: the same call
     goes on with what is missing. The ledger is read once, when no other driver can change it.
-    Raises InputError when a point was recorded with other settings or cannot be placed, another
-    process runs the study, or MLflow does not answer.
+    Raises InputError when a point was recorded with other settings or cannot be placed, or another
+    process runs the study, and LedgerError when the ledger cannot be used.
     """
     # One driver a study; the lock goes with the process.
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS), ExitStack() as session:
-        uri = reader.tracking_uri(study.runs_dir)
-        records = reader.read(uri, study.name, with_params=True)
+        records = reader.read(tracking_uri(study.runs_dir), study.name, with_params=True)
         study = with_recorded(study, records)
         check_identities(study.points, records)
         outcome, rounds = Outcome(study, records), _Rounds(study, records)

@@ -31,7 +31,7 @@ class ParetoFront:
                 {
                     "id": point.id,
                     **sample_of(point.variant, self.space.dimensions),
-                    "val_loss": records[point.id].metrics["val_loss"],
+                    "val_loss": records[point.id].metric("val_loss"),
                     "train_flops": point.train_flops,
                 }
                 for point in self.best
@@ -51,7 +51,7 @@ def _front(
     finished = [
         p for p in recorded(study, space, records) if records[p.id].status == Status.FINISHED
     ]
-    costs = [tuple(records[point.id].metrics[name] for name in metric) for point in finished]
+    costs = [tuple(records[point.id].metric(name) for name in metric) for point in finished]
     best = [
         (cost, point)
         for cost, point in zip(costs, finished, strict=True)

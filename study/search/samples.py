@@ -35,20 +35,19 @@ def with_recorded(study: Study, records: dict[str, Record]) -> Study:
 
 def recorded(study: Study, space: SearchSpace, records: dict[str, Record]) -> Iterator[Point]:
     """Yield the samples of a search space that have a run with the study's present settings."""
-    wanted = _outside_dimensions(variant_tag(space.variant), space)
+    wanted = _outside_dimensions(json.loads(variant_tag(space.variant)), space)
     for point_id, record in records.items():
-        given = record.tags.get("variant")
+        given = record.tree("variant") if "variant" in record.tags else None
         if given is None or _outside_dimensions(given, space) != wanted:
             continue
-        point = _point(study, space, Variant.model_validate_json(given))
-        if point and point.fingerprint == record.tags["fingerprint"]:
+        point = _point(study, space, Variant.model_validate_json(record.tag("variant")))
+        if point and point.fingerprint == record.tag("fingerprint"):
             yield replace(point, given_id=point_id)
 
 
-def _outside_dimensions(tag: str, space: SearchSpace) -> dict[str, Any]:
-    """Return a tagged variant without the dimensions that the search samples."""
-    tree = json.loads(tag)
-    ffn = {k: v for k, v in tree.pop("ffn", {}).items() if k not in space.dimensions}
+def _outside_dimensions(tree: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """Return a variant's tree without the dimensions that the search samples."""
+    ffn = {k: v for k, v in tree.get("ffn", {}).items() if k not in space.dimensions}
     return {k: v for k, v in tree.items() if k not in space.dimensions} | {"ffn": ffn}
 
 

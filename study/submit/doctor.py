@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from study.ledger import reader
+from analysis.tables import tracking
+from analysis.tables.tracking import LedgerError
+from study.ledger import reader, store
 from study.ledger.provenance import ROOT
-from study.ledger.reader import SQLITE
 from study.plan.cautions import cautions, most_passes, passes_text
 from study.plan.planner import Study
 from study.plan.points import Point
@@ -53,7 +54,7 @@ def examine(runs_dir: Path, study: Study | None) -> Iterator[Check]:
     yield _versions()
     yield _packages()
     yield _gpus()
-    yield _mlflow(reader.tracking_uri(runs_dir))
+    yield _mlflow(store.tracking_uri(runs_dir), study)
     yield _disk(runs_dir, study)
     if study:
         yield _data(study)
@@ -112,22 +113,25 @@ def _gpus() -> Check:
     return Check("GPUs", ", ".join(usable) or "none: points train on CPUs")
 
 
-def _mlflow(uri: str) -> Check:
-    if uri.startswith(SQLITE):
-        path = Path(uri.removeprefix(SQLITE))
-        return Check("MLflow", f"{path}" if path.exists() else f"{path}, made by the first run")
+def _mlflow(uri: str, study: Study | None) -> Check:
     try:
-        client = reader.client(uri)
-        with reader.outage_explained(uri):
-            client.search_experiments(max_results=1)
-    except InputError as error:
-        found, _, cure = str(error).partition("; ")
-        return Check("MLflow", found, cure)
-    return Check("MLflow", uri)
+        path = tracking.database(uri)
+        if path and not path.exists():
+            return Check("MLflow", f"{path}, made by the first run")
+        with tracking.opened(uri):
+            pass
+        if study:
+            reader.states(study, reader.read(uri, study.name))
+    except LedgerError as error:
+        return Check("MLflow", error.found, error.cure)
+    return Check("MLflow", tracking.shown(uri))
 
 
 def _disk(runs_dir: Path, study: Study | None) -> Check:
-    place = next(p for p in (runs_dir.resolve(), *runs_dir.resolve().parents) if p.exists())
+    wanted = study.directory if study else runs_dir.resolve()
+    place = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not place.is_dir():
+        return Check("disk", f"{place} is a file", "move it away, or choose another --runs")
     free = shutil.disk_usage(place).free
     needed = MIN_FREE_BYTES + (_checkpoint_bytes(study) if study else 0)
     found = f"{free / 1e9:.0f} GB free in {place}, {needed / 1e9:.0f} GB needed"

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.tables import tracking
 from kernels.nearest import nearest_name
-from study.ledger import copy, reader
+from study.ledger import copy, reader, store
 from study.ledger.copy import StoredRun
 from study.ledger.provenance import capture
 from study.ledger.status import ADOPTABLE
@@ -43,7 +44,7 @@ def adopt(study: Study, source: str) -> list[str]:
     ledger. Points that have a run already keep it. Raises InputError when the source holds no run
     that ended, or no such point.
     """
-    records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+    records = reader.read(store.tracking_uri(study.runs_dir), study.name)
     study = with_recorded(study, records)
     free = {p.fingerprint: p for p in study.points if p.id not in records}
     if Path(source).is_dir():
@@ -64,11 +65,11 @@ def drop(study: Study, point_id: str, reason: str) -> Path | None:
     MLflow keeps the run as deleted, with the reason; its directory is moved aside, and the new
     place returned if there is one here. Raises InputError when the point has no run.
     """
-    uri = reader.tracking_uri(study.runs_dir)
+    uri = store.tracking_uri(study.runs_dir)
     records = reader.read(uri, study.name)
     if point_id not in records:
         hint = f"; the nearest is {nearest_name(point_id, records)}" if records else ""
-        raise InputError(f"{point_id} has no run in {uri}{hint}")
+        raise InputError(f"{point_id} has no run in {tracking.shown(uri)}{hint}")
     run_id = records[point_id].run_id
     with _exclusive_tracker(study, complete=False) as tracker:
         for name, value in copy.audit_tags("dropped_because", reason).items():
@@ -91,7 +92,7 @@ def _adopt_directories(study: Study, source: Path, free: dict[str, Point]) -> li
     with _exclusive_tracker(study, complete=len(ended) == len(free)) as tracker:
         for point, directory in ended.items():
             _record(study, tracker, point, directory)
-        records = reader.read(reader.tracking_uri(study.runs_dir), study.name)
+        records = reader.read(store.tracking_uri(study.runs_dir), study.name)
         for point, directory in ended.items():
             for name, value in copy.audit_tags("adopted_from", str(directory.resolve())).items():
                 tracker.client.set_tag(records[point.id].run_id, name, value)
@@ -131,7 +132,7 @@ def _adopt_experiment(study: Study, source: str, free: dict[str, Point]) -> list
     uri, _, name = source.rpartition("/")
     adopted = [
         _as_point(run, free.pop(run.tags["fingerprint"]), study, source)
-        for run in _read(uri or reader.tracking_uri(study.runs_dir), name)
+        for run in _read(uri or store.tracking_uri(study.runs_dir), name)
         if run.tags.get("status") in ADOPTABLE and run.tags.get("fingerprint") in free
     ]
     if adopted:
@@ -141,10 +142,7 @@ def _adopt_experiment(study: Study, source: str, free: dict[str, Point]) -> list
 
 
 def _read(uri: str, name: str) -> list[StoredRun]:
-    if uri.startswith(reader.SQLITE) and not Path(uri.removeprefix(reader.SQLITE)).is_file():
-        raise InputError(f"{uri}: no such file; name a directory, or TRACKING_URI/EXPERIMENT")
-    client = reader.client(uri)
-    with reader.outage_explained(uri):
+    with tracking.opened(uri) as client:
         return list(copy.read(client, name))
 
 

@@ -20,8 +20,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from analysis.tables import tracking
 from kernels.files import write_atomically
-from study.ledger import copy, reader
+from study.ledger import copy, reader, store
 from study.ledger.copy import MetricValue, StoredRun
 from study.ledger.provenance import Provenance
 from study.plan.planner import Study
@@ -43,12 +44,14 @@ def export_study(study: Study, out: Path) -> int:
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; name a new folder")
-    uri = reader.tracking_uri(study.runs_dir)
+    uri = store.tracking_uri(study.runs_dir)
     records = reader.read(uri, study.name, with_params=True)
     if not records:
-        raise InputError(f"study {study.name} has no runs in {uri}; there is nothing to export")
-    client = reader.client(uri)
-    runs = sorted(copy.read(client, study.name), key=lambda run: run.point_id)
+        place = tracking.shown(uri)
+        raise InputError(f"study {study.name} has no runs in {place}; there is nothing to export")
+    with store.opened(uri) as client:
+        runs = sorted(copy.read(client, study.name), key=lambda run: run.point_id)
+        parent = copy.parent_id(client, study.name)
     out.mkdir(parents=True, exist_ok=True)
     report.table(with_recorded(study, records), records).to_csv(
         out / RUNS_FILE, index=False, lineterminator="\n"
@@ -56,9 +59,9 @@ def export_study(study: Study, out: Path) -> int:
     _write_metrics(out / METRICS_FILE, runs)
     points = [{k: v for k, v in asdict(run).items() if k != "metrics"} for run in runs]
     _write_json(out / POINTS_FILE, points)
-    configs = {run.point_id: json.loads(run.tags["identity"]) for run in runs}
+    configs = {point: record.tree("identity") for point, record in records.items()}
     _write_json(out / CONFIGS_FILE, configs)
-    _copy_artifacts(client, copy.parent_id(client, study.name), out)
+    _copy_artifacts(client, parent, out)
     return len(runs)
 
 
@@ -69,14 +72,14 @@ def import_study(folder: Path, runs_dir: Path) -> tuple[str, int]:
     not one that `export_study` wrote, or a point is recorded with another meaning.
     """
     runs = _read_runs(folder)
-    name, uri = runs[0].tags["study"], reader.tracking_uri(runs_dir)
+    name, uri = runs[0].tags["study"], store.tracking_uri(runs_dir)
     records = reader.read(uri, name)
     for run in runs:
         record = records.get(run.point_id)
-        if record and record.tags["fingerprint"] != run.tags["fingerprint"]:
+        if record and record.tag("fingerprint") != run.tags["fingerprint"]:
             raise InputError(
-                f"{run.point_id} is recorded in {uri} with another fingerprint; import into "
-                "another ledger: give another --runs, or another MLFLOW_TRACKING_URI"
+                f"{run.point_id} is recorded in {tracking.shown(uri)} with another fingerprint; "
+                "import into another ledger: give another --runs, or another MLFLOW_TRACKING_URI"
             )
     missing = [run for run in runs if run.point_id not in records]
     if missing:

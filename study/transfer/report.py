@@ -8,9 +8,11 @@ from analysis.report import report
 from analysis.tables import runs
 from analysis.tables.curves import CURVE_COLUMNS
 from analysis.tables.errors import RunTableError
+from analysis.tables.tracking import shown
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.status import Status
+from study.ledger.store import tracking_uri
 from study.plan.planner import Study
 from workloads.errors import InputError
 from workloads.run_dir.metrics_log import read_rows
@@ -63,7 +65,7 @@ def table(study: Study, records: dict[str, Record]) -> pd.DataFrame:
         for point in study.points
         if point.id not in records
     ]
-    source = f"{reader.tracking_uri(study.runs_dir)} ({study.name})"
+    source = f"{shown(tracking_uri(study.runs_dir))} ({study.name})"
     rows = [*recorded, *planned]
     names = runs.columns_among(name for row in rows for name in row)
     try:

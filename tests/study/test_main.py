@@ -36,7 +36,7 @@ def test_a_run_with_nothing_to_do_reads_the_ledger_once_and_writes_the_report(
         done = in_process("run", spec, "--runs", runs)
         assert "nothing to run" in done.stderr and "report.html" in done.stdout
         assert [path for path in read if "mlflow.db" in path] == [
-            f"file:{(runs / 'mlflow.db').resolve()}?mode=ro"
+            f"file:{(runs / 'mlflow.db').resolve()}?mode=rw"
         ]
         assert study.points[1].id in (study.directory / "report.md").read_text()
 
@@ -45,3 +45,33 @@ def test_a_report_without_runs_is_one_line(write_spec: Callable[..., Path], tmp_
     done = in_process("report", write_spec("empty"), "--runs", tmp_path / "runs", check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "has no runs yet; start it with: python -m study run" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "report", "export", "adopt"])
+@pytest.mark.parametrize("in_the_way", ["runs", "runs/blocked"])
+def test_a_file_in_the_way_of_a_folder_is_one_line(
+    in_the_way: str, command: str, write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec, file = write_spec("blocked"), tmp_path / in_the_way
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    more = {"export": [tmp_path / "out"], "adopt": ["--from", tmp_path]}.get(command, [])
+    done = in_process(command, spec, *more, "--runs", tmp_path / "runs", check=False)
+    assert done.stderr.count("\n") <= 1 and "Traceback" not in done.stderr
+    if command == "run":
+        assert done.returncode == 2 and str(file) in done.stderr
+        assert "move away what is in the way" in done.stderr
+
+
+def test_a_runs_folder_that_can_be_none_is_one_line(
+    write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for runs, words in (
+        ("file:///tmp/x", "begins as a URI does"),
+        (tmp_path / "loop", "a loop of links"),
+        (tmp_path / ("x" * 300), "File name too long; choose a shorter path"),
+    ):
+        done = in_process("run", write_spec("nowhere"), "--runs", runs, check=False)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert words in done.stderr

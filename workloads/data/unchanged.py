@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kernels.files import write_atomically
+from kernels.files import read_bytes, write_atomically
 from workloads.files import measured_here
 
 # Clocks of file systems tick in milliseconds. A file that changed this recently may change again
@@ -54,20 +54,20 @@ def _state(purpose: Any, files: Iterable[Path]) -> str | None:
 
 def _read(state: str) -> str | None:
     try:
-        result, checksum = _place(state).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError, RuntimeError):
+        result, checksum = read_bytes(_place(state)).decode().splitlines()
+    except (OSError, ValueError):
         return None
     return result if checksum == _checksum(state, result) else None
 
 
 def _write(state: str, result: str) -> None:
     # Where the cache cannot be written, the result is computed again the next time.
-    with suppress(OSError, RuntimeError):
+    with suppress(OSError):
         write_atomically(_place(state), f"{result}\n{_checksum(state, result)}\n")
 
 
 def _place(state: str) -> Path:
-    """Return the record's file. Raises RuntimeError where the user has no home."""
+    """Return the record's file."""
     return measured_here(f"unchanged/{state}")
 
 

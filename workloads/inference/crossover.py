@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
-from kernels.files import write_atomically
+from kernels.files import read_bytes, write_atomically
 from kernels.machine import cpu_name
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
@@ -127,7 +127,7 @@ def _load() -> list[Crossover]:
     """Read the table; warn of a file that cannot be read, and take it as empty."""
     path = measured_here(FILE)
     try:
-        return TABLE.validate_json(path.read_bytes())
+        return TABLE.validate_json(read_bytes(path))
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -141,6 +141,27 @@ def test_logs_of_a_point_that_is_not_or_has_not_failed(
     assert captured.out == "" and "has failed or printed anything" in captured.err
 
 
+def test_logs_without_a_point_list_the_points_that_have_any(
+    write_spec: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_spec("listed")
+    study = planner.load(spec, tmp_path)
+    logs(spec, runs=tmp_path)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "no attempt at a point of listed has failed" in captured.err
+    broken, talking = study.points
+    fail(study.run_dir(broken), 1, 0, "it broke")
+    fail(study.run_dir(broken), 2, 0, "it broke again")
+    log = study.run_dir(talking) / "logs" / "0001-rank0000.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("words")
+    logs(spec, runs=tmp_path)
+    assert set(capsys.readouterr().out.splitlines()) == {
+        f"{broken.id}  ValueError: it broke again",
+        f"{talking.id}  printed something, and did not fail",
+    }
+
+
 def test_damaged_and_foreign_files_are_named_or_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / failures.LOG_FOLDER
     folder.mkdir()

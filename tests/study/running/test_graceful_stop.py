@@ -125,3 +125,48 @@ def test_what_a_report_raises_reaches_the_trainer(
 
     with GracefulStop(tmp_path / "stop") as stop, pytest.raises(type(error)):
         stop.report(report, {"step": 1})
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from study.running.graceful_stop import stop_on_signal
+
+stop_file = Path(sys.argv[1])
+with stop_on_signal(stop_file):
+    print("running", flush=True)
+    while not stop_file.exists():
+        time.sleep(0.01)
+print("saved", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_stops_and_the_next_ends_whenever_it_comes(
+    tmp_path: Path, first: signal.Signals
+) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "stop")],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert driver.stdout is not None and driver.stdout.readline() == "running\n"
+    driver.send_signal(first)
+    assert driver.stdout.readline() == "saved\n"
+    driver.send_signal(signal.SIGINT)
+    assert driver.communicate(timeout=20) == ("", "") and driver.returncode == -signal.SIGINT
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    command = ["nohup", sys.executable, "-c", STOPPED, str(tmp_path / "stop")]
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as driver:
+        assert driver.stdout is not None and driver.stdout.readline() == "running\n"
+        driver.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert driver.poll() is None and not (tmp_path / "stop").exists()
+        driver.kill()

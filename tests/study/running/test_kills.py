@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -188,6 +188,23 @@ def test_full_disk_fails_the_point_with_its_cause_and_no_other(
     assert records[full.id].tags["failure"].startswith("no space left on the disk: ")
     assert str(disk) in records[full.id].tags["failure"]
     assert "no space left" in study_cli("status", spec, "--runs", runs_dir).stdout
+
+
+@pytest.mark.slow
+def test_a_point_whose_attempts_cannot_be_counted_is_given_up(
+    write_spec: Callable[..., Path], runs_dir: Path
+) -> None:
+    spec = write_spec("uncountable")
+    study = planner.load(spec, runs_dir)
+    full, sound = study.points
+    with small_disk(study.run_dir(full)) as disk:
+        with suppress(OSError):
+            (disk / "filler").write_bytes(bytes(10**6))
+        done = study_cli("run", spec, "--runs", runs_dir, check=False)
+    assert done.returncode == 1 and done.stderr.count("retrying") <= 4
+    records = records_of(runs_dir, "uncountable")
+    assert records[sound.id].status == "finished" and records[full.id].status == "failed"
+    assert "No space left" in records[full.id].tags["failure"]
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from study.running.ray_session import places, trial_resources
+from study.running.ray_session import connected, places, trial_resources
 from study.spec.study_file import Resources
 from workloads.errors import InputError
 
@@ -36,3 +38,18 @@ def test_a_trial_that_trains_itself_reserves_the_gpu_it_names() -> None:
         "accelerator_type:A100": 0.001,
     }
     assert "GPU" not in trial_resources(workers(1, accelerator_type="A100"))
+
+
+def test_a_folder_too_long_for_sockets_is_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    folder = tmp_path / ("long" * 25)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with (
+        pytest.raises(InputError, match=r"^TMPDIR=.* set RAY_TMPDIR to a shorter"),
+        connected(workers(1)),
+    ):
+        pass
+    assert not folder.exists()

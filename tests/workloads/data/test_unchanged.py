@@ -185,3 +185,14 @@ def test_unchanged_shards_are_not_hashed_again_and_changed_ones_are(
     restore_time(path, times)
     with pytest.raises(shards.DataError, match="SHA-256 differs"):
         shards.prepare(CONFIG, tmp_path / "data")
+
+
+def test_a_pipe_in_the_place_of_the_cache_keeps_nobody_waiting(
+    corpus: Counted, tmp_path: Path
+) -> None:
+    made = fingerprint(CONFIG)
+    (record,) = records(tmp_path)
+    record.unlink()
+    os.mkfifo(record)
+    assert fingerprint(CONFIG) == made
+    assert corpus.reads == 2

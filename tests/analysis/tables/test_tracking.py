@@ -1,0 +1,205 @@
+"""MLflow's stores by their URI: any path has one, and what cannot be opened is named as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import make_url
+
+from analysis.tables import tracking
+from analysis.tables.tracking import LedgerError
+
+FOLDERS = ("plain", "a b", "研究", "hash#1", "q?x", "pc%20t", "%3F#?%25")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_path_has_a_uri_that_leads_back_to_it(folder: str, tmp_path: Path) -> None:
+    path = tmp_path / folder / "mlflow.db"
+    uri = tracking.address(path)
+    assert tracking.database(uri) == path and tracking.shown(uri) == str(path)
+    assert make_url(uri).database == str(path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("sqlite:////abs/mlflow.db", Path("/abs/mlflow.db")),
+        ("sqlite:///rel/mlflow.db", Path.cwd() / "rel" / "mlflow.db"),
+        ("sqlite:////abs/mlflow.db?timeout=5", Path("/abs/mlflow.db")),
+        ("sqlite:////abs/a%20b/mlflow.db", Path("/abs/a b/mlflow.db")),
+        ("http://127.0.0.1:5000", None),
+        ("postgresql://u:p@host/base", None),
+    ],
+)
+def test_a_uri_is_read_as_its_database_reads_it(uri: str, path: Path | None) -> None:
+    assert tracking.database(uri) == path
+
+
+def make(path: Path) -> None:
+    """Make a store that this process has not opened under its name: MLflow looks only once."""
+    made = path.with_name("made.db")
+    MlflowClient(f"sqlite:///{made}").search_experiments()
+    made.rename(path)
+
+
+def locked(path: Path) -> sqlite3.Connection:
+    """A connection that has locked the database, as another program may."""
+    make(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+def with_version(path: Path, version: str) -> None:
+    """A store of another version of MLflow."""
+    make(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+
+def half_made(path: Path) -> None:
+    """A store whose maker was killed: it has some of the tables."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found", "cure"),
+    [
+        (lambda path: path.touch(), "is empty, and no ledger", "move it away"),
+        (lambda path: path.write_bytes(b"garbage\n" * 512), "is damaged", "put a copy"),
+        (half_made, "is not a whole ledger (no such table", "move it away"),
+        (lambda path: path.mkdir(), "is not a file", "move it away"),
+        (locked, "is locked by another program", "end it"),
+        (lambda path: with_version(path, "0584bdc529eb"), "older MLflow", "mlflow db upgrade"),
+        (lambda path: with_version(path, "ffffffffffff"), "newer MLflow", "pip install -U mlflow"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_with_its_cause(
+    spoil: Callable[[Path], object],
+    found: str,
+    cure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracking, "LOCK_SECONDS", 0.1)
+    path = tmp_path / "mlflow.db"
+    held = spoil(path)
+    with pytest.raises(LedgerError) as caught, tracking.opened(f"sqlite:///{path}"):
+        pass
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+    assert found in caught.value.found and cure in caught.value.cure
+    del held
+
+
+@pytest.mark.parametrize(
+    ("uri", "found", "cure"),
+    [
+        ("localhost:5000", "has no scheme", "write http://localhost:5000"),
+        ("127.0.0.1:5000/mlflow", "has no scheme", "write http://127.0.0.1:5000/mlflow"),
+        ("htp://host:5000", "of no kind that MLflow knows", "write http://HOST:PORT"),
+        ("sqlite://rel/mlflow.db", "names no file", "sqlite:////ABSOLUTE/PATH/mlflow.db"),
+        ("sqlite:///:memory:", "names no file", "sqlite:////ABSOLUTE/PATH/mlflow.db"),
+        ("file:///tmp/mlruns", "a folder of files", "sqlite:////ABSOLUTE/PATH/mlflow.db"),
+        ("http://127.0.0.1:9", "does not answer", "start it, or correct the tracking URI"),
+        (
+            "mysql://u:secret@127.0.0.1:1/x",
+            "mysql://u:***@127.0.0.1:1/x needs the package MySQLdb",
+            "pip install mysqlclient",
+        ),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_named_with_its_cause(
+    uri: str, found: str, cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LedgerError) as caught, tracking.opened(uri):
+        pass
+    assert found in caught.value.found and cure in caught.value.cure
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that gives every question the same answer."""
+    code, body = request.param
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("server", "found", "cure"),
+    [
+        ((401, b"who are you?"), "does not let this user in", "MLFLOW_TRACKING_USERNAME"),
+        ((403, b'{"error_code": "PERMISSION_DENIED"}'), "does not let this user in", "TOKEN"),
+        ((404, b"<html>"), "is not MLflow: it answers 404", "correct the tracking URI"),
+        ((200, b"<html>"), "is not MLflow: its answers", "correct the tracking URI"),
+        ((501, b"a database that is away"), "fails", "see its own log"),
+    ],
+    indirect=["server"],
+)
+def test_a_server_that_refuses_is_named_with_its_cause(server: str, found: str, cure: str) -> None:
+    with pytest.raises(LedgerError) as caught, tracking.opened(server):
+        pass
+    assert server in caught.value.found
+    assert found in caught.value.found and cure in caught.value.cure
+
+
+def test_a_deleted_experiment_is_said_to_be_deleted(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    number = client.create_experiment("gone")
+    client.delete_experiment(number)
+    with tracking.opened(uri) as opened:
+        assert tracking.experiment_id(opened, "never") is None
+        with pytest.raises(LedgerError, match=f"restore --experiment-id {number}$"):
+            tracking.experiment_id(opened, "gone")
+
+
+# It fills more than SQLite's cache, so that pages reach the file before the end.
+WRITER = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 10")
+connection.execute("BEGIN")
+connection.executemany(
+    "INSERT INTO experiments (name, lifecycle_stage) VALUES (?, 'active')",
+    ((f"{number:0500}",) for number in range(2000)),
+)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_writer_left_half_done_is_rolled_back(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").create_experiment("kept")
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False)
+    assert done.returncode == -9 and path.with_name("mlflow.db-journal").stat().st_size
+    with tracking.connected(path) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM experiments")}
+    assert names == {"Default", "kept"}
