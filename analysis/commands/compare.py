@@ -88,7 +88,7 @@ def compare_command(
             "multiplicity": _multiplicity(found),
             "excluded": [asdict(row) for row in read.excluded],
             "excluded_counts": read.excluded_counts,
-            "provenance": opt.provenance(runs, columns, resamples),
+            "provenance": opt.provenance(read.file, columns, resamples),
         }
         opt.write_json(json, document)
     lines = [_held_line(held, read.convention)]

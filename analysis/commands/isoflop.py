@@ -56,7 +56,7 @@ def isoflop_command(
             | {
                 "flops_per_param_token": factor,
                 "fit": document(arm),
-                "provenance": opt.provenance(runs, columns, resamples),
+                "provenance": opt.provenance(read.file, columns, resamples),
             },
         )
     opt.print_lines(_lines(found))

@@ -65,7 +65,7 @@ def predict_command(
                 arm = fit_arm(rows, settings)
                 found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
-        whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
+        whole["provenance"] = opt.provenance(read.file, columns, resamples, law=law)
         opt.write_json(json, whole)
     opt.print_lines(lines)
 
