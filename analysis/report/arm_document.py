@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.fitting.newton import GRADIENT_TOL
 from analysis.scaling.arm import SUSPECT, FittedArm
 from analysis.uncertainty.bootstrap import Draws
 
@@ -87,10 +88,12 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
     estimator = f"huber, delta {fit.delta:.4g}" if fit.loss == "huber" else fit.loss
     lines.append(f"  objective {fit.objective:.12g} ({estimator} on log loss)")
     rest = "converged" if certificate.converged else "NOT converged"
+    is_rounding = certificate.converged and certificate.gradient_norm > GRADIENT_TOL and fit.delta
+    most = "at rounding" if is_rounding else f"of at most {certificate.gradient_tolerance:.0e}"
     lines.append(
-        f"  {rest}: gradient {certificate.gradient_norm:.1e} of at most "
-        f"{certificate.gradient_tolerance:.0e}; {certificate.starts_agreeing} of "
-        f"{certificate.starts} starts agree; condition number {certificate.condition_number:.1e}"
+        f"  {rest}: gradient {certificate.gradient_norm:.1e} {most}; "
+        f"{certificate.starts_agreeing} of {certificate.starts} starts agree; "
+        f"condition number {certificate.condition_number:.1e}"
     )
     if certificate.bounds_hit:
         lines.append(f"  at a bound: {', '.join(certificate.bounds_hit)}")
