@@ -61,7 +61,7 @@ def isoflop_command(
                 "provenance": opt.provenance(read.file, columns, resamples),
             },
         )
-    opt.print_lines(_lines(found))
+    opt.print_lines([*_lines(found), *(f"caution: {text}" for text in arm.table.cautions)])
 
 
 def _lines(found: IsoFlop) -> list[str]:
@@ -89,6 +89,8 @@ def _lines(found: IsoFlop) -> list[str]:
 
 def _line(one: Minimum) -> str:
     law = f"{one.parametric_params.value:.3g}" if one.parametric_params else ""
+    if one.parametric_extrapolated:
+        law += f"  EXTRAPOLATED: {', '.join(one.parametric_extrapolated)}"
     vertex = f"{one.parabola_params:.3g}" if one.parabola_params else "refused"
     akima = f"{one.akima_params:.3g}" if one.akima_params else "refused"
     bias = f"x {one.bias:.3f}" if one.bias else "not known"

@@ -11,7 +11,7 @@ from analysis.commands import options as opt
 from analysis.fitting.fit import FitError
 from analysis.scaling.arm import fit_arm
 from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
-from analysis.scaling.forecast import flops_factor
+from analysis.scaling.forecast import beyond_the_runs, flops_factor
 from analysis.tables.cells import are_numbers, number_column, read_text
 from analysis.tables.errors import RunTableError
 from analysis.tables.runs import size_columns
@@ -74,9 +74,15 @@ def next_runs_command(
             sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
             factor = flops_factor(read.values)
             design = next_runs(fitted.fit, target, sizes, budget, factor)
-        fragment = spec_fragment(design, target)
+        far = beyond_the_runs(fitted, target)
+        notes = [f"The target is EXTRAPOLATED: {', '.join(far)}"] if far else []
+        cautions = fitted.table.cautions
+        notes += [f"Caution: {caution}" for caution in cautions]
+        fragment = spec_fragment(design, target, notes)
         document = asdict(design) | {
             "target": target,
+            "extrapolated": far,
+            "cautions": cautions,
             "flops_per_param_token": factor,
             "law": law,
             "params": fitted.fit.params,

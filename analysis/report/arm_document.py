@@ -33,6 +33,7 @@ def document(arm: FittedArm) -> dict[str, Any]:
         "excluded_counts": arm.table.excluded_counts,
         "suspected_outliers": list(arm.suspects[:LISTED]),
         "derived": list(arm.table.derived),
+        "cautions": arm.table.cautions,
         "flop_convention": arm.table.convention,
         "residual_rms": float(np.sqrt(np.mean(fit.residuals**2))),
         "aicc": fit.aicc,
@@ -110,6 +111,7 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
             f"  fitted without the {held_out.n_held_out} largest runs it misses them by "
             f"{held_out.rms:.2%} (bias {held_out.bias:+.2%})"
         )
+    lines += [f"  caution: {text}" for text in arm.table.cautions]
     if arm.table.excluded:
         listed = "; ".join(
             f"{count} {reason}" for reason, count in arm.table.excluded_counts.items()

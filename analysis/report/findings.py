@@ -10,6 +10,9 @@ from scipy.special import stdtrit
 from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison
 from analysis.scaling.isoflop import IsoFlop
+from analysis.tables.frames import numbers
+from analysis.tables.published import read_off
+from analysis.tables.units import unit_cautions
 
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
@@ -154,6 +157,13 @@ def limits(arms: Arms) -> str:
         f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
         f"standard errors each side.{seeds}"
     )
+
+
+def cautions(used: pd.DataFrame) -> list[str]:
+    """Say what about the runs that entered makes the numbers doubtful, a sentence each."""
+    columns = {"params": "params", "tokens": "tokens", "flops": "train_flops"}
+    values = {name: numbers(used, column) for name, column in columns.items()}
+    return [*read_off(used), *(f"{text}." for text in unit_cautions(values))]
 
 
 def multiplicity(arms: Arms) -> str:

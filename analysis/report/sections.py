@@ -12,11 +12,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.arm_document import document
-from analysis.report.findings import growths, interval, limits, multiplicity, three_digits
+from analysis.report.findings import cautions, growths, interval, limits, multiplicity, three_digits
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.isoflop import Minimum
 from analysis.tables.frames import sizes
-from analysis.tables.published import read_off
 from analysis.tables.runs import RUN_COLUMNS
 from analysis.tables.writing import write_text
 from analysis.uncertainty.holm import holm
@@ -146,7 +145,7 @@ def _fit_row(arm: Arm) -> dict[str, str]:
 
 def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
     """Say what the runs can support, in words alone."""
-    note = " ".join([limits(arms), *read_off(used)])
+    note = " ".join([limits(arms), *cautions(used)])
     return Section("limits", "What these runs can support", note, {}, [])
 
 

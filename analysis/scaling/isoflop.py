@@ -50,6 +50,7 @@ class Minimum:
     akima_refused: str
     bias: float | None = None  # of the parabola: vertex over optimum, on the parametric fit
     parametric_params: Estimate | None = None
+    parametric_extrapolated: tuple[str, ...] = ()  # how far the law's optimum is beyond the runs
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def isoflop(
                 one,
                 bias=None if one.refused else _bias(fitted.fit, params, C, factor, law.value),
                 parametric_params=law,
+                parametric_extrapolated=beside[i].extrapolated,
             )
         minima.append(one)
     by_parabola = _growth(table, groups, flops, PARABOLA, vertices, resampling)

@@ -27,6 +27,7 @@ from analysis.tables.columns import (
 from analysis.tables.errors import RunTableError
 from analysis.tables.files import TableFile, read_file
 from analysis.tables.runs import size_names
+from analysis.tables.units import unit_cautions
 
 # Columns that only count the rows, as pandas writes them.
 COUNTERS = {"column 1", "Unnamed: 0", "index", "level_0"}
@@ -71,6 +72,11 @@ class Table:
     def n_sizes(self) -> int:
         """Number of distinct training FLOPs, to six digits of their logarithm."""
         return len(np.unique(np.log(self.values["flops"]).round(6)))
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the numbers rest on and may be wrong: a sentence each."""
+        return unit_cautions(self.values)
 
     @property
     def excluded_counts(self) -> dict[str, int]:
