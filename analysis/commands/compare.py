@@ -78,6 +78,7 @@ def compare_command(
                     "intervals": one.draws.intervals,
                     "n_used": one.fit.n,
                     "bootstrap_method": one.draws.method,
+                    "cautions": one.table.cautions,
                 }
                 for arm, one in contenders.items()
             },
@@ -88,10 +89,11 @@ def compare_command(
             "multiplicity": _multiplicity(found),
             "excluded": [asdict(row) for row in read.excluded],
             "excluded_counts": read.excluded_counts,
-            "provenance": opt.provenance(runs, columns, resamples),
+            "provenance": opt.provenance(read.file, columns, resamples),
         }
         opt.write_json(json, document)
     lines = [_held_line(held, read.convention)]
+    lines += [f"caution: {arm}: {t}" for arm, one in contenders.items() for t in one.table.cautions]
     for one, p in zip(found, p_values, strict=True):
         lines += _sentences(one, p)
     opt.print_lines([*lines, _multiplicity(found)])
@@ -115,13 +117,22 @@ def _multiplicity(found: list[Comparison]) -> str:
     )
 
 
+def _how_far(one: Comparison, C: float) -> str:
+    """Say how far C lies beyond the FLOPs at which both arms' losses were reached."""
+    if one.flops_range is None:
+        return ": the arms reached no common loss"
+    low, high = one.flops_range
+    times = f"{C / high:.3g} times beyond" if high < C else f"{low / C:.3g} times below"
+    return f": {times} the losses that both reached"
+
+
 def _sentences(one: Comparison, p: float) -> list[str]:
     lines = [f"{one.arm} against {one.reference}{' (paired)' if one.paired else ''}"]
     lines.append(f"  {one.verdict}")
     stated = {slope.flops for slope in one.slopes}
     for at in one.gains:
         if at.flops in stated or at is one.gains[0] or at is one.gains[-1]:
-            mark = "  EXTRAPOLATED" if at.extrapolated else ""
+            mark = f"  EXTRAPOLATED{_how_far(one, at.flops)}" if at.extrapolated else ""
             gain = at.gain
             lines.append(
                 f"  gain at C = {at.flops:.3g}: {gain.value:.3f} "

@@ -1,16 +1,18 @@
 """`python -m analysis envelope`: a law through the lowest losses of training curves."""
 
+from dataclasses import replace
 from typing import Annotated
 
-import pandas as pd
+import numpy as np
 import typer
 
 from analysis.commands import options as opt
 from analysis.laws.power import ComputeLaw
 from analysis.report.arm_document import document, sentences
 from analysis.scaling.envelope import Envelope, envelope
-from analysis.tables.files import read_frame
-from analysis.tables.table import Columns, table_of
+from analysis.tables.cells import number_column
+from analysis.tables.files import TableFile, read_file
+from analysis.tables.table import Columns, table_of_file
 
 
 @opt.with_groups
@@ -38,13 +40,9 @@ def envelope_command(
     columns = Columns(flops=flops_col, loss=loss_col, group=group_col, by=by)
     with opt.one_line_errors():
         settings = estimator.settings(ComputeLaw(), E=e, resampling=resamples.resampling)
-        # Steps without a validation loss are left out.
-        frame = read_frame(curves)
-        name = loss_col or "val_loss"
-        if name in frame.columns:
-            frame = pd.DataFrame(frame[frame[name].notna()])
+        file = _validated(read_file(curves), loss_col or "val_loss")
         lines, found = [], {}
-        for arm, table in table_of(frame, str(curves), columns, ("flops",)).arms().items():
+        for arm, table in table_of_file(file, columns, ("flops",)).arms().items():
             with opt.naming(f"{curves}, {arm}"):
                 one = envelope(table, settings)
             lines += sentences(arm, one.arm) + _sentences(one)
@@ -55,9 +53,17 @@ def envelope_command(
                 "law_of_the_ends": one.ends.params if one.ends else None,
                 "why_no_law_of_the_ends": one.why_no_ends or None,
             }
-        provenance = opt.provenance(curves, columns, estimator, resamples, E=e, law="compute")
+        provenance = opt.provenance(file, columns, estimator, resamples, E=e, law="compute")
         opt.write_json(json, {"arms": found, "provenance": provenance})
     opt.print_lines(lines)
+
+
+def _validated(file: TableFile, loss: str) -> TableFile:
+    """Leave out the steps without a validation loss."""
+    if loss not in file.frame.columns:
+        return file
+    kept = np.isfinite(number_column(file.frame, file.source, loss))
+    return replace(file, frame=file.frame.loc[kept].reset_index(drop=True))
 
 
 def _sentences(one: Envelope) -> list[str]:

@@ -101,7 +101,7 @@ def fit(
         if by is not None and all("error" in one for one in found.values()):
             raise FitError(f"{runs}: no arm can be fitted; {next(iter(found.values()))['error']}")
         whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
-        whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
+        whole["provenance"] = opt.provenance(read.file, columns, resamples, law=law)
         opt.write_json(json, whole)
     opt.print_lines(lines)
 

@@ -8,6 +8,7 @@ import typer
 from analysis.commands import options as opt
 from analysis.fitting.fit import FitError
 from analysis.report.arm_document import document
+from analysis.report.findings import growths
 from analysis.scaling.arm import fit_arm
 from analysis.scaling.forecast import flops_factor
 from analysis.scaling.isoflop import IsoFlop, Minimum, isoflop
@@ -30,8 +31,9 @@ def isoflop_command(
 ) -> None:
     """Find the best model size at each budget by parabola and Akima spline, and fit its growth.
 
-    Runs whose FLOPs differ by less than 10% share a budget. A minimum at the edge of its sizes is
-    refused. The parabola's bias, measured on the parametric fit, is printed beside it.
+    Runs whose FLOPs differ by less than 10% share a budget. Each method refuses a minimum at the
+    edge of its sizes, and has its own exponents, from the budgets that it does not refuse. The
+    parabola's bias, measured on the parametric fit, is printed beside it.
 
     \b
     Example:
@@ -47,7 +49,7 @@ def isoflop_command(
             arm = fit_arm(read, settings)
             factor = flops_factor(arm.table.values)
             found = isoflop(arm.table, factor, arm, resampling)
-            if all(one.refused for one in found.minima):
+            if all(one.refused and one.akima_refused for one in found.minima):
                 reason = found.minima[0].refused
                 raise FitError(f"no budget has a minimum inside its sizes ({reason})")
         opt.write_json(
@@ -56,21 +58,26 @@ def isoflop_command(
             | {
                 "flops_per_param_token": factor,
                 "fit": document(arm),
-                "provenance": opt.provenance(runs, columns, resamples),
+                "provenance": opt.provenance(read.file, columns, resamples),
             },
         )
-    opt.print_lines(_lines(found))
+    opt.print_lines([*_lines(found), *(f"caution: {text}" for text in arm.table.cautions)])
 
 
 def _lines(found: IsoFlop) -> list[str]:
     lines = ["budget      sizes  N* parabola  N* Akima    parabola's bias  N* of the law"]
     lines += [_line(one) for one in found.minima]
-    for name, one in (
-        ("N* grows as C^a, parabola", found.params_exponent),
-        ("D* grows as C^b, parabola", found.tokens_exponent),
-        ("N* grows as C^a, parametric law", found.parametric_exponent),
-    ):
-        lines.append(f"{name}: {_range(one)}" if one else f"{name}: needs two budgets")
+    lines += [
+        f"  {one.flops:.3g}: no minimum by {method}: {why}"
+        for one in found.minima
+        for method, why in (("parabola", one.refused), ("Akima", one.akima_refused))
+        if why
+    ]
+    lines += growths(found)
+    if found.parametric_exponent:
+        lines.append(f"N* grows as C^a, parametric law: {_range(found.parametric_exponent)}")
+    else:
+        lines.append("N* grows as C^a, parametric law: it has no optimum on these runs")
     biases = [one.bias for one in found.minima if one.bias]
     if biases:
         lines.append(
@@ -82,14 +89,12 @@ def _lines(found: IsoFlop) -> list[str]:
 
 def _line(one: Minimum) -> str:
     law = f"{one.parametric_params.value:.3g}" if one.parametric_params else ""
-    if one.refused:
-        return f"{one.flops:<11.3g} {one.n:>5}  refused: {one.refused}  {law}"
-    akima = f"{one.akima_params:.3g}" if one.akima_params else "at an edge"
+    if one.parametric_extrapolated:
+        law += f"  EXTRAPOLATED: {', '.join(one.parametric_extrapolated)}"
+    vertex = f"{one.parabola_params:.3g}" if one.parabola_params else "refused"
+    akima = f"{one.akima_params:.3g}" if one.akima_params else "refused"
     bias = f"x {one.bias:.3f}" if one.bias else "not known"
-    return (
-        f"{one.flops:<11.3g} {one.n:>5}  {one.parabola_params:<11.3g}  {akima:<10}  "
-        f"{bias:<15}  {law}"
-    )
+    return f"{one.flops:<11.3g} {one.n:>5}  {vertex:<11}  {akima:<10}  {bias:<15}  {law}"
 
 
 def _range(one: Estimate) -> str:

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 import typer
 
 from analysis.commands import options as opt
 from analysis.fitting.fit import FitError
 from analysis.scaling.arm import fit_arm
 from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
-from analysis.scaling.forecast import flops_factor
+from analysis.scaling.forecast import beyond_the_runs, flops_factor
+from analysis.tables.cells import are_numbers, number_column, read_text
 from analysis.tables.errors import RunTableError
-from analysis.tables.files import read_frame
 from analysis.tables.runs import size_columns
 from analysis.tables.table import Table
 from analysis.tables.writing import write_text
@@ -75,13 +74,19 @@ def next_runs_command(
             sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
             factor = flops_factor(read.values)
             design = next_runs(fitted.fit, target, sizes, budget, factor)
-        fragment = spec_fragment(design, target)
+        far = beyond_the_runs(fitted, target)
+        notes = [f"The target is EXTRAPOLATED: {', '.join(far)}"] if far else []
+        cautions = fitted.table.cautions
+        notes += [f"Caution: {caution}" for caution in cautions]
+        fragment = spec_fragment(design, target, notes)
         document = asdict(design) | {
             "target": target,
+            "extrapolated": far,
+            "cautions": cautions,
             "flops_per_param_token": factor,
             "law": law,
             "params": fitted.fit.params,
-            "provenance": opt.provenance(runs, columns, budget=budget),
+            "provenance": opt.provenance(read.file, columns, budget=budget),
         }
         opt.write_json(json, document)
         if out is not None:
@@ -111,28 +116,33 @@ def _named_sizes(presets: list[str], table: Table) -> list[Size]:
 
 def _table_sizes(table: Table) -> list[Size]:
     """List the models of the table's own rows, by its preset and FFN columns."""
-    frame = read_frame(Path(table.source)).rename(columns=str).iloc[table.row - 1]
+    frame = table.file.frame.iloc[table.row - 1]
     if "preset" not in frame.columns:
         raise FitError("no column 'preset' says which models can run; name some with --preset")
+    own = {name: frame[name] for name in ("width", *size_columns(frame.columns)) if name in frame}
+    numeric = {
+        name: number_column(frame, table.source, name)
+        for name, values in own.items()
+        if are_numbers(values)
+    }
     sizes: dict[str, Size] = {}
     for i, row in enumerate(frame.to_dict("records")):
-        ffn = _ffn(row)
-        width = 1.0 if pd.isna(row.get("width", 1.0)) else float(row.get("width", 1.0))
-        key = f"{row['preset']} {width} {ffn}"
-        if key not in sizes and not pd.isna(row["preset"]):
+        preset = read_text(row["preset"])
+        known = {name: float(v[i]) for name, v in numeric.items() if np.isfinite(v[i])}
+        width = known.pop("width", 1.0)
+        ffn = _ffn(row, known)
+        key = f"{preset} {width} {ffn}"
+        if key not in sizes and preset:
             params, tokens = (float(table.values[name][i]) for name in ("params", "tokens"))
-            sizes[key] = Size(str(row["preset"]), ffn, params, tokens, width)
+            sizes[key] = Size(preset, ffn, params, tokens, width)
     if not sizes:
         raise FitError("column 'preset' is empty; name models with --preset")
     return list(sizes.values())
 
 
-def _ffn(row: dict) -> dict[str, str | int | float]:
-    kind = row.get("ffn_kind", "dense")
-    ffn: dict[str, str | int | float] = {"kind": "dense" if pd.isna(kind) else str(kind)}
-    for name in size_columns(map(str, row)):
-        if isinstance(row[name], int | float) and not pd.isna(row[name]):
-            ffn[name.removeprefix("ffn_")] = int(row[name])
-    if "arm" in row and not pd.isna(row["arm"]):
-        ffn["arm"] = str(row["arm"])
+def _ffn(row: dict, sizes: dict[str, float]) -> dict[str, str | int | float]:
+    ffn: dict[str, str | int | float] = {"kind": read_text(row.get("ffn_kind")) or "dense"}
+    ffn |= {name.removeprefix("ffn_"): int(value) for name, value in sizes.items()}
+    if arm := read_text(row.get("arm")):
+        ffn["arm"] = arm
     return ffn

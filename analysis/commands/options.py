@@ -4,7 +4,6 @@ Options that go together are a class: a command takes `table: TableOptions`, and
 its fields options of the command.
 """
 
-import hashlib
 import inspect
 import json
 import math
@@ -22,13 +21,16 @@ from analysis.laws.law import Law
 from analysis.laws.registry import LAWS
 from analysis.scaling.arm import Settings
 from analysis.tables.errors import RunTableError, nearest
+from analysis.tables.files import TableFile
 from analysis.tables.table import Columns, Table, read_table
 from analysis.tables.writing import finite, write_text
 from analysis.uncertainty.bootstrap import Resampling
 
-Runs = Annotated[Path, typer.Argument(metavar="RUNS.csv", help="Runs: .csv, .jsonl or .parquet.")]
+Runs = Annotated[
+    Path, typer.Argument(metavar="RUNS.csv", help="Runs: CSV, JSON lines or Parquet; - for stdin.")
+]
 Curves = Annotated[
-    Path, typer.Argument(metavar="CURVES.csv", help="A row a step: .csv, .jsonl or .parquet.")
+    Path, typer.Argument(metavar="CURVES.csv", help="A row a step: CSV, JSON lines or Parquet.")
 ]
 LawOption = Annotated[str, typer.Option("--law", help=f"One of {', '.join(LAWS)}.")]
 UniqueCol = Annotated[
@@ -67,7 +69,8 @@ class TableOptions:
     flops_col: FlopsCol = None
     loss_col: LossCol = None
     status_col: Annotated[
-        str | None, typer.Option(help="Column of each run's status. [default: status, if there]")
+        str | None,
+        typer.Option(help="Column of each run's status. [default: status or state, if there]"),
     ] = None
     convention_col: Annotated[
         str | None,
@@ -228,7 +231,7 @@ def write_json(out: Path | None, document: dict[str, Any]) -> None:
         raise RunTableError(f"{out}: cannot be written ({error}); choose another --json") from error
 
 
-def provenance(path: Path, columns: Columns, *groups: Any, **options: Any) -> dict[str, Any]:
+def provenance(file: TableFile, columns: Columns, *groups: Any, **options: Any) -> dict[str, Any]:
     """Record where the numbers come from: the file's hash, the columns, the options and versions.
 
     Options come as groups (dataclasses) or by name.
@@ -236,8 +239,8 @@ def provenance(path: Path, columns: Columns, *groups: Any, **options: Any) -> di
     for group in groups:
         options |= asdict(group)
     return {
-        "source": str(path),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "source": file.source,
+        "sha256": file.sha256,
         "columns": {k: v for k, v in vars(columns).items() if v is not None},
         "options": options,
         "versions": {name: version(name) for name in PACKAGES},

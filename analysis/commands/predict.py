@@ -65,7 +65,7 @@ def predict_command(
                 arm = fit_arm(rows, settings)
                 found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}
-        whole["provenance"] = opt.provenance(runs, columns, resamples, law=law)
+        whole["provenance"] = opt.provenance(read.file, columns, resamples, law=law)
         opt.write_json(json, whole)
     opt.print_lines(lines)
 
@@ -85,6 +85,7 @@ def _arm(
     lines.append(f"{name}: {arm.fit.law.formula}, {arm.fit.n} runs")
     if lost := arm.certificate.unidentified:
         lines.append(f"  not identified by these runs: {', '.join(lost)}")
+    lines += [f"  caution: {text}" for text in arm.table.cautions]
     lines += [_forecast(one, resampling.level) for one in forecasts]
     lines += [_split(one, factor, arm.table.convention) for one in splits]
     lines += [_past(one) for one in past]
@@ -103,7 +104,7 @@ def _forecast(one: Forecast, level: float) -> str:
         f"  at {target}: loss {_range(one.loss, '.4f')} ({level:.0%}); "
         f"one new run [{one.new_run.low:.4f}, {one.new_run.high:.4f}]"
     )
-    return text + (f"; EXTRAPOLATED: {', '.join(one.extrapolated)}" if one.extrapolated else "")
+    return text + _mark(one.extrapolated)
 
 
 def _split(one: Allocation, factor: float, convention: str | None) -> str:
@@ -111,8 +112,12 @@ def _split(one: Allocation, factor: float, convention: str | None) -> str:
     return (
         f"  C = {one.flops:.3g}{counted}, C = {factor:.3g} N D: N* {_range(one.params, '.3g')}, "
         f"D* {_range(one.tokens, '.3g')}, D/N {_range(one.tokens_per_param, '.3g')}, "
-        f"loss {_range(one.loss, '.4f')}"
+        f"loss {_range(one.loss, '.4f')}{_mark(one.extrapolated)}"
     )
+
+
+def _mark(extrapolated: tuple[str, ...]) -> str:
+    return f"; EXTRAPOLATED: {', '.join(extrapolated)}" if extrapolated else ""
 
 
 def _past(one: Backtest) -> str:

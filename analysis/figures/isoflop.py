@@ -7,7 +7,8 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import style
 from analysis.scaling.arms import Arm, Arms
-from analysis.scaling.isoflop import budgets, parabola
+from analysis.scaling.budget_minimum import parabola
+from analysis.scaling.isoflop import budgets
 
 MOST_IN_A_ROW = 3
 
@@ -27,7 +28,8 @@ def isoflop_figure(arms: Arms) -> Figure:
         axes.set_axis_off()
     for axes in panels[::columns]:
         axes.set_ylabel("validation loss (nats per token)")
-    style.legend(figure, handles, "lines: parabolas in log N; crosses: their minima")
+    key = "lines: parabolas in log N; crosses: their minima; pluses: minima of Akima splines"
+    style.legend(figure, handles, key)
     return figure
 
 
@@ -41,6 +43,9 @@ def _draw(axes: Axes, arm: Arm, handles: dict[str, Line2D]) -> None:
         look = style.points(i)
         handles.setdefault(name, Line2D([], [], **(style.line(i) | look)))
         axes.plot(params[rows], loss[rows], linestyle="none", zorder=3, **look)
+        mark = {"markersize": 9, "markeredgewidth": 2, "color": look["color"], "linestyle": "none"}
+        if found.akima_params is not None and found.akima_loss is not None:
+            axes.plot(found.akima_params, found.akima_loss, marker="+", zorder=4, **mark)
         if found.parabola_params is None:
             continue
         x = np.log(params[rows])
@@ -50,5 +55,4 @@ def _draw(axes: Axes, arm: Arm, handles: dict[str, Line2D]) -> None:
         axes.plot(np.exp(grid), y, linewidth=1.3, zorder=2, **style.line(i))
         vertex = parabola(x, loss[rows])
         assert vertex is not None
-        cross = {"marker": "x", "markersize": 9, "markeredgewidth": 2, "color": look["color"]}
-        axes.plot(np.exp(vertex[0]), vertex[1], linestyle="none", zorder=4, **cross)
+        axes.plot(np.exp(vertex[0]), vertex[1], marker="x", zorder=4, **mark)

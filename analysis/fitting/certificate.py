@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fitting.derivatives import derivatives, pose
+from analysis.fitting.derivatives import State, derivatives, pose
 from analysis.fitting.fit import LawFit
+from analysis.fitting.least_absolute import DUAL_TOL
 from analysis.fitting.minimize import minimize
-from analysis.fitting.newton import GRADIENT_TOL
+from analysis.fitting.newton import GRADIENT_TOL, least_gain
 from analysis.laws.law import PRINTED, Array, is_scaling
 
 CHI_SQUARE_95 = 3.841458820694124  # 95% quantile, one degree of freedom
@@ -28,7 +29,7 @@ class Certificate:
 
     converged: bool
     gradient_norm: float
-    gradient_tolerance: float
+    gradient_tolerance: float  # more than GRADIENT_TOL where rounding leaves more
     starts: int
     starts_agreeing: int
     largest_disagreement: float
@@ -41,7 +42,8 @@ class Certificate:
 
 def certify(fit: LawFit) -> Certificate:
     """Certify `fit`: profile its free parameters, with some refits for each."""
-    curvature, condition = _curvature(fit)
+    state = _state(fit)
+    curvature, condition = _curvature(fit, state)
     notes, profile, open_ = [], {}, []
     if fit.n <= fit.n_free or fit.scale < 1e-24:
         notes.append(
@@ -72,7 +74,7 @@ def certify(fit: LawFit) -> Certificate:
     return Certificate(
         converged=fit.converged,
         gradient_norm=fit.gradient,
-        gradient_tolerance=GRADIENT_TOL if fit.delta else 1e-6,
+        gradient_tolerance=_tolerance(fit, state),
         starts=fit.starts.tried,
         starts_agreeing=fit.starts.agreeing,
         largest_disagreement=fit.starts.worst_parameter,
@@ -103,13 +105,27 @@ def _without_value(fit: LawFit, open_: list[str]) -> set[str]:
     return lost
 
 
-def _curvature(fit: LawFit) -> tuple[Array, float]:
-    """Compute the [p, p] curvature, zero where held, and its condition number at unit diagonal."""
+def _state(fit: LawFit) -> State:
+    """Evaluate the objective's derivatives at the fit; of absolute deviations, smoothed."""
     delta = fit.delta or max(float(np.median(np.abs(fit.residuals))), 1e-12)
-    free = fit.free
-    state = derivatives(pose(fit.law, fit.points, delta, free=free), fit.theta[None])
+    return derivatives(pose(fit.law, fit.points, delta, free=fit.free), fit.theta[None])
+
+
+def _tolerance(fit: LawFit, state: State) -> float:
+    """Compute the gradient up to which the fit is at rest, as a fraction of sum |psi|.
+
+    A step that foresees `least_gain` has a gradient of sqrt(2 H gain) along a parameter at most.
+    """
+    if not fit.delta:
+        return DUAL_TOL
+    left = 2 * least_gain(fit.pose(fit.free)) * np.abs(np.diag(state.H[0])).max(initial=0)
+    return max(GRADIENT_TOL, math.sqrt(left) / max(float(state.scale[0]), 1e-300))
+
+
+def _curvature(fit: LawFit, state: State) -> tuple[Array, float]:
+    """Compute the [p, p] curvature, zero where held, and its condition number at unit diagonal."""
     assert state.M is not None
-    matrix = state.M[0]
+    matrix, free = state.M[0], fit.free
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     eigenvalues = np.linalg.eigvalsh(matrix / np.outer(spread, spread))
     condition = float(eigenvalues[-1] / max(eigenvalues[0], 1e-300))

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from analysis.fitting.features import Features, pure_features
 from analysis.laws.law import Array, Law
 
+# Error that rounding makes in a residual of a log loss of one, with room: the logs and the
+# exponentials of a few terms each round to 1e-16.
+ROUNDING = 2e-15
 CACHED = 16_384  # residuals worked on at a time: arrays of them stay in a core's cache
 
 Slopes = list[list[tuple[int, Array]]]  # of each term, as in `Basis`
@@ -83,6 +86,11 @@ class Problems:
     weights: Array | None
     free: NDArray[np.bool_]  # [p]
     features: Features | None  # None for a curved law
+
+    @property
+    def rounding(self) -> float:
+        """Error that rounding makes in a residual."""
+        return ROUNDING * (1 + float(np.abs(self.points.log_loss).max()))
 
     def of(self, rows: slice | NDArray[np.intp]) -> "Problems":
         """Take some of the problems."""

@@ -29,6 +29,7 @@ HUBER_EFFICIENCY = 1.345  # delta in residual standard deviations: 95% efficient
 MAD_TO_SD = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
 NEGLIGIBLE = 1e-6  # largest fraction of the loss that a term of a zero coefficient may be
 MANY = 20_000  # runs beyond which starts race on a random part of them
+LAST_STEPS = 1000  # of the best start alone, where a valley is long and curved
 FIRST_STEPS = 9  # that every start takes before the worse ones are left behind
 ENOUGH = 3  # starts at one lowest value that settle the race
 SAME_MINIMUM = 1e-7  # relative difference of objectives
@@ -175,7 +176,12 @@ def fit_law(
     if some.n < points.n:
         order = np.argsort(refined.objective)[:2]
         refined = minimize(pose(law, points, width, free=free), refined.theta[order])
-    best = int(refined.objective.argmin())
+    best = _best(refined)
+    if not refined.converged[best]:
+        last = minimize(
+            pose(law, points, width, free=free), refined.theta[[best]], max_steps=LAST_STEPS
+        )
+        refined.put(np.array([best]), last)
     fit = LawFit(
         law=law,
         loss=loss,
@@ -276,7 +282,7 @@ def _race(problems: Problems, theta: Array) -> Refined:
     done = minimize(problems, theta, max_steps=few)
     for steps in (few, MAX_STEPS):
         best = done.objective.min()
-        agreed = done.converged & (done.objective <= best * (1 + SAME_MINIMUM))
+        agreed = done.converged & _same_minimum(done)
         behind = ~done.converged
         if agreed.sum() >= ENOUGH:
             behind &= done.objective < best
@@ -289,8 +295,7 @@ def _race(problems: Problems, theta: Array) -> Refined:
 
 
 def _compare_starts(refined: Refined, best: int) -> Starts:
-    floor = refined.objective[best]
-    same = refined.objective <= floor * (1 + SAME_MINIMUM) + 1e-300
+    same = _same_minimum(refined)
     spread = np.abs(refined.theta[same] - refined.theta[best]).max()
     return Starts(
         tried=len(refined.theta),
@@ -298,6 +303,20 @@ def _compare_starts(refined: Refined, best: int) -> Starts:
         unfinished=int((~refined.converged & ~same).sum()),
         worst_parameter=float(spread),
     )
+
+
+def _best(refined: Refined) -> int:
+    """Choose the lowest objective, and of those that rounding alone tells apart one at rest."""
+    same = _same_minimum(refined)
+    order = np.lexsort((refined.objective, ~refined.converged, ~same))
+    return int(order[0])
+
+
+def _same_minimum(refined: Refined) -> NDArray[np.bool_]:
+    """Tell which objectives are the lowest one, to `SAME_MINIMUM` or to rounding."""
+    best = int(refined.objective.argmin())
+    lowest = refined.objective[best]
+    return refined.objective <= lowest * (1 + SAME_MINIMUM) + refined.rounding[best]
 
 
 def _settle_bounds(fit: LawFit) -> LawFit:
@@ -319,7 +338,7 @@ def _settle_bounds(fit: LawFit) -> LawFit:
         for a, _ in fit.law.basis(theta[None, k:], fit.points.x)[1][j]:
             free[k + a] = False
     done = minimize(fit.pose(free), theta[None])
-    if done.objective[0] > fit.objective * (1 + 1e-9):
+    if done.objective[0] > fit.objective * (1 + 1e-9) + done.rounding[0]:
         return replace(fit, at_bound=tuple(at_zero))
     return replace(
         fit,

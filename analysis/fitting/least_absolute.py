@@ -1,9 +1,11 @@
 """Least absolute deviations: Huber's loss along a path of falling delta, then the exact vertex.
 
 The objective sum |r| has a corner wherever a residual is zero, and its minimum is at such corners:
-generically as many runs lie exactly on the law as it has free parameters. The path finds which;
-Newton's method puts the law through them; the dual variables say whether no other choice is
-better nearby: each of those runs must hold the law with a force of at most one.
+generically as many runs lie exactly on the law as it has free parameters. The path comes near. Then
+runs are exchanged on the linearized law, as the simplex method does (Barrodale and Roberts 1973):
+each run on the law must hold it with a force, its dual variable, of at most one; a run that would
+need more leaves, and the run at which the sum is lowest on the way enters. Newton's method repeats
+that until the law, which is no line, goes through them.
 """
 
 from dataclasses import replace
@@ -18,6 +20,10 @@ from analysis.laws.law import Array, Law
 PATH = 10.0  # factor between deltas
 STAGES = 7
 ROUNDING = 1e-12  # error that rounding makes in the log of a loss
+DUAL_TOL = 1e-6  # excess of a dual variable over one that still counts as none
+NEWTON_STEPS = 12
+EXCHANGES = 100  # of runs at one linear law
+DEPENDENT = 1e-9  # part of a row that the rows chosen before must leave
 
 
 def refine_absolute(problems: Problems, theta: Array) -> Refined:
@@ -27,6 +33,7 @@ def refine_absolute(problems: Problems, theta: Array) -> Refined:
     minimum; `converged` says that it does not by more than rounding.
     """
     law, points, weights = problems.law, problems.points, problems.weights
+    rounding = points.n * problems.rounding
     residuals = law.log_loss(theta, points.x) - points.log_loss
     delta = max(float(np.median(np.abs(residuals).min(axis=0))), 1e-5)
     steps = 0
@@ -42,33 +49,84 @@ def refine_absolute(problems: Problems, theta: Array) -> Refined:
         own = weights[row] if weights is not None and weights.ndim == 2 else weights
         vertex, over = _vertex(law, theta[row], points, own, problems.free)
         value = _sum_of_absolutes(law, vertex[None], points, own)[0]
-        if value <= objective[row] * (1 + 1e-9):
+        if value <= objective[row] * (1 + 1e-9) + rounding:
             theta[row], objective[row], excess[row] = vertex, value, over
     excess[objective <= ROUNDING * points.n] = 0.0  # exact data: there is nothing left to gain
-    return Refined(theta, objective, excess, excess <= 1e-6, steps)
+    noise = np.full(len(theta), rounding)
+    return Refined(theta, objective, excess, noise, excess <= DUAL_TOL, steps)
 
 
 def _vertex(
     law: Law, theta: Array, points: Points, weights: Array | None, free: NDArray[np.bool_]
 ) -> tuple[Array, float]:
-    """Put the law through the runs nearest to it; give the excess of its largest dual variable."""
+    """Put the law through the best runs near it; give the excess of the largest dual variable."""
     w = np.ones(points.n) if weights is None else weights
-    q = int(free.sum())
-    r = (law.log_loss(theta[None], points.x) - points.log_loss)[0]
-    nearest = np.argsort(np.where(w > 0, np.abs(r), np.inf), kind="stable")[:q]
     theta = theta.copy()
-    for _ in range(8):
+    basis: NDArray[np.intp] | None = None
+    excess = np.inf
+    for _ in range(NEWTON_STEPS):
         r, J = jacobian(law, theta, points)
-        step = np.linalg.lstsq(J[nearest][:, free], -r[nearest], rcond=None)[0]
+        J = J[:, free]
+        basis = _independent(J, np.where(w > 0, np.abs(r), np.inf)) if basis is None else basis
+        if basis.size < J.shape[1]:
+            return theta, np.inf
+        before = basis
+        basis, step, excess = _exchange(J, r, w, basis)
         theta[free] += np.clip(step, -1, 1)
-        if np.abs(step).max() < 1e-13:
+        if np.array_equal(basis, before) and np.abs(step).max(initial=0) < 1e-13:
             break
-    r, J = jacobian(law, theta, points)
-    others = np.ones(points.n, bool)
-    others[nearest] = False
-    pull = (J[others][:, free] * (w * np.sign(r))[others, None]).sum(axis=0)
-    force = np.linalg.lstsq(J[nearest][:, free].T, -pull, rcond=None)[0] / w[nearest]
-    return theta, max(float(np.abs(force).max()) - 1, 0.0)
+    return theta, excess
+
+
+def _independent(J: Array, distance: Array) -> NDArray[np.intp]:
+    """Choose the nearest runs whose rows of J are linearly independent, as many as there can be."""
+    chosen: list[int] = []
+    left = J / np.maximum(np.linalg.norm(J, axis=0), 1e-300)
+    size = np.linalg.norm(left, axis=1)
+    for i in np.argsort(distance, kind="stable"):
+        if len(chosen) == J.shape[1] or not np.isfinite(distance[i]):
+            break
+        length = np.linalg.norm(left[i])
+        if length > DEPENDENT * size[i]:
+            chosen.append(int(i))
+            direction = left[i] / length
+            left = left - np.outer(left @ direction, direction)
+    return np.array(chosen, dtype=np.intp)
+
+
+def _exchange(
+    J: Array, r: Array, w: Array, basis: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Array, float]:
+    """Minimize sum_i w_i |r_i + J_i step| from the step at which the runs of `basis` are zero.
+
+    Returns:
+        The runs that are zero at the minimum, the step, and by how much the largest dual variable
+        exceeds one, which is zero unless the exchanges ran out.
+    """
+    basis, step, excess = basis.copy(), np.zeros(J.shape[1]), np.inf
+    for _ in range(EXCHANGES):
+        inverse = np.linalg.pinv(J[basis])
+        step = -inverse @ r[basis]
+        e = r + J @ step
+        e[basis] = 0
+        force = -(w * np.sign(e)) @ J @ inverse / w[basis]
+        worst = int(np.abs(force).argmax())
+        excess = max(float(abs(force[worst])) - 1, 0.0)
+        if excess <= DUAL_TOL:
+            break
+        # Along `change` the worst run leaves zero and the others of the basis stay.
+        change = J @ inverse[:, worst] * np.sign(force[worst])
+        change[basis] = 0
+        with np.errstate(all="ignore"):
+            reach = -e / change
+        ahead = np.flatnonzero((reach > 0) & np.isfinite(reach) & (w > 0))
+        ahead = ahead[np.argsort(reach[ahead], kind="stable")]
+        slope = -w[basis[worst]] * excess + 2 * np.cumsum(w[ahead] * np.abs(change[ahead]))
+        turning = int(np.searchsorted(slope, 0.0))
+        if turning == ahead.size:
+            break
+        basis[worst] = ahead[turning]
+    return basis, step, excess
 
 
 def _sum_of_absolutes(law: Law, theta: Array, points: Points, weights: Array | None) -> Array:

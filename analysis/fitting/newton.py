@@ -6,6 +6,10 @@ with g and H the analytic gradient and Hessian and M the Hessian of the quadrati
 the objective where it stands (iteratively reweighted least squares): undamped it is Newton's step,
 heavily damped a short step that cannot go uphill, and at any damping it is the same step whatever
 the units. Each problem of the batch has a damping of its own and leaves the batch when it is done.
+
+A problem is done by a criterion without a unit: its gradient is a negligible part of what it could
+be, and Newton's step foresees a negligible part of the objective as gain; or the step foresees no
+more than what rounding the residuals makes of the objective, which near-exact runs leave of both.
 """
 
 from dataclasses import dataclass
@@ -25,7 +29,6 @@ LONGEST_STEP = 3.0  # in the log of a coefficient or in an exponent
 # The gradient at which a problem is done, as a fraction of sum |psi|: of what it could be at most,
 # were all derivatives of the log loss one.
 GRADIENT_TOL = 1e-9
-ROUNDING = 5e-15  # relative change of an objective that rounding can make
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Refined:
     theta: Array  # [r, p]
     objective: Array  # [r]
     gradient: Array  # [r] largest derivative, as a fraction of sum |psi|
+    rounding: Array  # [r] change of the objective that rounding can make
     converged: NDArray[np.bool_]  # [r]
     steps: int
 
@@ -45,7 +49,7 @@ class Refined:
         chosen: NDArray[np.bool_] | slice = slice(None),
     ) -> None:
         """Take over the chosen problems of `other`, which are `rows` here; in place."""
-        for name in ("theta", "objective", "gradient", "converged"):
+        for name in ("theta", "objective", "gradient", "rounding", "converged"):
             getattr(self, name)[rows] = getattr(other, name)[chosen]
 
 
@@ -57,7 +61,8 @@ def refine(
     Args:
         problems: r problems, of a delta that is not zero.
         theta: [r, p] starting points.
-        tol: the gradient's norm at which a problem is done; see `GRADIENT_TOL`.
+        tol: the gradient's norm, and the foreseen gain as a fraction of the objective, at which a
+            problem is done; see `GRADIENT_TOL`.
         max_steps: after which a problem is left as not converged.
     """
     block = max(1, BLOCK // max(problems.points.n, 1))
@@ -69,6 +74,7 @@ def refine(
         theta=np.concatenate([part.theta for part in parts]),
         objective=np.concatenate([part.objective for part in parts]),
         gradient=np.concatenate([part.gradient for part in parts]),
+        rounding=np.concatenate([part.rounding for part in parts]),
         converged=np.concatenate([part.converged for part in parts]),
         steps=max(part.steps for part in parts),
     )
@@ -78,7 +84,9 @@ def _refine_block(problems: Problems, theta: Array, tol: float, max_steps: int) 
     state = _first_state(problems, theta)
     damping = np.full(len(theta), FIRST_DAMPING)
     assert state.M is not None
-    converged = _at_rest(state, tol)
+    rounding = problems.rounding
+    least = least_gain(problems)
+    converged = _at_rest(state, tol, least)
     stalled = np.zeros(len(theta), bool)
     steps = 0
     while steps < max_steps and not (converged | stalled).all():
@@ -91,7 +99,7 @@ def _refine_block(problems: Problems, theta: Array, tol: float, max_steps: int) 
         left = problems if rows.size == len(theta) else problems.of(rows)
         fresh = steps <= 3 or steps % RENEWED == 0
         new = derivatives(left, tried, fresh)
-        noise = ROUNDING * np.abs(state.objective[rows])
+        noise = rounding * state.scale[rows] + least
         with np.errstate(all="ignore"):
             slope = (state.g[rows] * d).sum(axis=1)
             curve = 0.5 * (d[:, None, :] @ state.H[rows] @ d[:, :, None])[:, 0, 0]
@@ -106,9 +114,10 @@ def _refine_block(problems: Problems, theta: Array, tol: float, max_steps: int) 
         )
         damping[rows[good & (damping[rows] < 1e-7)]] = 0.0
         damping[rows[~better]] = np.maximum(damping[rows[~better]], 1e-3)
-        converged[rows] = _at_rest(state, tol, rows)
+        converged[rows] = _at_rest(state, tol, least, rows)
         stalled[rows] = ~better & (damping[rows] > 1e12)
-    return Refined(state.theta, state.objective, _norm(state), converged, steps)
+    noise = rounding * state.scale + least
+    return Refined(state.theta, state.objective, _norm(state), noise, converged, steps)
 
 
 def _first_state(problems: Problems, theta: Array) -> State:
@@ -124,11 +133,33 @@ def _norm(state: State, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
     return np.abs(state.g[rows]).max(axis=1, initial=0) / np.maximum(state.scale[rows], 1e-300)
 
 
+def least_gain(problems: Problems) -> float:
+    """Compute the gain that rounding of the residuals feigns, at most.
+
+    Rounding moves each residual by no more than `Problems.rounding`; the gain that a step foresees
+    to make of it is at most half the sum of its squares, whatever the curvature.
+    """
+    return problems.points.n * problems.rounding**2
+
+
 def _at_rest(
-    state: State, tol: float, rows: NDArray[np.intp] | slice = slice(None)
+    state: State, tol: float, least: float, rows: NDArray[np.intp] | slice = slice(None)
 ) -> NDArray[np.bool_]:
-    # Exact data leave only the rounding of logs: there is nothing left to gain.
-    return (_norm(state, rows) <= tol) | (state.scale[rows] < 1e-13)
+    """Tell which problems are done; `least` is the gain that counts as rounding."""
+    assert state.M is not None
+    g, H = state.g[rows], state.H[rows]
+    small = _norm(state, rows) <= tol
+    # The gain foreseen is at least g^2 / 2H along each parameter: most problems need no solving.
+    bound = 2 * least * np.abs(np.einsum("raa->ra", H))
+    maybe = np.flatnonzero(small | (g * g <= bound).all(axis=1))
+    found = np.zeros(len(g), bool)
+    if maybe.size:
+        undamped = np.zeros(maybe.size)
+        step = _solve(H[maybe], state.M[rows][maybe], undamped, g[maybe])
+        gain = 0.5 * np.abs((step * g[maybe]).sum(axis=1))
+        negligible = small[maybe] & (gain <= tol * state.objective[rows][maybe])
+        found[maybe] = negligible | (gain <= least)
+    return found
 
 
 def _solve(H: Array, M: Array, damping: Array, rhs: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.fitting.newton import GRADIENT_TOL
 from analysis.scaling.arm import SUSPECT, FittedArm
 from analysis.uncertainty.bootstrap import Draws
 
@@ -32,6 +33,7 @@ def document(arm: FittedArm) -> dict[str, Any]:
         "excluded_counts": arm.table.excluded_counts,
         "suspected_outliers": list(arm.suspects[:LISTED]),
         "derived": list(arm.table.derived),
+        "cautions": arm.table.cautions,
         "flop_convention": arm.table.convention,
         "residual_rms": float(np.sqrt(np.mean(fit.residuals**2))),
         "aicc": fit.aicc,
@@ -87,10 +89,12 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
     estimator = f"huber, delta {fit.delta:.4g}" if fit.loss == "huber" else fit.loss
     lines.append(f"  objective {fit.objective:.12g} ({estimator} on log loss)")
     rest = "converged" if certificate.converged else "NOT converged"
+    is_rounding = certificate.converged and certificate.gradient_norm > GRADIENT_TOL and fit.delta
+    most = "at rounding" if is_rounding else f"of at most {certificate.gradient_tolerance:.0e}"
     lines.append(
-        f"  {rest}: gradient {certificate.gradient_norm:.1e} of at most "
-        f"{certificate.gradient_tolerance:.0e}; {certificate.starts_agreeing} of "
-        f"{certificate.starts} starts agree; condition number {certificate.condition_number:.1e}"
+        f"  {rest}: gradient {certificate.gradient_norm:.1e} {most}; "
+        f"{certificate.starts_agreeing} of {certificate.starts} starts agree; "
+        f"condition number {certificate.condition_number:.1e}"
     )
     if certificate.bounds_hit:
         lines.append(f"  at a bound: {', '.join(certificate.bounds_hit)}")
@@ -107,6 +111,7 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
             f"  fitted without the {held_out.n_held_out} largest runs it misses them by "
             f"{held_out.rms:.2%} (bias {held_out.bias:+.2%})"
         )
+    lines += [f"  caution: {text}" for text in arm.table.cautions]
     if arm.table.excluded:
         listed = "; ".join(
             f"{count} {reason}" for reason, count in arm.table.excluded_counts.items()

@@ -10,6 +10,9 @@ from scipy.special import stdtrit
 from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison
 from analysis.scaling.isoflop import IsoFlop
+from analysis.tables.frames import numbers
+from analysis.tables.published import read_off
+from analysis.tables.units import unit_cautions
 
 # Up to so many passes, repeated text is nearly as good as fresh (Muennighoff et al. 2023,
 # arXiv 2305.16264).
@@ -53,20 +56,47 @@ def headline(arm: Arm, arms: Arms) -> str:
 
 
 def _minima(isoflop: IsoFlop) -> str:
-    """Say the best split of the largest budget that has one, and how the best size grows."""
-    found = [one for one in isoflop.minima if one.parabola_params and one.tokens and one.loss]
+    """Say the best split of the largest budget that has one, and how the best size grows.
+
+    By the parabola; by the Akima spline where the parabola refuses every budget.
+    """
+    by_akima = not isoflop.budgets
+    found = [
+        (one.flops, one.akima_params, one.akima_tokens, one.akima_loss)
+        if by_akima
+        else (one.flops, one.parabola_params, one.tokens, one.loss)
+        for one in isoflop.minima
+    ]
+    found = [(C, N, D, L) for C, N, D, L in found if N and D and L]
     if not found:
         return f"no budget has a minimum inside its sizes ({isoflop.minima[0].refused})"
-    best = found[-1]
+    C, N, D, L = found[-1]
     text = (
-        f"loss is lowest at {three_digits(best.parabola_params or 0)} parameters and "
-        f"{three_digits(best.tokens or 0)} tokens for C = {three_digits(best.flops)} "
-        f"(loss {best.loss:.4f}), one of {_count(len(found), 'budget')} with a minimum inside "
-        "the sizes"
+        f"loss is lowest at {three_digits(N)} parameters and {three_digits(D)} tokens for "
+        f"C = {three_digits(C)} (loss {L:.4f}), one of {_count(len(found), 'budget')} with a "
+        f"minimum inside the sizes{' by Akima spline' if by_akima else ''}"
     )
-    if (grows := isoflop.params_exponent) is None:
+    grows = isoflop.params_exponent_akima if by_akima else isoflop.params_exponent
+    if grows is None:
         return f"{text}; how the best size grows needs two such budgets"
     return f"{text}; N* grows as C^{three_digits(grows.value)} {interval(grows.low, grows.high)}"
+
+
+def growths(isoflop: IsoFlop) -> list[str]:
+    """Say how N* and D* grow by each method, and on which budgets that rests."""
+    total, lines = len(isoflop.minima), []
+    for name, one, budgets in (
+        ("N* grows as C^a, parabola", isoflop.params_exponent, isoflop.budgets),
+        ("D* grows as C^b, parabola", isoflop.tokens_exponent, isoflop.budgets),
+        ("N* grows as C^a, Akima", isoflop.params_exponent_akima, isoflop.budgets_akima),
+        ("D* grows as C^b, Akima", isoflop.tokens_exponent_akima, isoflop.budgets_akima),
+    ):
+        if one is None:
+            lines.append(f"{name}: needs two budgets with a minimum")
+            continue
+        rests = f"on {len(budgets)} of {total} budgets, {budgets[0]:.3g} to {budgets[-1]:.3g} FLOPs"
+        lines.append(f"{name}: {one.value:.4f} [{one.low:.4f}, {one.high:.4f}] {rests}")
+    return lines
 
 
 def _verdict(arm: Arm, arms: Arms) -> str:
@@ -133,7 +163,15 @@ def limits(arms: Arms) -> str:
     )
 
 
-def repeats(used: pd.DataFrame) -> list[str]:
+def cautions(used: pd.DataFrame) -> list[str]:
+    """Say what about the runs that entered makes the numbers doubtful, a sentence each."""
+    columns = {"params": "params", "tokens": "tokens", "flops": "train_flops"}
+    values = {name: numbers(used, column) for name, column in columns.items()}
+    units = (f"{text}." for text in unit_cautions(values))
+    return [*read_off(used), *units, *_repeats(used)]
+
+
+def _repeats(used: pd.DataFrame) -> list[str]:
     """Say how many runs read their text more often than repeating is nearly as good: one sentence,
     or none."""
     passes = [float(number) for number in used["passes"] if number > MOST_PASSES]

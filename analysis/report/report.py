@@ -20,7 +20,7 @@ from analysis.figures.curves import curves_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
 from analysis.report.arm_document import document
-from analysis.report.findings import headline, headlines, repeats
+from analysis.report.findings import cautions, headline, headlines
 from analysis.report.sections import (
     NOTHING,
     comparison_section,
@@ -34,7 +34,6 @@ from analysis.report.sections import (
 )
 from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.curves import CURVES
-from analysis.tables.published import read_off
 from analysis.tables.runs import run_table, split_usable
 from analysis.tables.writing import finite, write_bytes, write_text
 
@@ -47,7 +46,7 @@ class Report:
 
     out_dir: Path
     headlines: tuple[str, ...]
-    cautions: tuple[str, ...]  # about the losses themselves
+    cautions: tuple[str, ...]  # about the runs that the numbers rest on
     arms: Arms
     n_used: int
     n_excluded: int
@@ -117,8 +116,8 @@ def write_report(
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         write_text(out_dir / name, templates.get_template(name).render(context))
-    cautions = (*read_off(used), *repeats(used))
-    return Report(out_dir, sentences, cautions, arms, len(used), len(excluded))
+    told = tuple(cautions(used))
+    return Report(out_dir, sentences, told, arms, len(used), len(excluded))
 
 
 def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:

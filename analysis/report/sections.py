@@ -12,11 +12,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.arm_document import document
-from analysis.report.findings import interval, limits, multiplicity, repeats, three_digits
+from analysis.report.findings import cautions, growths, interval, limits, multiplicity, three_digits
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.isoflop import Minimum
 from analysis.tables.frames import sizes
-from analysis.tables.published import read_off
 from analysis.tables.runs import RUN_COLUMNS
 from analysis.tables.writing import write_text
 from analysis.uncertainty.holm import holm
@@ -146,7 +145,7 @@ def _fit_row(arm: Arm) -> dict[str, str]:
 
 def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
     """Say what the runs can support, in words alone."""
-    note = " ".join([limits(arms), *read_off(used), *repeats(used)])
+    note = " ".join([limits(arms), *cautions(used)])
     return Section("limits", "What these runs can support", note, {}, [])
 
 
@@ -155,10 +154,12 @@ def isoflop_section(arms: Arms) -> Section:
     note = (
         "Runs of several sizes at each of a few budgets: loss at one budget depends on its split "
         "into parameters and tokens, so such an arm has no line of loss against FLOPs. Instead, "
-        "the size of lowest loss at each budget, by a parabola in log N and by an Akima spline; D* "
-        "is what the budget leaves for tokens. The bias is the parabola's vertex over the true "
-        "optimum on the Chinchilla law through the same runs, with the same sizes and no noise."
+        "the size of lowest loss at each budget, by a parabola in log N and by an Akima spline; "
+        "each refuses budgets for itself. D* and the loss are the parabola's. The bias is the "
+        "parabola's vertex over the true optimum on the Chinchilla law through the same runs, with "
+        "the same sizes and no noise."
     )
+    told = [f" {arm.name}: {'; '.join(growths(arm.isoflop))}." for arm in arms.arms if arm.isoflop]
     columns = {
         "arm": False,
         "budget (FLOPs)": True,
@@ -177,7 +178,7 @@ def isoflop_section(arms: Arms) -> Section:
         if arm.isoflop
         for one in arm.isoflop.minima
     ]
-    return Section("isoflop", "IsoFLOP minima", note, columns, []).with_rows(rows)
+    return Section("isoflop", "IsoFLOP minima", note + "".join(told), columns, []).with_rows(rows)
 
 
 def _minimum_row(one: Minimum) -> dict[str, str]:
@@ -193,8 +194,9 @@ def _minimum_row(one: Minimum) -> dict[str, str]:
         row["loss"] = f"{one.loss:.4f}"
     if one.bias is not None:
         row["parabola's bias"] = f"{one.bias:.3f}"
-    if one.refused:
-        row["refused"] = one.refused
+    refused = {"parabola": one.refused, "Akima": one.akima_refused}
+    if any(refused.values()):
+        row["refused"] = "; ".join(f"{method}: {why}" for method, why in refused.items() if why)
     return row
 
 

@@ -50,6 +50,7 @@ class Comparison:
     arm: str
     paired: bool
     loss_range: tuple[float, float] | None  # losses that both reached; None if none
+    flops_range: tuple[float, float] | None  # the arm's FLOPs at which its law has these losses
     gains: tuple[GainAt, ...]
     slopes: tuple[SlopeAt, ...]
     shared: SharedFit
@@ -158,6 +159,7 @@ def _compare(
         arm=arm.name,
         paired=cells is not None,
         loss_range=joint,
+        flops_range=inside,
         gains=tuple(gains),
         slopes=tuple(slopes),
         shared=shared,

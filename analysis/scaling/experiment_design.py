@@ -7,6 +7,7 @@ the budget is spent. The design trusts the law: it narrows the interval if the l
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,13 +124,14 @@ def _gradient(fit: LawFit, columns: dict[str, Array]) -> Array:
     return J[:, fit.free]
 
 
-def spec_fragment(design: Design, target: dict[str, float]) -> str:
-    """Write the runs as the `points:` of a study file; equal runs differ by seed."""
+def spec_fragment(design: Design, target: dict[str, float], notes: Sequence[str] = ()) -> str:
+    """Write the runs as the `points:` of a study file, with notes; equal runs differ by seed."""
     shown = ", ".join(f"{name} {value:.4g}" for name, value in target.items())
     lines = [
         f"# Runs that narrow the predicted loss at {shown}: its standard error falls from",
         f"# {design.sd_before:.3%} to {design.sd_after:.3%} if the law holds.",
         f"# Training FLOPs in all, as the fitted table counts them: {design.flops:.3g}.",
+        *(f"# {note}." for note in notes),
         "points:",
     ]
     seen: dict[tuple[str, str, int], int] = {}

@@ -34,6 +34,7 @@ class Allocation:
     tokens: Estimate
     loss: Estimate
     tokens_per_param: Estimate
+    extrapolated: tuple[str, ...]  # of FLOPs, parameters and tokens those beyond the runs' range
 
 
 def forecast(arm: FittedArm, targets: list[dict[str, float]], seed: int = 0) -> list[Forecast]:
@@ -55,20 +56,40 @@ def forecast(arm: FittedArm, targets: list[dict[str, float]], seed: int = 0) -> 
         value = float(np.exp(fit.law.log_loss(fit.theta[None], x))[0, 0])
         drawn = draws.log_loss(x)[:, 0]
         noise = rng.choice(fit.spread, drawn.size)
-        far = tuple(
-            f"{name} {_times(x[v, 0], row)}"
-            for v, (name, row) in enumerate(zip(fit.law.variables, fit.points.x, strict=True))
-            if not row.min() - 1e-9 <= x[v, 0] <= row.max() + 1e-9
-        )
         found.append(
             Forecast(
                 dict(target),
                 draws.estimate(value, np.exp(drawn)),
                 draws.estimate(value, np.exp(drawn - noise)),
-                far,
+                beyond_the_runs(arm, target),
             )
         )
     return found
+
+
+def beyond_the_runs(arm: FittedArm, place: Mapping[str, float]) -> tuple[str, ...]:
+    """Say which values of `place` lie beyond the runs' range, and how many times.
+
+    Where none does, parameters times tokens may: the largest model at the most tokens is a run that
+    nobody made.
+    """
+    runs = arm.table.values
+    far = _beyond({name: runs[name] for name in place}, place)
+    if not far and {"params", "tokens"} <= set(place):
+        product = {"params x tokens": runs["params"] * runs["tokens"]}
+        far = _beyond(product, {"params x tokens": place["params"] * place["tokens"]})
+    return far
+
+
+def _beyond(runs: Mapping[str, Array], place: Mapping[str, float]) -> tuple[str, ...]:
+    found = []
+    for name, values in runs.items():
+        least, most, value = float(values.min()), float(values.max()), place[name]
+        if value > most * (1 + 1e-9):
+            found.append(f"{name} {value / most:.3g} times the largest run")
+        elif value < least * (1 - 1e-9):
+            found.append(f"{name} {least / value:.3g} times below the smallest run")
+    return tuple(found)
 
 
 def flops_factor(columns: Mapping[str, ArrayLike]) -> float:
@@ -93,6 +114,8 @@ def allocate(arm: FittedArm, flops: list[float], factor: float = 6.0) -> list[Al
             f"law {fit.law.name} has no split of compute; use chinchilla, kaplan or gamma"
         )
     drawn = draws.theta[~draws.failed]
+    runs = {name: arm.table.values[name] for name in ("params", "tokens")}
+    runs = {"flops": factor * runs["params"] * runs["tokens"], **runs}
     found = []
     for C in flops:
         log_N = _optimal_log_params(fit, fit.theta[None], C / factor)
@@ -104,13 +127,16 @@ def allocate(arm: FittedArm, flops: list[float], factor: float = 6.0) -> list[Al
         loss = _loss_at(fit, fit.theta[None], log_N, total - log_N)
         losses = _loss_at(fit, drawn[ok], log_Ns[ok], total - log_Ns[ok])
         n, ns = log_N, log_Ns[ok]
+        params, tokens = _of_logs(draws, n, ns), _of_logs(draws, total - n, total - ns)
+        place = {"flops": C, "params": params.value, "tokens": tokens.value}
         found.append(
             Allocation(
-                C,
-                _of_logs(draws, n, ns),
-                _of_logs(draws, total - n, total - ns),
-                draws.estimate(float(loss[0]), losses),
-                _of_logs(draws, total - 2 * n, total - 2 * ns),
+                flops=C,
+                params=params,
+                tokens=tokens,
+                loss=draws.estimate(float(loss[0]), losses),
+                tokens_per_param=_of_logs(draws, total - 2 * n, total - 2 * ns),
+                extrapolated=_beyond(runs, place),
             )
         )
     return found
@@ -126,12 +152,6 @@ def _of_logs(draws: Draws, log_value: Array, drawn: Array) -> Estimate:
     """Estimate a quantity from its logs; infinite where the runs leave it open altogether."""
     with np.errstate(over="ignore"):
         return draws.estimate(float(np.exp(log_value[0])), np.exp(drawn))
-
-
-def _times(x: float, row: Array) -> str:
-    if x > row.max():
-        return f"{math.exp(x - row.max()):.3g} times the largest run"
-    return f"{math.exp(row.min() - x):.3g} times below the smallest run"
 
 
 def _optimal_log_params(fit: LawFit, theta: Array, product: float) -> Array:

@@ -1,10 +1,10 @@
 """IsoFLOP: at each budget, the model size of lowest loss, and a power law through these minima.
 
-The minimum at a budget is read off a parabola in log N, and off an Akima spline, which assumes no
-shape. A minimum at the edge of a budget's sizes is not a minimum and is refused. The parabola is
-biased: true curves are steeper on the side of small models, so its vertex moves with the width and
-the placing of the sizes. The bias is measured on the parametric fit: the same sizes, no noise, its
-parabola's vertex over its true optimum.
+The minimum at a budget is read off a parabola in log N, and off an Akima spline (as Porian et al.
+2024, arXiv 2406.19146, do); each method refuses budgets for itself and has its own exponents. The
+parabola is biased: true curves are steeper on the side of small models, so its vertex moves with
+the width and the placing of the sizes. The bias is measured on the parametric fit: the same sizes,
+no noise, its parabola's vertex over its true optimum.
 """
 
 import math
@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import Akima1DInterpolator
 
 from analysis.fitting.fit import FitError, LawFit
 from analysis.laws.law import Array
 from analysis.scaling.arm import FittedArm
+from analysis.scaling.budget_minimum import (
+    AKIMA,
+    PARABOLA,
+    Method,
+    Optimum,
+    distinct_sizes,
+    parabola,
+)
 from analysis.scaling.forecast import Allocation, allocate
 from analysis.tables.table import Table
 from analysis.uncertainty.bootstrap import Estimate, Resampling
@@ -24,33 +31,42 @@ from analysis.uncertainty.bootstrap import Estimate, Resampling
 Rows = NDArray[np.intp]
 
 SAME_BUDGET = 0.1  # largest relative difference between neighbours in one budget
-FEWEST = 4  # sizes that a budget needs for a minimum
 DESIGN_SIZES = 3  # sizes at one budget that make it part of an isoFLOP design
-SPLINE_POINTS = 400
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """One budget's minimum; values are None where `refused` says why."""
+    """One budget's minimum; values are None where `refused` or `akima_refused` says why."""
 
     flops: float
     n: int
     parabola_params: float | None
-    akima_params: float | None
     loss: float | None
     tokens: float | None
     refused: str
+    akima_params: float | None
+    akima_loss: float | None
+    akima_tokens: float | None
+    akima_refused: str
     bias: float | None = None  # of the parabola: vertex over optimum, on the parametric fit
     parametric_params: Estimate | None = None
+    parametric_extrapolated: tuple[str, ...] = ()  # how far the law's optimum is beyond the runs
 
 
 @dataclass(frozen=True)
 class IsoFlop:
-    """Minima, and N* = G C^a, D* = H C^b through them."""
+    """Minima, and N* = G C^a, D* = H C^b through those of each method.
+
+    `budgets` and `budgets_akima` are the FLOPs of the budgets that the exponents rest on.
+    """
 
     minima: tuple[Minimum, ...]
     params_exponent: Estimate | None
     tokens_exponent: Estimate | None
+    budgets: tuple[float, ...]
+    params_exponent_akima: Estimate | None
+    tokens_exponent_akima: Estimate | None
+    budgets_akima: tuple[float, ...]
     parametric_exponent: Estimate | None  # beta / (alpha + beta)
 
 
@@ -74,7 +90,7 @@ def is_isoflop_design(table: Table) -> bool:
         rows.size
         for rows in budgets(flops)
         if np.ptp(np.log(flops[rows])) <= math.log1p(SAME_BUDGET)
-        and _sizes(np.log(params[rows])).size >= DESIGN_SIZES
+        and distinct_sizes(np.log(params[rows])).size >= DESIGN_SIZES
     )
     return 2 * inside > table.n
 
@@ -90,31 +106,34 @@ def isoflop(
         fitted: a law in parameters and tokens through these runs, with draws; None for none.
         resampling: of the exponents of the minima.
     """
-    params, flops, losses = table.values["params"], table.values["flops"], table.loss
-    groups = budgets(flops)
-    minima = [_minimum(params[g], flops[g], losses[g], factor) for g in groups]
-    beside = _allocations(fitted, [m.flops for m in minima], factor)
-    if fitted is not None and beside is not None:
-        minima = [
-            replace(
-                m,
-                bias=None
-                if m.refused
-                else _bias(fitted.fit, params[g], m.flops, factor, one.params.value),
-                parametric_params=one.params,
+    groups = budgets(table.values["flops"])
+    flops = [float(np.exp(np.log(table.values["flops"][g]).mean())) for g in groups]
+    vertices, splines = (_optima(table, groups, method) for method in (PARABOLA, AKIMA))
+    beside = _allocations(fitted, flops, factor)
+    minima = []
+    for i, (group, C) in enumerate(zip(groups, flops, strict=True)):
+        one = _minimum(C, group.size, factor, vertices[i], splines[i])
+        if fitted is not None and beside is not None:
+            law, params = beside[i].params, table.values["params"][group]
+            one = replace(
+                one,
+                bias=None if one.refused else _bias(fitted.fit, params, C, factor, law.value),
+                parametric_params=law,
+                parametric_extrapolated=beside[i].extrapolated,
             )
-            for m, g, one in zip(minima, groups, beside, strict=True)
-        ]
-    slope = _slope([m for m in minima if not m.refused])
-    drawn = _resampled_slopes(table, groups, resampling)
-    exponent = None
-    if slope is not None and drawn.size:
-        tail = 50 * (1 - resampling.level)
-        low, high = np.percentile(drawn, [tail, 100 - tail])
-        exponent = Estimate(slope, float(low), float(high))
-    tokens = Estimate(1 - exponent.value, 1 - exponent.high, 1 - exponent.low) if exponent else None
-    parametric = _parametric_exponent(fitted) if beside is not None else None
-    return IsoFlop(tuple(minima), exponent, tokens, parametric)
+        minima.append(one)
+    by_parabola = _growth(table, groups, flops, PARABOLA, vertices, resampling)
+    by_akima = _growth(table, groups, flops, AKIMA, splines, resampling)
+    return IsoFlop(
+        minima=tuple(minima),
+        params_exponent=by_parabola.of_params,
+        tokens_exponent=by_parabola.of_tokens,
+        budgets=by_parabola.budgets,
+        params_exponent_akima=by_akima.of_params,
+        tokens_exponent_akima=by_akima.of_tokens,
+        budgets_akima=by_akima.budgets,
+        parametric_exponent=_parametric_exponent(fitted) if beside is not None else None,
+    )
 
 
 def _allocations(
@@ -140,62 +159,27 @@ def _parametric_exponent(fitted: FittedArm | None) -> Estimate | None:
     return draws.estimate(float(exponent[0]), exponent[1:])
 
 
-def parabola(log_params: Array, losses: Array) -> tuple[float, float] | None:
-    """Find the vertex (log N, loss) of the least-squares parabola; None if it has no minimum."""
-    middle = log_params.mean()
-    a, b, c = np.polyfit(log_params - middle, losses, 2)
-    if a <= 0:
-        return None
-    return float(middle - b / (2 * a)), float(c - b * b / (4 * a))
+def _optima(table: Table, groups: list[Rows], method: Method) -> list[Optimum]:
+    log_params = np.log(table.values["params"])
+    return [method.find(log_params[group], table.loss[group]) for group in groups]
 
 
-def akima(log_params: Array, losses: Array) -> float | None:
-    """Find log N of the lowest point of an Akima spline; None where that is at an edge."""
-    x, inverse = np.unique(log_params, return_inverse=True)
-    y = np.bincount(inverse, losses) / np.bincount(inverse)
-    fine = np.linspace(x[0], x[-1], SPLINE_POINTS)
-    lowest = int(np.argmin(Akima1DInterpolator(x, y)(fine)))
-    return None if lowest in (0, SPLINE_POINTS - 1) else float(fine[lowest])
+def _minimum(C: float, n: int, factor: float, vertex: Optimum, spline: Optimum) -> Minimum:
+    def tokens(params: float | None) -> float | None:
+        return None if params is None else C / factor / params
 
-
-def _minimum(params: Array, flops: Array, losses: Array, factor: float) -> Minimum:
-    C, x = float(np.exp(np.log(flops).mean())), np.log(params)
-    nothing = Minimum(C, params.size, None, None, None, None, "")
-    refused = _why_refused(x, losses)
-    if refused:
-        return replace(nothing, refused=refused)
-    vertex = parabola(x, losses)
-    if vertex is None:
-        return replace(nothing, refused="the parabola through it has no minimum")
-    if not x.min() < vertex[0] < x.max():
-        return replace(nothing, refused="the parabola's minimum is beyond its sizes")
-    spline = akima(x, losses)
     return Minimum(
         flops=C,
-        n=params.size,
-        parabola_params=math.exp(vertex[0]),
-        akima_params=None if spline is None else math.exp(spline),
-        loss=vertex[1],
-        tokens=C / factor / math.exp(vertex[0]),
-        refused="",
+        n=n,
+        parabola_params=vertex.params,
+        loss=vertex.loss,
+        tokens=tokens(vertex.params),
+        refused=vertex.refused,
+        akima_params=spline.params,
+        akima_loss=spline.loss,
+        akima_tokens=tokens(spline.params),
+        akima_refused=spline.refused,
     )
-
-
-def _why_refused(x: Array, losses: Array) -> str:
-    sizes = _sizes(x)
-    if sizes.size < FEWEST:
-        return f"{sizes.size} sizes; a minimum needs {FEWEST}"
-    lowest = float(x[np.argmin(losses)].round(9))
-    if lowest == sizes[0]:
-        return "the lowest loss is the smallest model's: the minimum is beyond the edge"
-    if lowest == sizes[-1]:
-        return "the lowest loss is the largest model's: the minimum is beyond the edge"
-    return ""
-
-
-def _sizes(log_params: Array) -> Array:
-    """List the distinct sizes, by their logs."""
-    return np.unique(log_params.round(9))
 
 
 def _bias(fit: LawFit, params: Array, C: float, factor: float, optimum: float) -> float | None:
@@ -206,39 +190,56 @@ def _bias(fit: LawFit, params: Array, C: float, factor: float, optimum: float) -
     return None if vertex is None else math.exp(vertex[0]) / optimum
 
 
-def _slope(minima: list[Minimum]) -> float | None:
-    if len(minima) < 2:
-        return None
-    log_C = np.log([m.flops for m in minima])
-    return float(np.polyfit(log_C, np.log([m.parabola_params or 1.0 for m in minima]), 1)[0])
+@dataclass(frozen=True)
+class _Growth:
+    """Exponents of N* and D* by one method, and the FLOPs of the budgets that they rest on."""
+
+    of_params: Estimate | None
+    of_tokens: Estimate | None
+    budgets: tuple[float, ...]
 
 
-def _resampled_slopes(table: Table, groups: list[Rows], resampling: Resampling) -> Array:
-    """Resample the slope of N*: runs are drawn within each budget, all resamples at once."""
-    params, flops, losses = table.values["params"], table.values["flops"], table.loss
-    resamples = resampling.resamples
+def _growth(
+    table: Table,
+    groups: list[Rows],
+    flops: list[float],
+    method: Method,
+    optima: list[Optimum],
+    resampling: Resampling,
+) -> _Growth:
+    """Fit log N* to log C by least squares over the budgets that have a minimum, two at least."""
+    found = [(group, C, one.params) for group, C, one in zip(groups, flops, optima, strict=True)]
+    found = [(group, C, params) for group, C, params in found if params is not None]
+    rest_on = tuple(C for _, C, _ in found)
+    if len(found) < 2:
+        return _Growth(None, None, rest_on)
+    log_C = np.log(rest_on) - np.log(rest_on).mean()
+    slope = float(log_C @ np.log([params for *_, params in found]) / (log_C @ log_C))
+    drawn = _resampled_slopes(table, [group for group, *_ in found], log_C, method, resampling)
+    if not drawn.size:
+        return _Growth(None, None, rest_on)
+    tail = 50 * (1 - resampling.level)
+    low, high = map(float, np.percentile(drawn, [tail, 100 - tail]))
+    return _Growth(Estimate(slope, low, high), Estimate(1 - slope, 1 - high, 1 - low), rest_on)
+
+
+def _resampled_slopes(
+    table: Table, groups: list[Rows], log_C: Array, method: Method, resampling: Resampling
+) -> Array:
+    """Resample the slope of log N*: runs are drawn within each budget, all resamples at once."""
     rng = np.random.default_rng(resampling.seed)
-    total = np.zeros((4, resamples))  # count, sum x, sum y, sum xy of minima
-    square = np.zeros(resamples)
-    centre = float(np.log(flops).mean())
+    log_params = np.log(table.values["params"])
+    drawn = []
     for group in groups:
-        if _why_refused(np.log(params[group]), losses[group]):
-            continue
-        x = np.log(params[group])
-        x, middle = x - x.mean(), x.mean()
-        w = rng.multinomial(group.size, np.full(group.size, 1 / group.size), resamples)
-        basis = np.stack([np.ones_like(x), x, x * x])
-        gram = np.einsum("rn,in,jn->rij", w, basis, basis) + 1e-12 * np.eye(3)
-        moment = np.einsum("rn,in,n->ri", w, basis, losses[group])
-        _, b, a = np.linalg.solve(gram, moment[:, :, None])[:, :, 0].T
-        with np.errstate(all="ignore"):
-            vertex = -b / (2 * a)
-        ok = (a > 0) & (vertex > x.min()) & (vertex < x.max())
-        log_C = float(np.log(flops[group]).mean()) - centre
-        y = np.where(ok, vertex + middle, 0.0)
-        total += np.stack([ok, ok * log_C, y, y * log_C])
-        square += ok * log_C**2
-    count, sx, sy, sxy = total
+        even = np.full(group.size, 1 / group.size)
+        weights = rng.multinomial(group.size, even, resampling.resamples).astype(float)
+        drawn.append(method.find_resampled(log_params[group], table.loss[group], weights))
+    y = np.stack(drawn, axis=1)
+    ok = np.isfinite(y)
+    count = ok.sum(axis=1)
+    x, y = ok * log_C, np.where(ok, y, 0.0)
     with np.errstate(all="ignore"):
-        slopes = (count * sxy - sx * sy) / (count * square - sx * sx)
+        slopes = (count * (x * y).sum(axis=1) - x.sum(axis=1) * y.sum(axis=1)) / (
+            count * (x * x).sum(axis=1) - x.sum(axis=1) ** 2
+        )
     return slopes[(count >= 2) & np.isfinite(slopes)]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.tables.errors import RunTableError, first_line, nearest
-from analysis.tables.table import number_column
+from analysis.tables.cells import number_column, read_text
+from analysis.tables.errors import RunTableError, nearest
+from analysis.tables.files import read_file
 
 # Each with its unit or meaning; the last two may be empty in a row.
 CURVE_COLUMNS = {
@@ -30,28 +31,30 @@ def curves_beside(runs: Path) -> pd.DataFrame | None:
         RunTableError: there are, and `load_curves` refuses them.
     """
     path = runs.with_name(CURVES)
-    return load_curves(path) if path.is_file() and path != runs else None
+    return load_curves(path) if runs.is_file() and path.is_file() and path != runs else None
 
 
 def load_curves(path: Path) -> pd.DataFrame:
-    """Read a table of curves from CSV, as a report writes it beside its run table.
+    """Read a table of curves, as a report writes it beside its run table.
 
     Raises:
         RunTableError: the file cannot be read, lacks a column, or holds a bad number.
     """
-    try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, "str"))
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    if not path.exists():
         raise RunTableError(
-            f"{path}: training curves cannot be read ({first_line(error)}); `study report` "
-            "writes curves.csv beside runs.csv where the runs' folders are at hand"
-        ) from error
+            f"{path}: no such file; `study report` writes {CURVES} beside runs.csv where the "
+            "runs' folders are at hand"
+        )
+    frame = read_file(path).frame
+    curves = pd.DataFrame(index=frame.index)
     for name, meaning in CURVE_COLUMNS.items():
         if name not in frame.columns:
             raise RunTableError(
                 f"{path}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
                 f"rename or add it ({meaning})"
             )
-        if name not in TEXT:
-            frame[name] = number_column(frame, str(path), name)
-    return frame.filter(list(CURVE_COLUMNS))
+        if name in TEXT:
+            curves[name] = pd.Series([read_text(value) for value in frame[name]], dtype="str")
+        else:
+            curves[name] = number_column(frame, str(path), name, meaning)
+    return curves

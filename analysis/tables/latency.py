@@ -1,6 +1,5 @@
 """Results of the benchmarks: what structured FFNs cost beside dense ones."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
+
 from analysis.tables.errors import RunTableError
+from analysis.tables.files import read_file
 
 REMEDY = (
     "give the --out of `python -m kernels bench latency`, or of `python -m workloads bench train` "
@@ -56,9 +58,10 @@ def load_latencies(paths: list[Path]) -> Latencies:
     places: dict[tuple[str, str], Path] = {}
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8")
-            is_table = path.suffix == ".csv"
-            found = _table_timings(text) if is_table else _document_timings(json.loads(text))
+            if path.suffix == ".csv":
+                found = _table_timings(read_file(path).frame)
+            else:
+                found = _document_timings(json.loads(path.read_text(encoding="utf-8")))
             for place, timing in found:
                 timings.append(timing)
                 places.setdefault(place, path)
@@ -84,8 +87,8 @@ def load_latencies(paths: list[Path]) -> Latencies:
 Place = tuple[str, str]
 
 
-def _table_timings(text: str) -> Iterator[tuple[Place, Timing]]:
-    for row in csv.DictReader(text.splitlines()):
+def _table_timings(frame: pd.DataFrame) -> Iterator[tuple[Place, Timing]]:
+    for row in frame.to_dict("records"):
         timing = Timing(
             kind=row["kind"],
             fraction=float(row["fraction"]),

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.tables import tracking
-from analysis.tables.errors import RunTableError, first_line, nearest
+from analysis.tables.cells import are_numbers, number_column, read_text
+from analysis.tables.errors import RunTableError, nearest
+from analysis.tables.files import read_file
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ RUN_COLUMNS: dict[str, Column] = {
 # What is said of an FFN beside its kind's sizes, each of which has a column, such as `ffn_rank`.
 NOT_SIZES = ("ffn_kind", "ffn_fraction", "ffn_params", "ffn_dim")
 
+FINISHED = "finished"
 # Why a run of this status takes no part in a fit.
 EXCLUDED_STATUS = {
     "diverged": "diverged",
@@ -165,7 +168,7 @@ def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | in
 
 
 def load_csv(path: Path) -> pd.DataFrame:
-    """Read a run table from a CSV file with the columns of `RUN_COLUMNS`.
+    """Read a run table from a file with the columns of `RUN_COLUMNS`.
 
     Only the required columns must be there; the others, when absent, come out empty. Columns that
     `columns_among` does not name are left out.
@@ -173,15 +176,8 @@ def load_csv(path: Path) -> pd.DataFrame:
     Raises:
         RunTableError: the file cannot be read, lacks a required column, or holds a bad number.
     """
-    try:
-        # As text: `run_table` then names the cell that is not a number, and floats keep all bits.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise RunTableError(
-            f"{path}: cannot be read as CSV ({first_line(error)}); "
-            "give a comma-separated UTF-8 file with a header line"
-        ) from error
-    return run_table(frame, str(path))
+    file = read_file(path)
+    return run_table(file.frame, file.source)
 
 
 def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -205,14 +201,15 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
                 f"rename or add it ({column.meaning})"
             )
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
-    numeric = [name for name in map(str, frame.columns) if _are_numbers(list(frame[name]))]
+    numeric = [name for name in map(str, frame.columns) if are_numbers(frame[name])]
     for name, column in columns_among(numeric).items():
-        values = list(frame[name]) if name in frame.columns else [None] * len(frame)
         if column.kind == "text":
-            table[name] = pd.Series([_text(v) for v in values], dtype="str")
+            values = frame[name] if name in frame.columns else [""] * len(frame)
+            table[name] = pd.Series([read_text(v) for v in values], dtype="str")
+        elif name in frame.columns:
+            table[name] = number_column(frame, source, name, column.meaning)
         else:
-            numbers = [_number(v, name, source, row) for row, v in enumerate(values, start=1)]
-            table[name] = pd.Series(numbers, dtype="float64")
+            table[name] = math.nan
     order = table.assign(
         is_structured=table["ffn_kind"] != "dense", smallness=-table["ffn_fraction"]
     ).sort_values(
@@ -258,17 +255,27 @@ def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
     """Name the size of each run: its preset, and its width multiplier where that is not 1."""
     found = []
     for preset, width in zip(presets, widths, strict=True):
-        name = _text(preset)
+        name = read_text(preset)
         scaled = name and not pd.isna(width) and float(width) != 1
         found.append(f"{name} x{float(width):g}" if scaled else name)
     return found
 
 
+def why_not_finished(status: str) -> str:
+    """Say why a run of this status takes no part in a fit; nothing where it has finished.
+
+    Words are compared without case: MLflow writes FINISHED.
+    """
+    word = status.strip().lower()
+    if word == FINISHED:
+        return ""
+    known = ", ".join([FINISHED, *EXCLUDED_STATUS])
+    return EXCLUDED_STATUS.get(word, f"unknown status {status!r} (known: {known})")
+
+
 def _why_excluded(row: dict[Any, Any]) -> str:
-    if row["status"] != "finished":
-        known = ", ".join(["finished", *EXCLUDED_STATUS])
-        unknown = f"unknown status {row['status']!r} (known: {known})"
-        return EXCLUDED_STATUS.get(row["status"], unknown)
+    if why := why_not_finished(row["status"]):
+        return why
     for name in ("point_id", "arm", "flop_convention"):
         if not row[name]:
             return f"{name} is empty"
@@ -292,29 +299,3 @@ def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-def _are_numbers(values: list[Any]) -> bool:
-    """Tell whether every value that is not empty is a number."""
-    try:
-        for value in values:
-            float(_text(value) or "nan")
-    except ValueError:
-        return False
-    return True
-
-
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
-
-
-def _number(value: Any, name: str, source: str, row: int) -> float:
-    if _text(value) == "":
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise RunTableError(
-            f"{source}: column {name!r}, row {row}: {value!r} is not a number; "
-            f"write {columns_among([name])[name].meaning} as a plain number, or leave it empty"
-        ) from None

@@ -6,9 +6,7 @@ earlier row, another FLOP convention, one of the K highest losses where that is 
 outlier from the first fit where that is asked for.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,32 +14,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.tables.errors import RunTableError, nearest
-from analysis.tables.files import read_frame
-from analysis.tables.runs import EXCLUDED_STATUS, size_names
+from analysis.laws.law import Array
+from analysis.tables.cells import are_numbers, number_column, read_text
+from analysis.tables.columns import (
+    Columns,
+    convention_column,
+    find_column,
+    read_labels,
+    read_numbers,
+    status_reasons,
+)
+from analysis.tables.errors import RunTableError
+from analysis.tables.files import TableFile, read_file
+from analysis.tables.runs import size_names
+from analysis.tables.units import unit_cautions
 
-Array = NDArray[np.float64]
-
-# Where no column is named, these are looked for.
-DEFAULTS = {"params": "params", "tokens": "tokens", "flops": "train_flops", "loss": "val_loss"}
-FINISHED = "finished"
-SHOWN = 12  # columns named in an error
-EMPTY = {"", "none", "null", "na", "n/a"}
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of a file by what they hold; None takes the platform's own name if there."""
-
-    params: str | None = None
-    tokens: str | None = None
-    flops: str | None = None
-    loss: str | None = None
-    unique_tokens: str | None = None
-    group: str | None = None  # the training run a row is a checkpoint of
-    by: str | None = None  # the arm
-    status: str | None = None
-    convention: str | None = None
+# Columns that only count the rows, as pandas writes them.
+COUNTERS = {"column 1", "Unnamed: 0", "index", "level_0"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class Excluded:
 class Table:
     """The rows that may be fitted; `values` holds params, tokens and flops as far as known."""
 
-    source: str
+    file: TableFile
     row: NDArray[np.int64]  # [n] place in the file, from 1
     loss: Array
     values: dict[str, Array]
@@ -70,6 +59,11 @@ class Table:
     left_out: "Table | None" = field(default=None, repr=False)
 
     @property
+    def source(self) -> str:
+        """Where the rows come from."""
+        return self.file.source
+
+    @property
     def n(self) -> int:
         """Number of rows."""
         return self.loss.size
@@ -78,6 +72,11 @@ class Table:
     def n_sizes(self) -> int:
         """Number of distinct training FLOPs, to six digits of their logarithm."""
         return len(np.unique(np.log(self.values["flops"]).round(6)))
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the numbers rest on and may be wrong: a sentence each."""
+        return unit_cautions(self.values)
 
     @property
     def excluded_counts(self) -> dict[str, int]:
@@ -149,7 +148,7 @@ def read_table(
     Raises:
         RunTableError: the file or a column cannot be used, or no row is left.
     """
-    return table_of(read_frame(path), str(path), columns, needs, keep)
+    return table_of_file(read_file(path), columns, needs, keep)
 
 
 def table_of(
@@ -160,26 +159,29 @@ def table_of(
     keep: str | None = None,
 ) -> Table:
     """Make the table of a frame; see `read_table`."""
+    return table_of_file(TableFile(source, frame.rename(columns=str)), columns, needs, keep)
+
+
+def table_of_file(
+    file: TableFile, columns: Columns, needs: tuple[str, ...], keep: str | None = None
+) -> Table:
+    """Make the table of a file that was read; see `read_table`."""
+    frame, source = file.frame, file.source
     if frame.empty:
         raise RunTableError(f"{source}: no row below the header; give at least one run")
-    frame = frame.rename(columns=str)
-    numbers, derived = _numbers(frame, source, columns, needs)
+    numbers, derived = read_numbers(file, columns, needs)
+    duplicated = _duplicated(frame, numbers)
     loss = numbers.pop("loss")
     table = Table(
-        source=source,
+        file=file,
         row=np.arange(1, len(frame) + 1),
         loss=loss,
         values=numbers,
-        group=_labels(frame, source, columns.group, "--group-col"),
-        arm=_labels(frame, source, columns.by, "--by"),
+        group=read_labels(file, columns.group, "--group-col"),
+        arm=read_labels(file, columns.by, "--by"),
         derived=derived,
     )
-    reasons = _status_reasons(frame, source, columns.status)
-    # Lists and objects do not hash: compare them as text.
-    nested = [
-        name for name, kind in frame.dtypes.items() if kind.kind == "O" and _is_nested(frame[name])
-    ]
-    duplicated = frame.astype(dict.fromkeys(nested, "str")).duplicated().to_numpy()
+    reasons = status_reasons(file, columns.status)
     reasons[(reasons == "") & duplicated] = "duplicate: every column equals an earlier row's"
     usable = np.ones(table.n, bool)
     for name, values in {"loss": loss, **{n: numbers[n] for n in needs}}.items():
@@ -187,7 +189,7 @@ def table_of(
         usable &= ~bad
         for i in np.flatnonzero(bad & (reasons == "")):
             reasons[i] = f"{name} is {values[i]:g}, not a finite positive number"
-    table, reasons = _one_convention(frame, source, columns, needs, keep, table, reasons)
+    table, reasons = _one_convention(columns, needs, keep, table, reasons)
     out = reasons != ""
     listed = tuple(table.listed(i, str(reasons[i])) for i in np.flatnonzero(out))
     spare = out & usable & ~duplicated
@@ -203,15 +205,34 @@ def table_of(
     return kept
 
 
-def _is_nested(values: Iterable[object]) -> bool:
-    return any(isinstance(value, list | dict) for value in values)
+def _duplicated(frame: pd.DataFrame, numbers: dict[str, Array]) -> NDArray[np.bool_]:
+    """Tell which rows equal an earlier one in every column, numbers by value and the rest as text.
+
+    A column that pandas added to count the rows tells none apart.
+    """
+    found = pd.DataFrame(numbers).duplicated(keep=False).to_numpy(copy=True)
+    if not found.any():
+        return found
+    alike = frame.loc[found, [name for name in frame if not _counts_rows(frame, name)]]
+    comparable = {
+        name: number_column(alike, "", name) if are_numbers(cells) else [*map(read_text, cells)]
+        for name, cells in alike.items()
+    }
+    found[found] = pd.DataFrame(comparable).duplicated().to_numpy()
+    return found
+
+
+def _counts_rows(frame: pd.DataFrame, name: str) -> bool:
+    if name not in COUNTERS or not are_numbers(frame[name]):
+        return False
+    steps = number_column(frame, "", name) - np.arange(len(frame))
+    return bool((steps == steps[0]).all())
 
 
 def with_column(table: Table, variable: str, column: str) -> Table:
     """Read `variable` from another column of the same rows' file."""
-    frame = read_frame(Path(table.source)).rename(columns=str)
-    _find(frame, table.source, column, variable, required=True)
-    values = number_column(frame, table.source, column)[table.row - 1]
+    find_column(table.file, column, variable, required=True)
+    values = number_column(table.file.frame, table.source, column)[table.row - 1]
     return replace(table, values={**table.values, variable: values})
 
 
@@ -220,11 +241,10 @@ def labels_of(table: Table, column: str, option: str) -> NDArray[np.object_]:
 
     A preset comes with its width multiplier, if the file has a column of it: both make the size.
     """
-    frame = read_frame(Path(table.source)).rename(columns=str)
-    labels = _labels(frame, table.source, column, option)
+    labels = read_labels(table.file, column, option)
     assert labels is not None
-    if column == "preset" and "width" in frame.columns:
-        widths = number_column(frame, table.source, "width")
+    if column == "preset" and "width" in table.file.frame.columns:
+        widths = number_column(table.file.frame, table.source, "width")
         labels = np.array(size_names(labels, widths), dtype=object)
     return labels[table.row - 1]
 
@@ -242,116 +262,17 @@ def drop_highest(table: Table, count: int) -> Table:
     return table.exclude(out, f"among the {count} highest losses (--drop-highest)")
 
 
-def _numbers(
-    frame: pd.DataFrame, source: str, columns: Columns, needs: tuple[str, ...]
-) -> tuple[dict[str, Array], tuple[str, ...]]:
-    given = {"loss": _find(frame, source, columns.loss, "loss", required=True)}
-    derived: list[str] = []
-    for name in ("params", "tokens", "flops", "unique_tokens"):
-        asked = getattr(columns, name)
-        # A file whose FLOPs are named and tokens are not is foreign: a column `tokens` may mean
-        # anything there.
-        if name == "tokens" and asked is None and columns.flops is not None:
-            given[name] = None
-            continue
-        given[name] = _find(frame, source, asked, name, required=False)
-    values = {n: number_column(frame, source, c) for n, c in given.items() if c is not None}
-    if "tokens" in needs and "tokens" not in values and {"params", "flops"} <= set(values):
-        with np.errstate(all="ignore"):
-            values["tokens"] = values["flops"] / (6 * values["params"])
-        derived.append(f"tokens = {given['flops']} / (6 {given['params']})")
-    if "flops" in needs and "flops" not in values and {"params", "tokens"} <= set(values):
-        values["flops"] = 6 * values["params"] * values["tokens"]
-        derived.append(f"flops = 6 {given['params']} {given['tokens']}")
-    for name in needs:
-        if name not in values:
-            option = "--" + name.replace("_", "-") + "-col"
-            raise RunTableError(
-                f"{source}: the law needs {name}, and no column for it was found among "
-                f"{', '.join(frame.columns[:SHOWN])}; name one with {option}"
-            )
-    return values, tuple(derived)
-
-
-def _find(
-    frame: pd.DataFrame, source: str, asked: str | None, name: str, required: bool
-) -> str | None:
-    column = asked or DEFAULTS.get(name)
-    if column in frame.columns:
-        return column
-    if asked is None and not required:
-        return None
-    option = "--" + name.replace("_", "-") + "-col"
-    known = ", ".join(frame.columns[:SHOWN])
-    raise RunTableError(
-        f"{source}: no column {column!r}{nearest(str(column), frame.columns)} among {known}; name "
-        f"the column of {name} with {option}"
-    )
-
-
-def number_column(frame: pd.DataFrame, source: str, column: str) -> Array:
-    """Read a column as float64; parameters times tokens would overflow 64-bit integers."""
-    values = pd.Series(frame[column])
-    if pd.api.types.is_numeric_dtype(values):
-        return values.astype("float64").to_numpy()
-    numbers = np.empty(len(values))
-    for i, value in enumerate(values):
-        text = "" if pd.isna(value) else str(value).strip()
-        try:
-            numbers[i] = float(text) if text.lower() not in EMPTY else math.nan
-        except ValueError:
-            raise RunTableError(
-                f"{source}: column {column!r}, row {i + 1}: {value!r} is not a number; write it "
-                "as a plain number such as 1.5e9, or leave it empty"
-            ) from None
-    return numbers
-
-
-def _labels(
-    frame: pd.DataFrame, source: str, column: str | None, option: str
-) -> NDArray[np.object_] | None:
-    if column is None:
-        return None
-    if column not in frame.columns:
-        raise RunTableError(
-            f"{source}: no column {column!r}{nearest(column, frame.columns)}; correct {option}"
-        )
-    return frame[column].astype("object").where(frame[column].notna(), "").map(str).to_numpy(object)
-
-
-def _status_reasons(frame: pd.DataFrame, source: str, column: str | None) -> NDArray[np.object_]:
-    reasons = np.full(len(frame), "", dtype=object)
-    if column is not None and column not in frame.columns:
-        raise RunTableError(
-            f"{source}: no column {column!r}{nearest(column, frame.columns)}; correct --status-col"
-        )
-    name = column or "status"
-    if name not in frame.columns:
-        return reasons
-    for word in frame[name].unique():
-        status = "" if pd.isna(word) else str(word).strip().lower()
-        if status == FINISHED:
-            continue
-        why = EXCLUDED_STATUS.get(status, f"status is {word!r}, not {FINISHED!r}")
-        reasons[(frame[name].isna() if pd.isna(word) else frame[name] == word).to_numpy()] = why
-    return reasons
-
-
 def _one_convention(
-    frame: pd.DataFrame,
-    source: str,
     columns: Columns,
     needs: tuple[str, ...],
     keep: str | None,
     table: Table,
     reasons: NDArray[np.object_],
 ) -> tuple[Table, NDArray[np.object_]]:
-    name = columns.convention or "flop_convention"
-    if name not in frame.columns:
-        if columns.convention or keep:
-            raise RunTableError(f"{source}: no column {name!r}; correct --convention-col")
+    name = convention_column(table.file, columns.convention, keep)
+    labels = read_labels(table.file, name, "--convention-col")
+    if labels is None:
         return table, reasons
-    labels = frame[name].fillna("").astype(str).to_numpy(object)
     if keep is not None:
         wrong = labels != keep
         for i in np.flatnonzero(wrong & (reasons == "")):
@@ -360,8 +281,8 @@ def _one_convention(
     flops_matter = "flops" in needs or any("flops" in text or "/" in text for text in table.derived)
     if len(used) > 1 and flops_matter:
         raise RunTableError(
-            f"{source}: column {name!r} mixes {', '.join(used)}: FLOPs of different conventions "
-            "share no axis; keep one with --convention"
+            f"{table.source}: column {name!r} mixes {', '.join(used)}: FLOPs of different "
+            "conventions share no axis; keep one with --convention"
         )
     return replace(table, convention=used[0] if len(used) == 1 else None), reasons
 

@@ -116,7 +116,8 @@ def bootstrap(
     elif method == "sandwich":
         theta = _normal_limit(fit, member, n_clusters, resampling.resamples, rng)
         converged = np.ones(len(theta), bool)
-        parts = [Refined(theta, np.zeros(len(theta)), np.zeros(len(theta)), converged, 0)]
+        nothing = np.zeros(len(theta))
+        parts = [Refined(theta, nothing, nothing, nothing, converged, 0)]
     else:
         size = max(1, int(CHUNK // fit.n))
         counts = [min(size, resampling.resamples - i) for i in range(0, resampling.resamples, size)]

@@ -190,6 +190,63 @@ def test_predict_and_its_past(points: Path, tmp_path: Path) -> None:
     assert found["rollout"][0]["n_fitted"] < found["rollout"][-1]["n_fitted"]
 
 
+def test_what_is_beyond_the_runs_is_marked_with_how_far(points: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predict.json"
+    base = ("predict", points, *NAMED, "--bootstrap", 100, "--json", out)
+    inside = run(*base, "--at", "params=1e9,tokens=1e11", "--optimal-at", 1e21)
+    assert inside.exit_code == 0 and "EXTRAPOLATED" not in inside.stdout
+    # The runs have 5e7 to 1e10 parameters, 1e9 to 1e12 tokens and at most 6e22 FLOPs.
+    beyond = run(*base, "--optimal-at", 6e24)
+    assert "EXTRAPOLATED: flops 100 times the largest run, params " in beyond.stdout
+    assert json.loads(out.read_text())["allocations"][0]["extrapolated"][0].startswith("flops 100")
+    below = run(*base, "--optimal-at", 3e15)
+    assert "flops 100 times below the smallest run" in below.stdout
+    diagonal = tmp_path / "diagonal.csv"
+    columns, exact = surface(7, 7)
+    frame = pd.DataFrame(columns).assign(val_loss=noisy(exact, 1))
+    frame[frame["params"] * frame["tokens"] < 1e20].to_csv(diagonal, index=False)
+    corner = run("predict", diagonal, "--bootstrap", 100, "--at", "params=1e10,tokens=1e11")
+    assert "EXTRAPOLATED: params x tokens " in corner.stdout
+
+
+def test_next_runs_say_that_a_target_is_beyond_the_runs(ladders: Path) -> None:
+    base = ("next-runs", ladders, "--arm", "dense", "--law", "compute", "--e", 1, "--budget", 1e21)
+    assert "# The target is EXTRAPOLATED: flops 10 " in run(*base, "--at", "flops=1e22").stdout
+    assert "EXTRAPOLATED" not in run(*base, "--at", "flops=1e20").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "--bootstrap", 0),
+        ("predict", "--optimal-at", 1e20, "--bootstrap", 100),
+        ("compare", "--bootstrap", 100),
+        ("isoflop", "--bootstrap", 100),
+        ("next-runs", "--at", "params=1e9,tokens=100", "--budget", 1e22),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_units_that_do_not_fit_together_are_said(
+    arguments: tuple[object, ...], tmp_path: Path
+) -> None:
+    columns, exact = surface(7, 7)
+    frame = pd.DataFrame(columns).rename(columns={"flops": "train_flops"})
+    frame = frame.assign(val_loss=noisy(exact, 1), preset="s")
+    frame["arm"] = ["a", "b"] * 24 + ["a"]
+    frame = frame.sort_values("train_flops")
+    if arguments[0] == "isoflop":
+        frame["train_flops"] = np.repeat(np.geomspace(1e18, 1e22, 7), 7)
+        frame["val_loss"] += np.tile([0.2, 0.1, 0, 0.02, 0.1, 0.2, 0.3], 7)
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    frame.assign(tokens=frame["tokens"] / 1e6).to_csv(tmp_path / "millions.csv", index=False)
+    name, *more = arguments
+    done = run(name, tmp_path / "millions.csv", *more)
+    assert done.exit_code == 0, done.output
+    assert "do not fit together" in done.stdout
+    if name != "isoflop":
+        assert "do not fit together" not in run(name, tmp_path / "plain.csv", *more).stdout
+
+
 def test_isoflop_refuses_edges_and_prints_its_bias(tmp_path: Path) -> None:
     rows = []
     for C in (1e18, 1e19, 1e20):

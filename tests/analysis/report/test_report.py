@@ -152,6 +152,13 @@ def test_losses_read_off_a_figure_are_said_to_be(known: Report, of_the_paper: Re
     assert not known.cautions
 
 
+def test_units_that_do_not_fit_together_are_said(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder()
+    report = write_report(runs.assign(tokens=runs["tokens"] / 1e9), tmp_path, "Billions")
+    (caution,) = report.cautions
+    assert "do not fit together" in caution and caution in (tmp_path / "report.md").read_text()
+
+
 def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> None:
     rows = []
     for C in (1e18, 1e19):

@@ -42,6 +42,8 @@ def test_large_counts_do_not_overflow(row: Row) -> None:
         ({"status": "running", "val_loss": 2.0}, "still running"),
         ({"status": "queued", "val_loss": None}, "queued: planned, no run"),
         ({"status": "done"}, "unknown status 'done'"),
+        ({"status": " Failed"}, "failed"),
+        ({"val_loss": "N/A"}, "val_loss is nan"),
         ({"arm": ""}, "arm is empty"),
         ({"point_id": None}, "point_id is empty"),
         ({"flop_convention": ""}, "flop_convention is empty"),
@@ -71,6 +73,11 @@ def test_of_duplicates_the_first_usable_enters(row: Row) -> None:
     reasons = dict(zip(excluded["run_id"], excluded["reason"], strict=True))
     assert reasons["b"] == "failed"
     assert reasons["a"].startswith("duplicate point_id")
+
+
+def test_a_status_is_read_without_case(row: Row) -> None:
+    used, _ = split_usable(table_of(row("s", status="FINISHED"), row("m", status="Finished ")))
+    assert len(used) == 2
 
 
 def test_mixed_conventions_are_refused(row: Row) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,74 @@ def test_mistakes_name_file_column_and_remedy(
     with pytest.raises(RunTableError, match=words) as caught:
         table_of(frame, "runs.csv", columns, NEEDS)
     assert str(caught.value).startswith("runs.csv: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Status", "State", "run_state", "STATUS "])
+def test_a_status_by_another_name_is_a_status(name: str, tmp_path: Path) -> None:
+    words = ["FINISHED", "crashed", "finished ", "KILLED"]
+    FRAME.assign(**{name: words}).to_csv(tmp_path / "runs.csv", index=False)
+    table = read_table(tmp_path / "runs.csv", COLUMNS, NEEDS)
+    assert list(table.row) == [1, 3]
+    assert "unknown status 'crashed'" in table.excluded[0].reason
+    FRAME.assign(**{name: words, "status": "finished"}).to_csv(tmp_path / "two.csv", index=False)
+    with pytest.raises(RunTableError, match="may be each run's status; name one with --status-col"):
+        read_table(tmp_path / "two.csv", COLUMNS, NEEDS)
+    chosen = replace(COLUMNS, status="status")
+    assert read_table(tmp_path / "two.csv", chosen, NEEDS).n == 4
+
+
+@pytest.mark.parametrize(
+    ("renamed", "words"),
+    [
+        ({"tokens": "Tokens"}, "'Tokens' may be the column 'tokens'.*--tokens-col"),
+        ({"params": "# params"}, "'# params' may be the column 'params'.*--params-col"),
+        ({"val_loss": "Val Loss"}, "'Val Loss' may be the column 'val_loss'.*--loss-col"),
+        ({"other": "PARAMS"}, "'params' or 'PARAMS' may be the column 'params'"),
+        ({"other": "FLOP convention"}, "'FLOP convention' may be .*--convention-col"),
+    ],
+)
+def test_a_column_of_nearly_the_platforms_name_is_pointed_out(
+    renamed: dict[str, str], words: str
+) -> None:
+    """Not passed over: without `tokens`, these would be derived from FLOPs."""
+    names = {"N": "params", "C": "train_flops", "L": "val_loss", "kind": "other"}
+    frame = FRAME.rename(columns=names).assign(tokens=FRAME["C"] / 6 / FRAME["N"])
+    assert table_of(frame, "t", Columns(), NEEDS).derived == ()
+    with pytest.raises(RunTableError, match=words):
+        table_of(frame.rename(columns=renamed), "t", Columns(), NEEDS)
+
+
+@pytest.mark.parametrize(
+    "cell", ["True", True, "1_000", "1,000", "3.5 GB", "0x10", "٣", "-", "1.5e", [1]]
+)
+def test_what_is_no_plain_number_is_no_number(cell: object) -> None:
+    frame = FRAME.astype({"L": "object"})
+    frame["L"] = [3.2, 3.0, 2.9, cell]
+    with pytest.raises(RunTableError, match=r"column 'L', row 4: .* is not a number"):
+        table_of(frame, "t", COLUMNS, NEEDS)
+    with pytest.raises(RunTableError, match=r"column 'L', row 1: .* is not a number"):
+        table_of(FRAME.assign(L=True), "t", COLUMNS, NEEDS)
+
+
+@pytest.mark.parametrize("cell", ["", " ", "N/A", "n/a", "NA", "null", "None", "NaN", None, "inf"])
+def test_a_cell_without_a_value_leaves_its_row_out(cell: object) -> None:
+    frame = FRAME.astype({"L": "object"})
+    frame["L"] = [3.2, 3.0, 2.9, cell]
+    table = table_of(frame, "t", COLUMNS, NEEDS)
+    assert list(table.row) == [1, 2, 3] and "not a finite positive" in table.excluded[0].reason
+
+
+def test_rows_that_only_their_index_tells_apart_are_duplicates(tmp_path: Path) -> None:
+    doubled = pd.concat([FRAME, FRAME.head(2)], ignore_index=True)
+    doubled.to_csv(tmp_path / "runs.csv")
+    table = read_table(tmp_path / "runs.csv", COLUMNS, NEEDS)
+    assert [one.row for one in table.excluded] == [5, 6]
+    named = doubled.assign(run=list("abcdef")).set_index("run")
+    named.to_csv(tmp_path / "named.csv")
+    assert read_table(tmp_path / "named.csv", COLUMNS, NEEDS).n == 6
+    text = (tmp_path / "runs.csv").read_text().replace("4,100000000.0", "4,1e8")
+    (tmp_path / "runs.csv").write_text(text)
+    assert "4,1e8" in text and read_table(tmp_path / "runs.csv", COLUMNS, NEEDS).n == 4
 
 
 @pytest.mark.parametrize("name", ["runs.csv", "runs.jsonl", "runs.parquet"])

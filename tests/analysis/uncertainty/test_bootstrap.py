@@ -70,10 +70,11 @@ def test_resamples_at_one_place_are_found_at_once(law: Law) -> None:
     at_once = at_one_place(problems, theta[0])
     each = derivatives(problems, theta)
     few = derivatives(problems.of(slice(3)), theta[:3])
+    # The Hessian of a curved law has differences of width 1e-5, which magnify rounding.
     for field in ("objective", "g", "H", "M", "scale"):
         wanted = getattr(each, field)
-        np.testing.assert_allclose(getattr(at_once, field), wanted, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(getattr(few, field), wanted[:3], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(getattr(at_once, field), wanted, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(getattr(few, field), wanted[:3], rtol=1e-9, atol=1e-10)
 
 
 def test_methods_agree_where_runs_are_many() -> None:
