@@ -34,7 +34,7 @@ def bias_activation(z: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     Raises:
         KeyError: the activation is none of these.
     """
-    if not z.is_cuda or torch.compiler.is_compiling() or not switches.fast("bias_activation"):
+    if not _pays(z) or torch.compiler.is_compiling() or not switches.fast("bias_activation"):
         return reference(z, bias, activation)
     return BIAS_ACTIVATION(z, bias, activation)
 
@@ -100,6 +100,11 @@ BIAS_ACTIVATION = DifferentiableOp("bias_activation", _forward, _fake_forward, _
 
 def _add_bias(z: Tensor, bias: Tensor | None) -> Tensor:
     return z if bias is None else z + bias.to(z.dtype)
+
+
+def _pays(z: Tensor) -> bool:
+    """Return whether computing twice takes less time than storing."""
+    return z.is_cuda
 
 
 def _suits_triton(z: Tensor) -> bool:

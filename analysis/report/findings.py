@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
-from analysis.scaling.compare import Comparison
+from analysis.scaling.compare import Comparison, GainAt
 from analysis.scaling.isoflop import IsoFlop
 from analysis.tables.frames import numbers
 from analysis.tables.published import read_off
@@ -17,6 +17,28 @@ from analysis.tables.units import unit_cautions
 # Up to so many passes, repeated text is nearly as good as fresh (Muennighoff et al. 2023,
 # arXiv 2305.16264).
 MOST_PASSES = 4
+
+
+def answer(arms: Arms) -> str:
+    """Say in one sentence what each arm's loss costs the reference; empty without comparisons."""
+    gains = [(found, at.gain) for found in arms.comparisons for at in _stated(found)]
+    if not gains:
+        return ""
+    reference = gains[0][0].reference
+    settled, unsettled = [], []
+    for found, gain in gains:
+        times = f"{three_digits(gain.value)} {interval(gain.low, gain.high)} times"
+        if gain.low > 1 or gain.high < 1:
+            settled.append(f"{times} the training FLOPs of {found.arm}")
+        else:
+            unsettled.append(f"{found.arm} ({times})")
+    parts = [f"{reference} needs {' and '.join(settled)}"] if settled else []
+    if unsettled:
+        parts.append(
+            f"whether {reference} needs more or fewer training FLOPs than "
+            f"{' or '.join(unsettled)} is not settled"
+        )
+    return f"For the same loss, {'; '.join(parts)}."
 
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
@@ -116,13 +138,17 @@ def _verdict(arm: Arm, arms: Arms) -> str:
 
 def gain_sentence(found: Comparison) -> list[str]:
     """Say the compute-equivalent gain where the slopes are stated."""
-    stated = {slope.flops for slope in found.slopes}
     return [
         f"for the same loss {found.reference} needs {three_digits(at.gain.value)} times its FLOPs "
         f"{interval(at.gain.low, at.gain.high)}"
-        for at in found.gains
-        if at.flops in stated
+        for at in _stated(found)
     ]
+
+
+def _stated(found: Comparison) -> list[GainAt]:
+    """Return the gains at the FLOPs where the slopes are stated."""
+    flops = {slope.flops for slope in found.slopes}
+    return [at for at in found.gains if at.flops in flops]
 
 
 def limits(arms: Arms) -> str:

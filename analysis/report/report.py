@@ -20,7 +20,7 @@ from analysis.figures.curves import curves_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
 from analysis.report.arm_document import document
-from analysis.report.findings import cautions, headline, headlines
+from analysis.report.findings import answer, cautions, headline, headlines
 from analysis.report.sections import (
     NOTHING,
     comparison_section,
@@ -108,6 +108,7 @@ def write_report(
     context = {
         "figures": figures,
         "title": title,
+        "answer": answer(arms),
         "headlines": sentences,
         "caption": _caption(used, arms),
         "sections": sections,

@@ -23,7 +23,7 @@ def recognised(points: Iterable[Point], records: dict[str, Record]) -> list[Poin
     """
     known: dict[str, list[str]] = defaultdict(list)
     for point_id, record in records.items():
-        known[record.tags.get("fingerprint", "")].append(point_id)
+        known[record.tag("fingerprint")].append(point_id)
     return [_under(_ledger_id(p, known.get(p.fingerprint, []), records), p) for p in points]
 
 

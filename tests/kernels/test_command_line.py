@@ -30,8 +30,8 @@ def command(what: str):
     if what == "exit":
         raise typer.Exit(3)
     if what == "wait":
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             time.sleep(60)
         finally:
             print("ending", flush=True)

@@ -1,6 +1,7 @@
 """The report as its readers see it: honest sentences, inert text, the same bytes twice."""
 
 import hashlib
+import html
 import json
 import math
 import re
@@ -119,6 +120,38 @@ def test_differences_beyond_the_interval_rank(ladder: Ladder, tmp_path: Path) ->
     table = (tmp_path / "tables" / "comparisons.csv").read_text()
     assert table.startswith("arm,reference,at FLOPs,slope difference,gain")
     assert "\nlowrank 31.25%,dense,7.46e+11," in table
+
+
+@pytest.mark.parametrize(
+    ("settled", "words"),
+    [
+        (
+            True,
+            r"For the same loss, dense needs [\d.]+ \[[\d., ]+\] times the training FLOPs of low",
+        ),
+        (
+            False,
+            r"For the same loss, whether dense needs more .* lowrank 31.25% \(.*\) is not settled",
+        ),
+    ],
+)
+def test_the_page_leads_with_the_figure_and_the_answer(
+    settled: bool, words: str, ladder: Ladder, tmp_path: Path
+) -> None:
+    noise = (1e-5, -2e-5, 1e-5)
+    runs = ladder(b=(0.05, 0.051), noise=noise) if settled else apart(ladder, -0.02)
+    report = write_report(runs, tmp_path, "Known")
+    for name, figure in (("report.md", "](scaling.png)"), ("report.html", "<svg")):
+        page = html.unescape((tmp_path / name).read_text())
+        found = re.search(words, page)
+        assert found, name
+        assert page.index(figure) < found.start() < page.index(report.headlines[0])
+
+
+def test_one_arm_has_no_answer(ladder: Ladder, tmp_path: Path) -> None:
+    runs = ladder()
+    write_report(runs.query("arm == 'dense'"), tmp_path, "Known")
+    assert "For the same loss" not in (tmp_path / "report.md").read_text()
 
 
 def test_runs_left_out_are_listed_and_fitted_beside(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from analysis.tables.tracking import LedgerError
 from study.ledger import reader
 from study.plan import planner
 from study.plan.planner import Study
@@ -58,7 +59,7 @@ def test_another_experiment_is_adopted_under_this_studys_names(
         InputError, match=rf"has no experiment elsewhere; it has: .*{finished.name}"
     ):
         adopt.adopt(second, f"{uri}/elsewhere")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(LedgerError, match="no such file"):
         adopt.adopt(second, f"sqlite:///{tmp_path}/absent.db/{finished.name}")
 
 

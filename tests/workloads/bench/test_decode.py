@@ -156,7 +156,7 @@ def test_the_command_takes_a_runs_file(tmp_path: Path) -> None:
         (["--kind", "dense"], "no structured FFN to compare; choose another kind"),
         (["--kind", "blockdense"], "the FFN: kind blockdense needs nblocks; add it"),
         (["--kind", "blockshuffle", "--nblocks", "5"], "the FFN: nblocks 5 does not divide"),
-        (["--fraction", "1.5"], "--fraction 1.5: this should be less than or equal to 1"),
+        (["--fraction", "1.5"], "--fraction 1.5: ffn.fraction must be at most 1"),
         (["run.yaml", "--fraction", "0.5"], "run.yaml .*; remove --fraction"),
         (["run.yaml", "--preset", "pico"], "run.yaml .*; remove --preset"),
         (["missing.yaml"], "missing.yaml: cannot be read"),

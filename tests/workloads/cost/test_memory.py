@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kernels import cross_entropy
+from kernels import bias_activation, cross_entropy
 from study.spec.hardware import ACCELERATORS
 from workloads.config.run import RunConfig
 from workloads.cost import memory
@@ -57,13 +57,16 @@ def run_config(
 
 
 @pytest.fixture(autouse=True)
-def loss_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of CUDA's size, whose rows one kernel turns into gradients in place; its products
-    add to the weight's gradient without a tensor between."""
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The activation keeps its input alone. The loss has chunks of CUDA's size, whose rows one
+    kernel turns into gradients in place; its products add to the weight's gradient without a tensor
+    between."""
 
     def rows(logits: Tensor, *_: Any) -> Tensor:
         return logits.new_zeros(len(logits), dtype=torch.float32)
 
+    monkeypatch.setattr(bias_activation, "_pays", lambda z: True)
+    monkeypatch.setattr(cross_entropy, "_fits_one_chunk", lambda *_: False)
     monkeypatch.setattr(cross_entropy, "_rows_of", lambda _: rows)
     monkeypatch.setattr(cross_entropy, "_add_product", lambda total, a, b: None)
     monkeypatch.setitem(cross_entropy.CHUNK_BYTES, "cpu", cross_entropy.CHUNK_BYTES["cuda"])

@@ -127,7 +127,7 @@ def test_gradients_accumulate_in_fp32_under_autocast(ffn: dict[str, object]) -> 
             if name.split(".")[-1] in ("guide", "u", "v")
         }
         worst.append(max(errors.values()))
-    assert worst[0] <= 1.1 * worst[1] < 0.1
+    assert worst[0] <= 1.2 * worst[1] < 0.1  # bfloat16 rounds both, in other places.
 
 
 @over_kinds
