@@ -10,9 +10,10 @@ TORCH_INDEX := $(if $(shell command -v nvidia-smi),,--extra-index-url https://do
 study: .venv/installed
 	$(BIN)/python -m study run $(SPEC)
 
-# A worker a core; the tests of one file share what is slow to make, so they stay together.
+# A worker a core. The tests of one file share what is slow to make, so they stay together; in the
+# order of the folders, because sorted by their number the few and long ones would come last, alone.
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -47,6 +47,8 @@ def start(what: str, **options: object) -> subprocess.Popen[str]:
         [sys.executable, "-c", COMMAND, what],
         cwd=ROOT,
         text=True,
+        # A shell that starts tests in the background has them ignore Ctrl-C, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),  # type: ignore[arg-type]  # a choice of options
     )
 

@@ -168,6 +168,7 @@ def test_ledger_row_that_cannot_be_read_is_one_line(
     spec = write_spec("unreadable")
     client = MlflowClient(reader.tracking_uri(tmp_path))
     tags = {"point_id": "from-elsewhere", "status": "finished", "study": "unreadable"}
+    tags["fingerprint"] = "of a point that is not planned"
     run = client.create_run(client.create_experiment("unreadable"), tags=tags)
     client.log_param(run.info.run_id, "train_flops", "many")
     done = in_process("report", spec, "--runs", tmp_path, check=False)
