@@ -11,12 +11,9 @@ from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison, GainAt
 from analysis.scaling.isoflop import IsoFlop
 from analysis.tables.frames import numbers
+from analysis.tables.passes import MOST_PASSES
 from analysis.tables.published import read_off
 from analysis.tables.units import unit_cautions
-
-# Up to so many passes, repeated text is nearly as good as fresh (Muennighoff et al. 2023,
-# arXiv 2305.16264).
-MOST_PASSES = 4
 
 
 def answer(arms: Arms) -> str:

@@ -48,7 +48,7 @@ def compare(claim: Claim, device: torch.device) -> Comparison:
 
 
 def _compare_ffns(task: FFNTask, claim: Claim, device: torch.device) -> Comparison:
-    data = inputs(task.layer.width, task.tokens, device)
+    data = inputs((task.tokens, task.layer.width), device)
     ffn = FFN(task.layer, device, task.guided)
     dense_layer = Layer("dense", task.layer.width)
     baseline = FFN(dense_layer, device).fast if claim.baseline == "dense" else ffn.plain
@@ -88,13 +88,7 @@ def _compare_losses(task: LossTask, device: torch.device) -> Comparison:
 
 
 def _compare_operations(task: OperationTask, device: torch.device) -> Comparison:
-    data = [
-        (
-            torch.randn(task.shape, device=device).requires_grad_(),
-            torch.randn(task.shape, device=device),
-        )
-        for _ in range(INPUT_SETS)
-    ]
+    data = inputs(task.shape, device)
     fast = passing(_operation(task, device), data, "forward and backward")
 
     def plain(number: int) -> None:

@@ -159,13 +159,13 @@ def dtype_on(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def inputs(width: int, tokens: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Draw pairs of x (tokens, width) and of the gradient by y (tokens, width)."""
+def inputs(shape: tuple[int, ...], device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Draw pairs of x and of the gradient by y, which has the same shape."""
     dtype = dtype_on(device)
     return [
         (
-            torch.randn(tokens, width, device=device, dtype=dtype).requires_grad_(),
-            torch.randn(tokens, width, device=device, dtype=dtype),
+            torch.randn(shape, device=device, dtype=dtype).requires_grad_(),
+            torch.randn(shape, device=device, dtype=dtype),
         )
         for _ in range(INPUT_SETS)
     ]

@@ -121,7 +121,7 @@ def measure(
         torch.set_num_threads(CPU_THREADS)
     for width, tokens, fraction in sweep.settings():
         show(f"width {width}, {tokens} tokens, {fraction:.0%} of the weights")
-        data = inputs(width, tokens, device)
+        data = inputs((tokens, width), device)
         layers = {kind: Layer(kind, width, fraction) for kind in STRUCTURED if _has(kind, fraction)}
         contenders = {
             kind: passing(FFN(layer, device).fast, data, MEASURED)

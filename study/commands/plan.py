@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 
 from study.commands.options import RUNS, Json, Runs, Spec, load_recorded, results
 from study.display.plan_json import plan_as_json
 from study.display.plan_table import print_notes, print_plan
 from study.ledger import reader
 from study.progress import continuation, estimate
-from study.running import this_machine
+from study.running import ray_session, this_machine
 
 
 def plan(spec: Spec, as_json: Json = False, runs: Runs = RUNS) -> None:
@@ -29,7 +28,7 @@ def plan(spec: Spec, as_json: Json = False, runs: Runs = RUNS) -> None:
     else:
         print_plan(results, planned, states, seconds, basis)
         print_notes(results, planned, notes)
-        if "RAY_ADDRESS" not in os.environ and (reason := this_machine.cannot_hold(planned)):
+        if ray_session.starts_here() and (reason := this_machine.cannot_hold(planned)):
             text = f"caution: not on this machine: {reason}"
             results.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -7,7 +7,6 @@ from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.store import tracking_uri
 from study.plan.planner import Study
-from study.search.samples import with_recorded
 from workloads.errors import InputError
 
 
@@ -31,16 +30,11 @@ def read_records(planned: Study) -> dict[str, Record]:
     return reader.read(tracking_uri(planned.runs_dir), planned.name, with_params=True)
 
 
-def write_report(planned: Study, records: dict[str, Record]) -> Study:
-    """Write the report of these records and print its headlines.
-
-    Returns the study with its recorded samples.
-    """
+def write_report(planned: Study, records: dict[str, Record]) -> None:
+    """Write the report of a study with its recorded samples, and print its headlines."""
     from study.transfer.report import write
 
-    planned = with_recorded(planned, records)
     written = write(planned, records)
     lines = (*written.headlines, *written.cautions, f"report: {written.out_dir / 'report.html'}")
     for line in lines:
         results.print(line, highlight=False, soft_wrap=True)
-    return planned

@@ -19,7 +19,9 @@ from study.ledger.status import Status
 from study.plan import planner
 from study.plan.planner import Study
 from study.progress import estimate
+from study.running import ray_session
 from study.running.outcome import Outcome
+from study.search.samples import with_recorded
 
 START = time.perf_counter()
 
@@ -54,7 +56,8 @@ def run(spec: Spec, runs: Runs = RUNS) -> None:
         )
         raise typer.Exit(1)
     records = outcome.records if outcome.changed_nothing else read_records(planned)
-    planned = write_report(planned, records)
+    planned = with_recorded(planned, records)
+    write_report(planned, records)
     print_pareto_table(results, planned, records)
     states = Counter(reader.states(planned, records).values())
     del states[Status.FINISHED], states[Status.STOPPED]
@@ -77,8 +80,8 @@ class _Announcement:
         """Announce the time, where this machine's CPUs train all there is to train; return the
         launch's display."""
         resources, load = study.spec.value.resources, os.getloadavg()[0]
-        elsewhere = "RAY_ADDRESS" in os.environ or resources.gpus_per_worker > 0
-        if not elsewhere and not study.searched:  # how many samples a search draws is not known
+        on_cpus_here = ray_session.starts_here() and not resources.gpus_per_worker
+        if on_cpus_here and not study.searched:  # how many samples a search draws is not known
             seconds, basis = estimate.point_seconds(study.points, records, resources)
             if seconds:
                 idle = estimate.wall_seconds(study.points, records, seconds, resources)

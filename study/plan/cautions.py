@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analysis.tables.passes import MOST_PASSES
 from study.plan.planner import Study
 from study.plan.points import Point
 from workloads.cost.flops import train_flops_at
-
-# Up to so many passes, text that is read again is nearly as good as fresh (Muennighoff et al. 2023,
-# arXiv 2305.16264).
-MOST_PASSES = 4.0
 
 
 def cautions(study: Study) -> list[str]:
@@ -35,7 +32,7 @@ def _repeats(study: Study) -> Iterator[str]:
         repeating = sum(point.passes > MOST_PASSES for point in study.points)
         points = f"{repeating} of {len(study.points)} points" if study.points else "samples"
         yield (
-            f"{points} make more than {MOST_PASSES:g} passes over the training text of {tokens:,} "
+            f"{points} make more than {MOST_PASSES} passes over the training text of {tokens:,} "
             f"tokens, {passes_text(most)} at most: from there on, repeated text is worth less than "
             "fresh text (arXiv 2305.16264)"
         )

@@ -36,10 +36,15 @@ VITAL = {"gcs_server", "raylet"}
 SOCKET, LONGEST_SOCKET = "ray/session_2026-11-27_00-00-00_000000_0000000/sockets/plasma_store", 103
 
 
+def starts_here() -> bool:
+    """Return whether a launch starts Ray on this machine, because RAY_ADDRESS names no cluster."""
+    return "RAY_ADDRESS" not in os.environ
+
+
 @contextmanager
 def connected(resources: Resources) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine, and leave it after."""
-    local = "RAY_ADDRESS" not in os.environ
+    local = starts_here()
     os.environ.update(ENVIRONMENT)
     if local:
         _check_sockets()

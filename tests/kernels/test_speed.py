@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from kernels.bench.claims import Claim, FFNTask, LossTask, of_kernels
-from kernels.bench.comparison import BASELINE, CANDIDATE, compare
+from kernels.bench.comparison import compare
 from kernels.bench.ffn import Layer
-from kernels.timing import Ratio, time_rounds
+from tests.kernels.speed import require_speed
 
 CPU = torch.device("cpu")
-# Other work on the machine disturbs single attempts; what is slower fails every one of them.
-ATTEMPTS = 5
 LEAST = 0.95
 
 
@@ -36,11 +34,6 @@ SMALL = {
 @pytest.mark.parametrize("claim", SMALL.values(), ids=lambda claim: claim.name)
 def test_no_operation_is_slower_than_its_plain_formulation(claim: Claim) -> None:
     torch.set_num_threads(1)
-    contenders = compare(claim, CPU).contenders()
-    ratios = []
-    for _ in range(ATTEMPTS):
-        samples = time_rounds(contenders, num_rounds=5)
-        ratios.append(Ratio.of(samples[BASELINE], samples[CANDIDATE]).median)
-        if ratios[-1] >= LEAST:
-            return
-    pytest.fail(f"{claim.task} reached {ratios} times the speed of its plain formulation")
+    require_speed(
+        compare(claim, CPU).contenders(), LEAST, num_rounds=5, attempts=5, what=str(claim.task)
+    )

@@ -15,6 +15,7 @@ from kernels.bench.claims import Claim, StepTask
 from kernels.bench.comparison import Comparison
 from kernels.bench.ffn import INPUT_SETS, Layer
 from kernels.timing import Contender
+from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.run import RunConfig
 from workloads.cost.flops import train_flops_per_token
 from workloads.nn.self_guided import add_guides, set_guides
@@ -50,16 +51,13 @@ def _recipe(task: StepTask) -> Recipe:
 
 def _ffn(task: StepTask) -> FFNChoice:
     """Choose sizes whose fraction of the dense weights is the nearest to the task's."""
+    row = FFN_KINDS[task.kind]
     blocks = Layer(task.kind, PRESETS[task.preset].model.hidden_dim, task.fraction).blocks
-    match task.kind:
-        case "dense":
-            return FFNChoice(kind="dense")
-        case "blockshuffle":
-            return FFNChoice(kind=task.kind, nblocks=blocks)
-        case "blockdense":
-            return FFNChoice(kind=task.kind, nblocks=blocks, fraction=task.fraction)
-        case _:
-            return FFNChoice(kind=task.kind, fraction=task.fraction)
+    return FFNChoice(
+        kind=task.kind,
+        fraction=task.fraction if row.fraction_size else None,
+        nblocks=blocks if "nblocks" in row.sizes else None,
+    )
 
 
 def _batches(config: RunConfig, device: torch.device) -> list[Tensor]:

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from kernels import switches
 from kernels.bench import claims, records, roofline
 from kernels.bench.claims import Claim, StepTask
-from kernels.bench.comparison import BASELINE, CANDIDATE
 from kernels.bench.ffn import STRUCTURED, Kind
-from kernels.timing import Ratio, time_rounds
+from tests.kernels.speed import require_speed
 from workloads.__main__ import app
 from workloads.bench import step
+from workloads.recipes.presets import PRESETS
 
 CPU = torch.device("cpu")
 DENSE = Claim("step/pico/dense", "cpu", StepTask("pico", "dense"), "reference", 1e-9)
@@ -69,10 +69,10 @@ def test_no_step_is_slower_than_its_plain_formulation(kind: Kind) -> None:
     torch.set_num_threads(1)
     claim = Claim("step", "cpu", StepTask("pico", kind, 1.0 if kind == "dense" else 0.625), "plain")
     contenders = step.compare(claim, CPU).contenders()
-    ratios = []
-    for _ in range(4):  # Other work on the machine disturbs single attempts.
-        samples = time_rounds(contenders, num_rounds=3)
-        ratios.append(Ratio.of(samples[BASELINE], samples[CANDIDATE]).median)
-        if ratios[-1] >= 1:
-            return
-    pytest.fail(f"a step with {kind} FFNs reached {ratios} times the speed of plain operations")
+    require_speed(contenders, 1.0, num_rounds=3, attempts=4, what=f"a step with {kind} FFNs")
+
+
+def test_the_claims_have_the_heads_of_the_presets() -> None:
+    for preset, (heads, head_dim) in claims.HEADS.items():
+        model = PRESETS[preset].model
+        assert (model.num_heads, model.head_dim) == (heads, head_dim)
