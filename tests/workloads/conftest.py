@@ -9,7 +9,7 @@ import torch
 from tests.workloads.small_runs import Whole, pico
 from workloads.data import shards
 from workloads.data.config import DataConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.run_dir.metrics_log import Row
 from workloads.training.trainer import train
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.recipes.recipe import Recipe
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.run_dir.result import Result

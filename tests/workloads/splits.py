@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.data.shards import TokenSplit
+from workloads.data.dataset import TokenSplit
 from workloads.data.tokenizers.byte import ByteTokenizer
 
 

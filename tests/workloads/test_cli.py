@@ -12,7 +12,7 @@ import pytest
 
 from tests.command import run_main
 from workloads.__main__ import main
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.recipes.recipe import Recipe
 from workloads.schema import strict_yaml
 

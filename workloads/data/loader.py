@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from workloads.data.dataset import TokenSplit
 from workloads.data.manifest import DataError, too_short
-from workloads.data.shards import TokenSplit
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 IGNORED = -100  # the target that PyTorch's cross entropy leaves out

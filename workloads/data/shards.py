@@ -16,7 +16,6 @@ import errno
 import hashlib
 import shutil
 import uuid
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +24,12 @@ import numpy as np
 from kernels.files import sync_folder, write_atomically
 from workloads.data.config import DataConfig
 from workloads.data.corpora.table import CORPORA
+from workloads.data.dataset import TokenDataset, TokenFile
 from workloads.data.fingerprint import fingerprint
 from workloads.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
+    SPLITS,
     DataError,
     Manifest,
     ShardEntry,
@@ -45,55 +46,6 @@ from workloads.data.unchanged import remembered
 MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
 
 
-@dataclass(frozen=True)
-class TokenSplit:
-    """The memory-mapped shards of one split, each of shape (tokens,), in stream order."""
-
-    name: SplitName
-    directory: Path
-    shards: tuple[np.ndarray, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(shard.size for shard in self.shards)
-
-
-@dataclass(frozen=True)
-class TokenDataset:
-    """A dataset that was opened: its manifest is valid and its shards have the right sizes."""
-
-    directory: Path
-    manifest: Manifest
-
-    @property
-    def fingerprint(self) -> str:
-        return self.manifest.fingerprint
-
-    @property
-    def vocab_size(self) -> int:
-        return self.manifest.vocab_size
-
-    @property
-    def size(self) -> TextSize:
-        """How much text there is."""
-        manifest = self.manifest
-        return TextSize(manifest.vocab_size, manifest.train.tokens, manifest.val.tokens)
-
-    @property
-    def bytes_per_token(self) -> float:
-        """UTF-8 bytes a token, ends of documents included, over the validation split.
-
-        A loss in nats per token is `loss / ln(2) / bytes_per_token` bits per byte.
-        """
-        return self.manifest.val.bytes / self.manifest.val.tokens
-
-    def split(self, name: SplitName) -> TokenSplit:
-        """Map the shards of one split into memory, read-only."""
-        paths = [self.directory / entry.file for entry in self.manifest.split(name).shards]
-        shards = tuple(np.memmap(path, dtype=self.manifest.dtype, mode="r") for path in paths)
-        return TokenSplit(name, self.directory, shards)
-
-
 def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
     """Open the dataset of `config` below `data_root`, which is built first when it is absent.
 
@@ -106,7 +58,7 @@ def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
     if not directory.exists():
         build_dataset(config, digest, directory)
     dataset = open_dataset(directory)
-    _check_hashes(dataset)
+    _check_hashes(directory)
     return dataset
 
 
@@ -115,9 +67,9 @@ def open_dataset(directory: Path) -> TokenDataset:
 
     Raises DataError when the manifest is missing or invalid, or a shard has the wrong size.
     """
-    dataset = TokenDataset(directory, read_manifest(directory))
-    token_bytes = np.dtype(dataset.manifest.dtype).itemsize
-    for path, entry in _shard_files(dataset):
+    manifest = read_manifest(directory)
+    token_bytes = np.dtype(manifest.dtype).itemsize
+    for path, entry in _shard_files(directory, manifest):
         expected = entry.tokens * token_bytes
         if not path.is_file():
             raise damaged(path, "missing")
@@ -125,7 +77,20 @@ def open_dataset(directory: Path) -> TokenDataset:
         if size != expected:
             problem = "truncated" if size < expected else "too long"
             raise damaged(path, f"{problem}: {size} bytes, manifest says {expected}")
-    return dataset
+    return TokenDataset(
+        directory,
+        manifest.fingerprint,
+        TextSize(manifest.vocab_size, manifest.train.tokens, manifest.val.tokens),
+        {name: _token_files(directory, manifest, name) for name in SPLITS},
+        manifest.val.bytes / manifest.val.tokens,
+    )
+
+
+def _token_files(directory: Path, manifest: Manifest, name: SplitName) -> tuple[TokenFile, ...]:
+    return tuple(
+        TokenFile(directory / entry.file, manifest.dtype, entry.tokens)
+        for entry in manifest.split(name).shards
+    )
 
 
 def build_dataset(
@@ -240,9 +205,9 @@ class _SplitWriter:
         self._room = self._shard_tokens
 
 
-def _check_hashes(dataset: TokenDataset) -> None:
+def _check_hashes(directory: Path) -> None:
     """Raise DataError where the SHA-256 of a shard that has changed is not the manifest's."""
-    for path, entry in _shard_files(dataset):
+    for path, entry in _shard_files(directory, read_manifest(directory)):
         found = remembered({"sha256": path.name}, [path], partial(_sha256, path))
         if found != entry.sha256:
             raise damaged(path, f"SHA-256 differs: {found}, manifest says {entry.sha256}")
@@ -253,6 +218,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _shard_files(dataset: TokenDataset) -> list[tuple[Path, ShardEntry]]:
-    entries = dataset.manifest.train.shards + dataset.manifest.val.shards
-    return [(dataset.directory / entry.file, entry) for entry in entries]
+def _shard_files(directory: Path, manifest: Manifest) -> list[tuple[Path, ShardEntry]]:
+    return [
+        (directory / entry.file, entry) for entry in manifest.train.shards + manifest.val.shards
+    ]

@@ -24,8 +24,8 @@ from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, identity
 from workloads.config.phases import Phase, phase_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import IGNORED, BatchLoader, eval_batches
-from workloads.data.shards import TokenDataset
 from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
@@ -242,7 +242,8 @@ class _Trainer:
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
-        """Return val_loss (nats per token) and bits per byte after `step` optimizer steps.
+        """Return val_loss (nats per token) after `step` optimizer steps, and bits per byte where
+        the bytes of the text are known.
 
         Each worker evaluates its part of the fixed validation tokens.
         """
@@ -265,9 +266,10 @@ class _Trainer:
         guides.end()
         self.network.train()
         total, count = parallel.sum_over_workers(sums).tolist()
-        val_loss = total / count
-        bits = val_loss / math.log(2) / self.dataset.bytes_per_token
-        return {"val_loss": val_loss, "bits_per_byte": bits}
+        row = {"val_loss": total / count}
+        if bytes_per_token := self.dataset.bytes_per_token:
+            row["bits_per_byte"] = row["val_loss"] / math.log(2) / bytes_per_token
+        return row
 
     def _position(self, step: int) -> Row:
         """Return how far the run is after `step` optimizer steps, in every unit."""

@@ -20,7 +20,7 @@ from workloads.cost.flops import (
     train_flops_per_token,
 )
 from workloads.data.config import DataConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, drop_guides, set_guides
 from workloads.nn.transformer import Transformer

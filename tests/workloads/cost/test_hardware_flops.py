@@ -18,7 +18,7 @@ from workloads.cost.flops import (
     train_flops_at,
     train_flops_per_token,
 )
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.training.trainer import train
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tests.workloads.splits import stream, tiny_split
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import IGNORED, Batch, BatchLoader, eval_batches
-from workloads.data.shards import DataError, TokenDataset
+from workloads.data.manifest import DataError
 
 BLOCK = 64
 # Window orders of two epochs with seed 7: numbers that must never change, or runs do not resume.

@@ -1,7 +1,6 @@
 """Datasets: real text built for real, read back, damaged, and raced for."""
 
 import json
-import math
 import re
 import subprocess
 import sys
@@ -18,10 +17,10 @@ from workloads.data.config import DataConfig
 from workloads.data.corpora.corpus import Document
 from workloads.data.corpora.python_stdlib import PythonFiles
 from workloads.data.corpora.table import CORPORA
+from workloads.data.dataset import TokenDataset
 from workloads.data.fingerprint import fingerprint
 from workloads.data.loader import BatchLoader
-from workloads.data.manifest import token_type
-from workloads.data.shards import DataError, TokenDataset
+from workloads.data.manifest import DataError, read_manifest, token_type
 from workloads.data.tokenizers.table import TOKENIZERS
 from workloads.data.tokenizers.tokenizer import Tokenizer
 
@@ -87,7 +86,7 @@ def test_every_document_comes_back_from_its_tokens(stdlib: TokenDataset) -> None
         split = stdlib.split(name)
         texts = [d.text for d in sources if shards.split_of(d.path, 0.05) == name]
         assert documents_of(split) == texts
-        entry = stdlib.manifest.split(name)
+        entry = read_manifest(stdlib.directory).split(name)
         assert entry.documents == len(texts)
         assert entry.bytes == sum(len(text.encode()) for text in texts)
         assert entry.tokens == entry.bytes + entry.documents == split.num_tokens
@@ -99,8 +98,8 @@ def test_stdlib_dataset_describes_itself(stdlib: TokenDataset, data_root: Path) 
     assert stdlib.vocab_size == 257
     assert stdlib.split("train").num_tokens > 5_000_000
     assert stdlib.split("val").num_tokens > 100_000
-    val = stdlib.manifest.val
-    assert math.isclose(stdlib.bytes_per_token, val.bytes / (val.bytes + val.documents))
+    val = read_manifest(stdlib.directory).val
+    assert stdlib.bytes_per_token == val.bytes / (val.bytes + val.documents)
     assert [path.name for path in data_root.iterdir()] == [stdlib.directory.name]
 
 
@@ -189,8 +188,9 @@ def test_a_large_vocabulary_is_stored_in_four_bytes(
     monkeypatch.setitem(TOKENIZERS, "wide", WideTokenizer())
     config = folder[1].model_copy(update={"tokenizer": "wide"})
     dataset = shards.prepare(config, tmp_path / "data")
-    assert dataset.manifest.dtype == "<u4" and dataset.vocab_size == 70_000
-    (shard,) = dataset.manifest.val.shards
+    manifest = read_manifest(dataset.directory)
+    assert manifest.dtype == "<u4" and dataset.vocab_size == 70_000
+    (shard,) = manifest.val.shards
     assert (dataset.directory / shard.file).stat().st_size == 4 * shard.tokens
     documents = [d for d in CORPORA["folder"].documents() if shards.split_of(d.path, 0.3) == "val"]
     expected = [token for d in documents for token in (*wide_ids(d.text), 69_999)]
@@ -330,7 +330,7 @@ def test_two_builders_at_once_both_end_with_the_dataset(
         builder.stdin.flush()
     assert [builder.communicate()[0] for builder in builders] == [f"{stdlib.fingerprint}\n"] * 2
     assert [path.name for path in tmp_path.iterdir()] == [stdlib.directory.name]
-    assert shards.open_dataset(tmp_path / stdlib.directory.name).manifest == stdlib.manifest
+    assert read_manifest(tmp_path / stdlib.directory.name) == read_manifest(stdlib.directory)
 
 
 def test_a_builder_that_lost_the_race_leaves_the_winner_alone(

@@ -20,7 +20,7 @@ from workloads.cost.flops import (
     trained_params,
 )
 from workloads.cost.memory import peak_memory_bytes
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.optim.adamw import AdamWConfig, AdamWOptions
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.config import OptimizerConfig, OptimizerOptions

@@ -21,7 +21,7 @@ from tests.workloads.small_runs import (
     rows_of,
 )
 from workloads.cost.flops import train_flops_at
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.errors import Preempted, Refused
 from workloads.run_dir import executed_flops
 from workloads.run_dir.executed_flops import AttemptFlops, Spent, spent

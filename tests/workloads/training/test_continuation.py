@@ -9,7 +9,7 @@ import pytest
 from tests.workloads.small_runs import assert_same_state, pico, rows_of
 from workloads.config.fingerprint import fingerprint, identity, trajectory
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.errors import InputError
 from workloads.run_dir.paths import checkpoint_file
 from workloads.run_dir.result import Result

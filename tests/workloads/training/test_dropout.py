@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tests.workloads.definition import build, config, reference, tokens_of
 from tests.workloads.small_runs import pico, rows_of
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import Batch, BatchLoader
-from workloads.data.shards import TokenDataset
 from workloads.nn.transformer import Block
 from workloads.training.trainer import train
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.workloads.small_runs import pico, rows_of
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.nn.self_guided import add_guides, set_guides
 from workloads.nn.transformer import Block, Transformer
 from workloads.run_dir.metrics_log import Row

@@ -11,8 +11,8 @@ from torch import nn
 from tests.workloads.guided import matrix, projections
 from tests.workloads.small_runs import pico
 from workloads.config.run import RunConfig
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
-from workloads.data.shards import TokenDataset
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, guide_weight, set_guides
 from workloads.nn.transformer import Transformer

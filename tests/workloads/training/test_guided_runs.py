@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tests.workloads.guided import matrix
 from tests.workloads.small_runs import final_state, pico, rows_of, weights_of
 from workloads.config.run import RunConfig
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import Batch, BatchLoader, eval_batches
-from workloads.data.shards import TokenDataset
 from workloads.nn.ffn import FeedForward
 from workloads.nn.projections.base import Projection
 from workloads.nn.transformer import Transformer

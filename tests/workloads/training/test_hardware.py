@@ -8,7 +8,7 @@ import torch
 
 from kernels.paths import kernel_path
 from tests.workloads.small_runs import pico
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.training.hardware import environment
 from workloads.training.trainer import train
 

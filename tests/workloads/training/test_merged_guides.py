@@ -13,7 +13,7 @@ from kernels import switches
 from tests.workloads.guided import projections
 from tests.workloads.small_runs import pico, rows_of
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.nn.self_guided import MergedGuides, add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.metrics_log import Row

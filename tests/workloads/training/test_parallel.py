@@ -18,7 +18,7 @@ from tests.workloads.small_runs import (
     start,
 )
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.run_dir.result import Result
 from workloads.training.trainer import train
 

@@ -17,7 +17,7 @@ from tests.workloads.small_runs import (
     rows_of,
 )
 from workloads.config.run import RunConfig
-from workloads.data.shards import TokenDataset
+from workloads.data.dataset import TokenDataset
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.run_dir.result import Result
 from workloads.training.trainer import train

@@ -9,8 +9,8 @@ import torch
 
 from tests.workloads.small_runs import pico
 from workloads.cost.flops import train_flops_at
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import Batch, BatchLoader
-from workloads.data.shards import TokenDataset
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.training import hardware

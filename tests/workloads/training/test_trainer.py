@@ -21,8 +21,8 @@ from tests.workloads.small_runs import (
     start,
     weights_of,
 )
+from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
-from workloads.data.shards import TokenDataset
 from workloads.errors import InputError
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
