@@ -1,47 +1,44 @@
 """Command line of the analysis: `python -m analysis --help`."""
 
-import typer
+from __future__ import annotations
 
-from analysis.commands.compare import compare_command
-from analysis.commands.envelope import envelope_command
-from analysis.commands.fit import fit
-from analysis.commands.isoflop import isoflop_command
-from analysis.commands.next_runs import next_runs_command
-from analysis.commands.plot import HELP, plot_command
-from analysis.commands.predict import predict_command
-from analysis.commands.report import report_command
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+import io
+import os
+import signal
+import sys
 
 
-@app.callback()
 def main() -> None:
-    """Fit scaling laws to finished runs and draw them.
+    """Run the command line. What the output refuses is one line on stderr and exit code 2."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack characters of a name
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _run()
+    except BrokenPipeError:
+        _end(1)  # the reader has what it wanted, such as `| head`
+    except OSError as error:
+        print(f"standard output: {error.strerror}; free some space", file=sys.stderr)
+        _end(2)
 
-    Needs a run table only, from MLflow or a CSV: no GPU, no torch, no Ray.
 
-    \b
-    Example:
-      python -m analysis fit runs.csv --law compute --by arm
+def _run() -> None:
+    # Imported late, so that Ctrl-C is no traceback while the modules load.
+    from analysis.commands.app import app
 
-    Exit codes: 0 done, 1 the work failed, 2 the input is wrong.
-    """
+    try:
+        app(prog_name="python -m analysis")
+    finally:
+        sys.stdout.flush()
 
 
-app.command(name="report")(report_command)
-app.command()(fit)
-app.command(name="compare")(compare_command)
-app.command(name="predict")(predict_command)
-app.command(name="isoflop")(isoflop_command)
-app.command(name="envelope")(envelope_command)
-app.command(name="next-runs")(next_runs_command)
-app.command(name="plot", help=HELP)(plot_command)
+def _end(code: int) -> None:
+    """End without writing what is left of the output, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -47,6 +47,8 @@ def run_command(app: Callable[..., object], room: str, *mistakes: type[Exception
         code: str | int | None = 0
     except SystemExit as ended:
         code = ended.code
+    except KeyboardInterrupt:  # while modules load; typer answers later ones
+        code = 128 + signal.SIGINT
     except (switches.UnknownSwitch, *mistakes) as error:
         code = _refuse(str(error))
     except OSError as error:

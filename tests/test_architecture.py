@@ -11,9 +11,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-import analysis.__main__
+import analysis.commands.app
 import kernels.__main__
-import study.__main__
+import study.commands.app
 import workloads.__main__
 from tests.tree import printed, tree
 
@@ -186,9 +186,9 @@ def test_package_files_are_empty_but_for_the_version_and_the_notebook_names() ->
 
 
 APPS = {
-    "study": study.__main__.app,
+    "study": study.commands.app.app,
     "workloads": workloads.__main__.app,
-    "analysis": analysis.__main__.app,
+    "analysis": analysis.commands.app.app,
     "kernels": kernels.__main__.app,
 }
 

@@ -17,7 +17,7 @@ import typer.main
 import yaml
 from ray.autoscaler._private.local.config import prepare_local
 
-import study.__main__
+import study.commands.app
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -31,7 +31,7 @@ def text(name: str) -> str:
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_commands_specs_and_files_that_are_named_exist(path: Path) -> None:
     content = path.read_text()
-    commands: Any = typer.main.get_command(study.__main__.app)
+    commands: Any = typer.main.get_command(study.commands.app.app)
     assert set(re.findall(r"python -m study ([a-z]+) ", content)) <= set(commands.commands)
     for name in re.findall(r"\b(?:study/specs|cluster)/[\w.-]+\w", content):
         assert (ROOT / name).exists(), name

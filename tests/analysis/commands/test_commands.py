@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 from tests.analysis.known import TRUTH, noisy, surface
 
 NAMED = ("--params-col", "P", "--flops-col", "C", "--loss-col", "L")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 from analysis.fitting import fit as fitting
 from analysis.uncertainty import bootstrap as resampling
 from tests.analysis.known import noisy, surface

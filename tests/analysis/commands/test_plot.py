@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from typer.testing import CliRunner, Result
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 from analysis.figures.registry import PLOTS
 from analysis.tables import published
 from tests.analysis.known import falling

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 
 EXPORTED = Path(__file__).parents[1] / "exported"
 

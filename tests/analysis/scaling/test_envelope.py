@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 from analysis.laws.power import ComputeLaw
 from analysis.scaling.arm import Settings
 from analysis.scaling.envelope import end_rows, envelope, lowest_rows

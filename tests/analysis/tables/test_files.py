@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
+from analysis.commands.app import app
 from analysis.tables.errors import RunTableError
 from analysis.tables.files import read_file
 
