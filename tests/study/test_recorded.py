@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from study.__main__ import app
+from study.commands.app import app
 from study.plan import planner
 from workloads.config.fingerprint import fingerprint
 
