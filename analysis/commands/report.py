@@ -49,9 +49,8 @@ def report_command(
             raise RunTableError(
                 f"{out}: the report cannot be written ({error}); choose another --out"
             ) from error
-    lines = [*written.headlines, *written.cautions]
     counted = f"{written.n_used} runs entered, {written.n_excluded} did not"
-    opt.print_lines([*lines, f"{counted}: {out / 'report.md'}"])
+    opt.print_lines([*written.lines, f"{counted}: {out / 'report.md'}"])
 
 
 def _read(

@@ -91,6 +91,7 @@ def _set_scales(axes: Axes, runs: pd.DataFrame, arms: Iterable[Arm]) -> None:
     margin = max(0.1 * float(np.ptp(log_loss)), 0.01)
     axes.set_ylim(math.exp(log_loss.min() - margin), math.exp(log_loss.max() + margin))
     style.few_ticks(axes)
+    style.log_ticks(axes, runs["train_flops"])
     convention = runs["flop_convention"].iloc[0]
     axes.set_xlabel(f"training FLOPs ({convention} convention)", parse_math=False)
 

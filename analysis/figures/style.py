@@ -7,6 +7,7 @@ Design, 2008) without yellow, which is too pale on white. The same figure gives 
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +21,14 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 
 from analysis.tables.writing import write_bytes
 
@@ -118,6 +126,16 @@ def few_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def log_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Label the log x axis of these values so that labels do not touch in a narrow panel."""
+    shown = sorted(values)
+    decades = math.log10(shown[-1] / shown[0])
+    digits = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.3 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=digits, numticks=12))
+    axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def line(index: int) -> dict[str, Any]:

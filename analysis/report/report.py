@@ -45,11 +45,17 @@ class Report:
     """The folder that was written, and what was found."""
 
     out_dir: Path
-    headlines: tuple[str, ...]
+    answer: str  # the comparison of the arms in one sentence; empty where there is none
+    headlines: tuple[str, ...]  # one sentence an arm
     cautions: tuple[str, ...]  # about the runs that the numbers rest on
     arms: Arms
     n_used: int
     n_excluded: int
+
+    @property
+    def lines(self) -> list[str]:
+        """What a terminal shows: the answer, then what it rests on."""
+        return [line for line in (self.answer, *self.headlines, *self.cautions) if line]
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def write_report(
     runs = run_table(runs, "run table")
     used, excluded = split_usable(runs)
     arms = fit_arms(used, excluded)
-    sentences = headlines(arms, excluded)
+    found, sentences = answer(arms), headlines(arms, excluded)
 
     csv = _csv(runs)
     write_bytes(out_dir / "runs.csv", csv)
@@ -108,7 +114,7 @@ def write_report(
     context = {
         "figures": figures,
         "title": title,
-        "answer": answer(arms),
+        "answer": found,
         "headlines": sentences,
         "caption": _caption(used, arms),
         "sections": sections,
@@ -118,7 +124,7 @@ def write_report(
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         write_text(out_dir / name, templates.get_template(name).render(context))
     told = tuple(cautions(used))
-    return Report(out_dir, sentences, told, arms, len(used), len(excluded))
+    return Report(out_dir, found, sentences, told, arms, len(used), len(excluded))
 
 
 def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:

@@ -31,10 +31,9 @@ def read_records(planned: Study) -> dict[str, Record]:
 
 
 def write_report(planned: Study, records: dict[str, Record]) -> None:
-    """Write the report of a study with its recorded samples, and print its headlines."""
+    """Write the report of a study with its recorded samples, and print what it says."""
     from study.transfer.report import write
 
     written = write(planned, records)
-    lines = (*written.headlines, *written.cautions, f"report: {written.out_dir / 'report.html'}")
-    for line in lines:
+    for line in (*written.lines, f"report: {written.out_dir / 'report.html'}"):
         results.print(line, highlight=False, soft_wrap=True)

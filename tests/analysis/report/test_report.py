@@ -141,6 +141,7 @@ def test_the_page_leads_with_the_figure_and_the_answer(
     noise = (1e-5, -2e-5, 1e-5)
     runs = ladder(b=(0.05, 0.051), noise=noise) if settled else apart(ladder, -0.02)
     report = write_report(runs, tmp_path, "Known")
+    assert re.match(words, report.lines[0]) and report.lines[1] == report.headlines[0]
     for name, figure in (("report.md", "](scaling.png)"), ("report.html", "<svg")):
         page = html.unescape((tmp_path / name).read_text())
         found = re.search(words, page)
@@ -150,7 +151,8 @@ def test_the_page_leads_with_the_figure_and_the_answer(
 
 def test_one_arm_has_no_answer(ladder: Ladder, tmp_path: Path) -> None:
     runs = ladder()
-    write_report(runs.query("arm == 'dense'"), tmp_path, "Known")
+    report = write_report(runs.query("arm == 'dense'"), tmp_path, "Known")
+    assert report.lines == [*report.headlines]
     assert "For the same loss" not in (tmp_path / "report.md").read_text()
 
 
