@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf
 
+from analysis.fitting import huber
 from analysis.fitting.derivatives import Points, Problems, pose
 from analysis.fitting.minimize import minimize
 from analysis.fitting.newton import MAX_STEPS, Refined
@@ -25,8 +25,6 @@ from analysis.laws.law import ZERO_COEFFICIENT, Array, Law
 
 Loss = Literal["huber", "l1", "l2"]
 
-HUBER_EFFICIENCY = 1.345  # delta in residual standard deviations: 95% efficient for Gaussian errors
-MAD_TO_SD = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
 NEGLIGIBLE = 1e-6  # largest fraction of the loss that a term of a zero coefficient may be
 MANY = 20_000  # runs beyond which starts race on a random part of them
 LAST_STEPS = 1000  # of the best start alone, where a valley is long and curved
@@ -96,7 +94,7 @@ class LawFit:
     @property
     def scale(self) -> float:
         """The spread tau of the likelihood exp(-loss(r) / tau); see `log_likelihood`."""
-        return _scale(self.objective, self.n, self.delta)
+        return huber.scale(self.objective, self.n, self.delta)
 
     @property
     def log_likelihood(self) -> float:
@@ -104,7 +102,7 @@ class LawFit:
         tau = self.scale
         if tau <= 0:
             return math.inf
-        return -self.objective / tau - self.n * _log_normalizer(tau, self.delta)
+        return -self.objective / tau - self.n * huber.log_normalizer(tau, self.delta)
 
     @property
     def aicc(self) -> float:
@@ -197,7 +195,7 @@ def fit_law(
         converged=bool(refined.converged[best]),
         starts=_compare_starts(refined, best),
     )
-    return _settle_bounds(fit)
+    return _settle_bounds(fit if fit.converged else _along_E(fit))
 
 
 def logs_of(law: Law, columns: Mapping[str, ArrayLike]) -> Array:
@@ -262,15 +260,8 @@ def _with_delta(problems: Problems, theta: Array) -> tuple[Array, float]:
         refined = _race(replace(problems, delta=delta), theta)
         theta = refined.theta[np.argsort(refined.objective)]
         residuals = law.log_loss(theta[:1], points.x)[0] - points.log_loss
-        delta = robust_delta(residuals, int(problems.free.sum()))
+        delta = huber.robust_delta(residuals, int(problems.free.sum()))
     return theta, delta
-
-
-def robust_delta(residuals: Array, n_free: int) -> float:
-    """Compute 1.345 standard deviations from the median absolute residual of a fit."""
-    n = residuals.size
-    spread = MAD_TO_SD * float(np.median(np.abs(residuals)))
-    return max(HUBER_EFFICIENCY * spread * math.sqrt(n / max(n - n_free, 1)), 1e-6)
 
 
 def _race(problems: Problems, theta: Array) -> Refined:
@@ -319,6 +310,39 @@ def _same_minimum(refined: Refined) -> NDArray[np.bool_]:
     return refined.objective <= lowest * (1 + SAME_MINIMUM) + refined.rounding[best]
 
 
+def _along_E(fit: LawFit) -> LawFit:
+    """Finish an unfinished fit from the lowest of fits that hold E; return the better of both.
+
+    Beside a shallow power the valley of E is narrow and bent, and steps along it are too short to
+    arrive at a very small E. Each fit that holds E is a short way.
+    """
+    if "E" not in fit.law.parameters or not fit.free[(e := fit.law.parameters.index("E"))]:
+        return fit
+    values = fit.points.log_loss.min() - np.arange(0.5, 30, 0.5)
+    theta = np.repeat(fit.theta[None], 1 + values.size, axis=0)
+    theta[:, e] = [ZERO_COEFFICIENT, *values]
+    others = fit.free.copy()
+    others[e] = False
+    done = minimize(fit.pose(others), theta)
+    if done.objective[0] > done.objective.min() + done.rounding[0]:
+        lowest = done.theta[[done.objective.argmin()]]
+        done = minimize(fit.pose(fit.free), lowest, max_steps=LAST_STEPS)
+    if not (done.converged[0] and done.objective[0] < fit.objective):
+        return fit
+    return _moved(fit, done)
+
+
+def _moved(fit: LawFit, done: Refined) -> LawFit:
+    """Return the fit moved to where one more problem came to rest."""
+    return replace(
+        fit,
+        theta=done.theta[0],
+        objective=float(done.objective[0]),
+        gradient=float(done.gradient[0]),
+        converged=bool(done.converged[0]),
+    )
+
+
 def _settle_bounds(fit: LawFit) -> LawFit:
     """Put coefficients whose terms have vanished at exactly zero, and refit the others."""
     k = fit.law.n_coefficients
@@ -340,40 +364,4 @@ def _settle_bounds(fit: LawFit) -> LawFit:
     done = minimize(fit.pose(free), theta[None])
     if done.objective[0] > fit.objective * (1 + 1e-9) + done.rounding[0]:
         return replace(fit, at_bound=tuple(at_zero))
-    return replace(
-        fit,
-        theta=done.theta[0],
-        free=free,
-        at_bound=tuple(at_zero),
-        objective=float(done.objective[0]),
-        gradient=float(done.gradient[0]),
-        converged=bool(done.converged[0]),
-    )
-
-
-def _scale(objective: float, n: int, delta: float) -> float:
-    """Maximize -objective/tau - n log Z(tau) over tau."""
-    if math.isinf(delta):
-        return 2 * objective / n
-    if delta == 0 or objective == 0:
-        return objective / n
-    # In u = delta^2 / tau the derivative is monotone: bisect it.
-    target = objective / (n * delta * delta)
-    low, high = 1e-12, 1e12
-    for _ in range(200):
-        u = math.sqrt(low * high)
-        core = math.sqrt(2 * math.pi / u) * float(erf(math.sqrt(u / 2)))
-        tails = 2 / u * math.exp(-u / 2)
-        mean = (core / (2 * u) + tails / u) / (core + tails)  # of the loss, over delta^2
-        low, high = (u, high) if mean > target else (low, u)
-    return delta * delta / math.sqrt(low * high)
-
-
-def _log_normalizer(tau: float, delta: float) -> float:
-    if math.isinf(delta):
-        return 0.5 * math.log(2 * math.pi * tau)
-    if delta == 0:
-        return math.log(2 * tau)
-    u = delta * delta / tau
-    core = math.sqrt(2 * math.pi / u) * float(erf(math.sqrt(u / 2)))
-    return math.log(delta * (core + 2 / u * math.exp(-u / 2)))
+    return replace(_moved(fit, done), free=free, at_bound=tuple(at_zero))

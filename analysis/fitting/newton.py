@@ -9,7 +9,9 @@ the units. Each problem of the batch has a damping of its own and leaves the bat
 
 A problem is done by a criterion without a unit: its gradient is a negligible part of what it could
 be, and Newton's step foresees a negligible part of the objective as gain; or the step foresees no
-more than what rounding the residuals makes of the objective, which near-exact runs leave of both.
+more than rounding the residuals can feign, which near-exact runs leave of both. A problem that no
+step makes lower any more is done, too, where what its step foresees is below the objective's own
+rounding.
 """
 
 from dataclasses import dataclass
@@ -116,6 +118,8 @@ def _refine_block(problems: Problems, theta: Array, tol: float, max_steps: int) 
         damping[rows[~better]] = np.maximum(damping[rows[~better]], 1e-3)
         converged[rows] = _at_rest(state, tol, least, rows)
         stalled[rows] = ~better & (damping[rows] > 1e12)
+        stuck = stalled[rows]
+        converged[rows[stuck]] = _at_rest(state, tol, noise[stuck], rows[stuck])
     noise = rounding * state.scale + least
     return Refined(state.theta, state.objective, _norm(state), noise, converged, steps)
 
@@ -143,14 +147,15 @@ def least_gain(problems: Problems) -> float:
 
 
 def _at_rest(
-    state: State, tol: float, least: float, rows: NDArray[np.intp] | slice = slice(None)
+    state: State, tol: float, least: float | Array, rows: NDArray[np.intp] | slice = slice(None)
 ) -> NDArray[np.bool_]:
-    """Tell which problems are done; `least` is the gain that counts as rounding."""
+    """Tell which problems are done; `least` is the gain that counts as rounding, of each or all."""
     assert state.M is not None
     g, H = state.g[rows], state.H[rows]
+    least = np.broadcast_to(least, len(g))
     small = _norm(state, rows) <= tol
     # The gain foreseen is at least g^2 / 2H along each parameter: most problems need no solving.
-    bound = 2 * least * np.abs(np.einsum("raa->ra", H))
+    bound = 2 * least[:, None] * np.abs(np.einsum("raa->ra", H))
     maybe = np.flatnonzero(small | (g * g <= bound).all(axis=1))
     found = np.zeros(len(g), bool)
     if maybe.size:
@@ -158,7 +163,7 @@ def _at_rest(
         step = _solve(H[maybe], state.M[rows][maybe], undamped, g[maybe])
         gain = 0.5 * np.abs((step * g[maybe]).sum(axis=1))
         negligible = small[maybe] & (gain <= tol * state.objective[rows][maybe])
-        found[maybe] = negligible | (gain <= least)
+        found[maybe] = negligible | (gain <= least[maybe])
     return found
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.fitting.certificate import Certificate, certify
-from analysis.fitting.fit import MAD_TO_SD, FitError, LawFit, Loss, fit_law
+from analysis.fitting.fit import FitError, LawFit, Loss, fit_law
+from analysis.fitting.huber import MAD_TO_SD
 from analysis.laws.law import Law
 from analysis.tables.table import Table, drop_highest
 from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap, identify_draws

@@ -70,6 +70,17 @@ def test_ten_thousand_tables_of_true_laws_converge() -> None:
     check_no_false_alarm(range(1_000, 11_000))
 
 
+@pytest.mark.parametrize("seed", [1331, 3062, 6956, 7291, 8443, 9552])
+def test_a_very_small_E_beside_a_shallow_power_is_reached(seed: int) -> None:
+    law, columns, loss, estimator, _ = random_table(seed)
+    found = fit_law(law, columns, loss, loss=estimator)
+    assert found.converged
+    delta = found.delta if estimator == "huber" else None
+    for E in (0.0, *np.geomspace(1e-10, 1e-2, 9)):
+        held = fit_law(law, columns, loss, loss=estimator, delta=delta, E=E)
+        assert found.objective <= held.objective * (1 + 1e-6) + 1e-24, E
+
+
 @pytest.mark.parametrize("steps", [0, 2, 6, 40])
 def test_what_is_unconverged_never_passes(steps: int) -> None:
     """Whatever stops early and passes has nothing left to gain but rounding."""

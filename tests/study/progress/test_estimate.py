@@ -45,8 +45,17 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_speed, "_measure_in_a_process", lambda: RATES)
 
 
-def quickstart(tmp_path: Path) -> Study:
-    return planner.load(ROOT / "study" / "specs" / "quickstart.yaml", tmp_path)
+def nine_points(tmp_path: Path) -> Study:
+    path = tmp_path / "nine.yaml"
+    path.write_text("""\
+study: nine
+max_total_flops: 4.0e13
+grid:
+  preset: [nano, micro, mini]
+  ffn: [{kind: dense}, {kind: lowrank, fraction: 0.625}, {kind: lowrank, fraction: 0.3125}]
+resources: {num_workers: 0, cpus_per_worker: 1}
+""")
+    return planner.load(path, tmp_path)
 
 
 def test_calibration_is_the_speed_of_training_and_is_kept(
@@ -88,7 +97,7 @@ def test_damaged_store_is_measured_anew(
     # Without a Python that has torch nothing can be measured, and nothing is stored.
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert cpu_speed.cpu_rates() == {}
-    study = quickstart(tmp_path)
+    study = nine_points(tmp_path)
     seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
     assert seconds == {} and "nothing" in basis
     missing = {point.id: "missing" for point in study.points}
@@ -99,7 +108,7 @@ def test_damaged_store_is_measured_anew(
 
 @pytest.mark.usefixtures("measured")
 def test_points_take_the_rate_of_the_nearest_size(tmp_path: Path) -> None:
-    study = quickstart(tmp_path)
+    study = nine_points(tmp_path)
     seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
     for point in study.points:
         run = point.config
@@ -116,7 +125,7 @@ def test_points_take_the_rate_of_the_nearest_size(tmp_path: Path) -> None:
 
 
 def test_finished_runs_come_before_any_calibration(cache: Path, tmp_path: Path) -> None:
-    study = quickstart(tmp_path)
+    study = nine_points(tmp_path)
     done = study.points[0]
     record = Record(
         "run",
@@ -129,7 +138,7 @@ def test_finished_runs_come_before_any_calibration(cache: Path, tmp_path: Path) 
 
 
 def test_a_launch_takes_its_slots_the_longest_point_first(cache: Path, tmp_path: Path) -> None:
-    study = quickstart(tmp_path)
+    study = nine_points(tmp_path)
     resources = Resources(num_workers=0, cpus_per_worker=os.cpu_count() or 1)
     seconds = {point.id: float(number) for number, point in enumerate(study.points, start=1)}
     assert estimate.slots(resources) == 1
