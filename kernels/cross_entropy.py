@@ -58,7 +58,7 @@ def linear_cross_entropy(
     if (
         left_to_compiler(features)
         or not switches.fast("cross_entropy")
-        or _fits_one_chunk(features, len(weight))
+        or _is_one_chunk_on_cpu(features, len(weight))
     ):
         return reference(features, weight, targets, reduction, ignore_index)
     targets = targets.reshape(-1)
@@ -112,7 +112,8 @@ def summed(
     total, d_x, d_w = _allocate(x, w, dtype, for_features, for_weight)
     total.zero_()
     d_w.zero_()
-    size, rows = _chunk_tokens(x, len(w)), _rows_of(x)
+    size = max(1, -(-len(x) // _num_chunks(x, len(w))))  # as even as the chunks allow
+    rows = _rows_of(x)
     logits = x.new_empty(size, len(w))
     with torch.autocast(x.device.type, enabled=False):
         for start in range(0, len(x), size):
@@ -208,18 +209,17 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total += a @ b
 
 
-def _chunk_tokens(x: Tensor, vocabulary: int) -> int:
-    """Return the number of tokens of a chunk; all chunks but the last have it."""
-    most_tokens = max(1, CHUNK_BYTES[x.device.type] // (vocabulary * x.element_size()))
-    num_chunks = max(1, -(-len(x) // most_tokens))
-    return max(1, -(-len(x) // num_chunks))  # As even as this number of chunks allows.
+def _num_chunks(features: Tensor, vocabulary: int) -> int:
+    """Return the number of chunks of tokens whose logits are made at once."""
+    tokens = features.shape[:-1].numel()
+    token_bytes = vocabulary * features.element_size()
+    most_tokens = max(1, CHUNK_BYTES[features.device.type] // token_bytes)
+    return max(1, -(-tokens // most_tokens))
 
 
-def _fits_one_chunk(features: Tensor, vocabulary: int) -> bool:
-    """Return whether the features are on a CPU, and all of their logits are one chunk."""
-    num_logits = features.shape[:-1].numel() * vocabulary
-    in_one_chunk = num_logits * features.element_size() <= CHUNK_BYTES["cpu"]
-    return features.device.type == "cpu" and in_one_chunk
+def _is_one_chunk_on_cpu(features: Tensor, vocabulary: int) -> bool:
+    """Return whether there is nothing to chunk, where the plain formulation is as fast."""
+    return features.device.type == "cpu" and _num_chunks(features, vocabulary) == 1
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:

@@ -34,6 +34,7 @@ def test_hashes_are_of_what_is_measured(tmp_path: Path) -> None:
     (tmp_path / "operation.py").write_text("1")
     before = source_hash(tmp_path)
     (tmp_path / "bench" / "a.py").write_text("2")
+    (tmp_path / "command_line.py").write_text("1")
     assert source_hash(tmp_path) == before
     (tmp_path / "operation.py").rename(tmp_path / "other.py")
     moved = source_hash(tmp_path)

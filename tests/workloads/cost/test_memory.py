@@ -66,7 +66,7 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         return logits.new_zeros(len(logits), dtype=torch.float32)
 
     monkeypatch.setattr(bias_activation, "_pays", lambda z: True)
-    monkeypatch.setattr(cross_entropy, "_fits_one_chunk", lambda *_: False)
+    monkeypatch.setattr(cross_entropy, "_is_one_chunk_on_cpu", lambda *_: False)
     monkeypatch.setattr(cross_entropy, "_rows_of", lambda _: rows)
     monkeypatch.setattr(cross_entropy, "_add_product", lambda total, a, b: None)
     monkeypatch.setitem(cross_entropy.CHUNK_BYTES, "cpu", cross_entropy.CHUNK_BYTES["cuda"])
