@@ -246,19 +246,21 @@ def _curved_sums(
 
 
 def jacobian(law: Law, theta: Array, points: Points) -> tuple[Array, Array]:
-    """Evaluate the residuals [n] and their derivatives [n, p] at theta [p]."""
+    """Evaluate the residuals [n] and their derivatives [n, p] at theta [p]; not finite where the
+    law overflows."""
     k = law.n_coefficients
-    basis, slopes = law.basis(theta[None, k:], points.x)
-    terms = [
-        np.broadcast_to(np.exp(theta[j] + log), (1, points.n))[0] for j, log in enumerate(basis)
-    ]
-    total = np.sum(terms, axis=0)
     J = np.zeros((points.n, theta.size))
-    for j, term in enumerate(terms):
-        J[:, j] = term / total
-        for a, slope in slopes[j]:
-            J[:, k + a] += term / total * np.broadcast_to(slope, (1, points.n))[0]
-    return np.log(total) - points.log_loss, J
+    with np.errstate(all="ignore"):
+        basis, slopes = law.basis(theta[None, k:], points.x)
+        terms = [
+            np.broadcast_to(np.exp(theta[j] + log), (1, points.n))[0] for j, log in enumerate(basis)
+        ]
+        total = np.sum(terms, axis=0)
+        for j, term in enumerate(terms):
+            J[:, j] = term / total
+            for a, slope in slopes[j]:
+                J[:, k + a] += term / total * np.broadcast_to(slope, (1, points.n))[0]
+        return np.log(total) - points.log_loss, J
 
 
 def _add_curvature(k: int, loads: list[Array], slopes: Slopes, H: Array) -> None:

@@ -67,6 +67,8 @@ def _vertex(
     for _ in range(NEWTON_STEPS):
         r, J = jacobian(law, theta, points)
         J = J[:, free]
+        if not np.isfinite(r).all() or not np.isfinite(J).all():  # a step too far
+            return theta, np.inf
         basis = _independent(J, np.where(w > 0, np.abs(r), np.inf)) if basis is None else basis
         if basis.size < J.shape[1]:
             return theta, np.inf

@@ -1,6 +1,7 @@
 """Convergence: tables of true laws are never called unconverged, and what is unconverged is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +111,13 @@ def test_an_exact_fit_is_at_rest_at_rounding() -> None:
     moved = replace(fit, theta=fit.theta + 1e-6)
     problems = moved.pose(moved.free)
     assert not minimize(problems, moved.theta[None], max_steps=0).converged
+
+
+def test_a_step_that_overflows_is_no_error() -> None:
+    """Least absolute deviations once stepped from these runs to where the law overflows."""
+    runs = np.genfromtxt(
+        Path(__file__).with_name("steps_that_overflow.csv"), delimiter=",", names=True
+    )
+    columns = {"params": runs["params"], "tokens": runs["tokens"]}
+    found = fit_law(LAWS["gamma"], columns, runs["val_loss"], loss="l1")
+    assert found.converged and np.isfinite(found.objective)
