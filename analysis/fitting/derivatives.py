@@ -37,8 +37,8 @@ class Points:
         """Number of points."""
         return self.x.shape[1]
 
-    def of(self, rows: slice | NDArray[np.intp]) -> "Points":
-        """Take the points of some of the problems."""
+    def of(self, rows: int | slice | NDArray[np.intp]) -> "Points":
+        """Take the points of some of the problems; those of one have its own losses alone."""
         return self if self.log_loss.ndim == 1 else Points(self.x, self.log_loss[rows])
 
 

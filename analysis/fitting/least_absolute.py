@@ -47,8 +47,8 @@ def refine_absolute(problems: Problems, theta: Array) -> Refined:
     excess = np.full(len(theta), np.inf)
     for row in range(len(theta)):
         own = weights[row] if weights is not None and weights.ndim == 2 else weights
-        vertex, over = _vertex(law, theta[row], points, own, problems.free)
-        value = _sum_of_absolutes(law, vertex[None], points, own)[0]
+        vertex, over = _vertex(law, theta[row], points.of(row), own, problems.free)
+        value = _sum_of_absolutes(law, vertex[None], points.of(row), own)[0]
         if value <= objective[row] * (1 + 1e-9) + rounding:
             theta[row], objective[row], excess[row] = vertex, value, over
     excess[objective <= ROUNDING * points.n] = 0.0  # exact data: there is nothing left to gain
@@ -61,23 +61,33 @@ def _vertex(
 ) -> tuple[Array, float]:
     """Put the law through the best runs near it; give the excess of the largest dual variable."""
     w = np.ones(points.n) if weights is None else weights
-    theta = theta.copy()
+    theta, moved = theta.copy(), np.flatnonzero(free)
     basis: NDArray[np.intp] | None = None
     excess = np.inf
     for _ in range(NEWTON_STEPS):
         r, J = jacobian(law, theta, points)
-        J = J[:, free]
         if not np.isfinite(r).all() or not np.isfinite(J).all():  # a step too far
             return theta, np.inf
-        basis = _independent(J, np.where(w > 0, np.abs(r), np.inf)) if basis is None else basis
-        if basis.size < J.shape[1]:
+        if basis is None:
+            moved = moved[_determined(J[:, moved])]
+            basis = _independent(J[:, moved], np.where(w > 0, np.abs(r), np.inf))
+        J = J[:, moved]
+        if not moved.size:
+            return theta, 0.0
+        if basis.size < moved.size:
             return theta, np.inf
         before = basis
         basis, step, excess = _exchange(J, r, w, basis)
-        theta[free] += np.clip(step, -1, 1)
+        theta[moved] += np.clip(step, -1, 1)
         if np.array_equal(basis, before) and np.abs(step).max(initial=0) < 1e-13:
             break
     return theta, excess
+
+
+def _determined(J: Array) -> NDArray[np.intp]:
+    """Choose parameters that act on the law, each in a way that the others do not."""
+    acting = np.flatnonzero(np.abs(J).max(axis=0) > DEPENDENT)
+    return acting[np.sort(_independent(J[:, acting].T, np.zeros(acting.size)))]
 
 
 def _independent(J: Array, distance: Array) -> NDArray[np.intp]:

@@ -39,7 +39,7 @@ class DataConstrained(Law):
         # tokens and unique_tokens share one centre (see `centre`), so their ratio survives.
         repeats = np.maximum(np.expm1(x[1] - x[2]), 0)
         with np.errstate(all="ignore"):
-            half_life = np.exp(log_R)
+            half_life = np.exp(np.clip(log_R, -500, 500))  # beyond, nothing changes but overflow
             ratio = repeats / half_life
             decay = np.exp(-ratio)
             worth = 1 + half_life * -np.expm1(-ratio)

@@ -121,3 +121,28 @@ def test_a_step_that_overflows_is_no_error() -> None:
     columns = {"params": runs["params"], "tokens": runs["tokens"]}
     found = fit_law(LAWS["gamma"], columns, runs["val_loss"], loss="l1")
     assert found.converged and np.isfinite(found.objective)
+
+
+def test_absolute_deviations_of_several_losses_are_those_of_each() -> None:
+    law, columns, loss, _, _ = random_table(4)
+    x = logs_of(law, columns)
+    x = x - law.centre(x)[:, None]
+    noise = np.random.default_rng(1).normal(0, 1e-2, (3, loss.size))
+    log_losses = np.log(loss) + noise
+    starts = points_on_grid(law, Points(x, np.log(loss)), 3)[:1].repeat(3, axis=0)
+    together = minimize(pose(law, Points(x, log_losses), 0.0), starts)
+    for row, own in enumerate(log_losses):
+        alone = minimize(pose(law, Points(x, own), 0.0), starts[:1])
+        assert together.converged[row] and alone.converged[0]
+        assert together.objective[row] == pytest.approx(alone.objective[0], rel=1e-9)
+
+
+def test_a_parameter_without_effect_leaves_absolute_deviations_converged() -> None:
+    """Where no token is read twice, R_star says nothing of the loss."""
+    rng = np.random.default_rng(3)
+    N, D = np.exp(rng.uniform(np.log(1e6), np.log(1e9), (2, 12)))
+    loss = (1.7 + 400 * N**-0.34 + 410 * D**-0.28) * np.exp(rng.normal(0, 1e-2, 12))
+    columns = {"params": N, "tokens": D, "unique_tokens": D}
+    found = fit_law(LAWS["data-constrained"], columns, loss, loss="l1")
+    assert found.converged
+    assert "R_star" in certify(found).unidentified
