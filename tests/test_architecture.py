@@ -41,8 +41,8 @@ STAGES = {
         "inference", "training", "interop", "bench",
     ],
     "study": [
-        "spec", "plan", "ledger", "search", "progress", "transfer", "display", "running", "submit",
-        "commands",
+        "spec", "plan", "ledger", "search", "progress", "transfer", "display", "running", "corpus",
+        "submit", "commands",
     ],
     "analysis": [
         "laws", "tables", "fitting", "uncertainty", "scaling", "figures", "report", "commands",
@@ -57,6 +57,7 @@ COMMANDS = {
     "study": {
         "plan": {"spec", "--json", "--runs"},
         "schema": set(),
+        "prepare": {"spec", "--runs"},
         "run": {"spec", "--runs"},
         "status": {"spec", "--watch", "--json", "--runs"},
         "report": {"spec", "--runs"},
@@ -73,8 +74,20 @@ COMMANDS = {
     "workloads": {
         "train": {"config", "--out", "--data-root"},
         "import-reference": {"checkpoint", "config", "out"},
+        "data prepare": {"sources", "--tokenizer", "--out", "--text-field", "--val-fraction"}
+        | {"--workers", "--recipe", "--where", "--drop-duplicates", "--skip-bad", "--json"}
+        | {"--gigatoken"},
+        "data train-tokenizer": {"sources", "--vocab", "--out", "--text-field", "--where"}
+        | {"--skip-bad"},
+        "data inspect": {"path", "--block", "--json"},
+        "data verify": {"path", "--vocab", "--block"},
+        "data export": {"directory", "out", "--format", "--split", "--block", "--chunk", "--pad"}
+        | {"--prefix"},
+        "data seen": {"run", "--step", "--json"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
+        "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},
+        "bench prepare": {"--rounds", "--datatrove", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
     },
     "kernels": {
@@ -100,7 +113,7 @@ COMMANDS = {
         | {"--at", "--budget", "--law", "--preset", "--arm", "--e", "--drop-highest", "--out"},
         "envelope": {"curves", "--group-col", "--by", "--flops-col", "--loss-col", "--loss"}
         | {"--delta", "--e", "--bootstrap", "--seed", "--level", "--json"},
-        "plot": {"name", "files", "--out", "--published-only"},
+        "plot": {"name", "files", "--out", "--loss-col", "--published-only"},
     },
 }
 

@@ -11,8 +11,10 @@ import typer
 
 from kernels.command_line import run_command
 from workloads.bench.cli import app as bench_app
+from workloads.data.commands import app as data_app
 from workloads.errors import InputError, Preempted
 from workloads.recipes.recipe import load_run
+from workloads.run_dir.seen_command import seen
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(bench_app, name="bench")
+app.add_typer(data_app, name="data")
+# It reads runs, which the commands of `workloads.data` know nothing of.
+data_app.command()(seen)
 
 
 @app.callback()
@@ -56,7 +61,7 @@ def train(
     """
     run_config = load_run(config)
     # Imported late so that --help and configuration errors do not wait for torch.
-    from workloads.data.shards import prepare
+    from workloads.data.texts import opened, opened_one, placed, placed_one
     from workloads.run_dir.metrics_log import Row
     from workloads.run_dir.paths import RESULT_FILE
     from workloads.training.trainer import train
@@ -70,9 +75,10 @@ def train(
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    dataset = prepare(run_config.data, data_root)
+    dataset = opened(placed(run_config.data, data_root))
+    eval_sets = {n: opened_one(placed_one(t, data_root)) for n, t in run_config.eval_sets.items()}
     try:
-        result = train(run_config, dataset, out, show, should_stop=stop.is_set)
+        result = train(run_config, dataset, out, show, should_stop=stop.is_set, eval_sets=eval_sets)
     except Preempted as error:
         typer.echo(f"{error}; the same command goes on from there", err=True)
         raise typer.Exit(1) from None

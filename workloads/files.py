@@ -1,10 +1,16 @@
-"""The user's cache: what was measured on this machine, and what files were found to hold."""
+"""The user's cache, and directories that one process holds alone."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from workloads.errors import InputError
 
 
 def measured_here(file: str) -> Path:
@@ -19,3 +25,26 @@ def measured_here(file: str) -> Path:
         except RuntimeError:
             cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return cache / "structured-scaling" / file
+
+
+@contextmanager
+def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
+    """Hold a directory alone, within the context or until the process dies.
+
+    A process whose driver was killed may live some seconds beside its successor: the successor
+    waits here for `patience_seconds`. Raises InputError when the other still holds the directory.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience_seconds
+    with (directory / ".lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise InputError(
+                        f"{directory} is in use by another live process; wait for it, or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield

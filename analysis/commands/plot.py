@@ -20,6 +20,10 @@ def plot_command(
         typer.Argument(metavar="[RUNS.csv | BENCH.json ...]", help="What it is drawn from."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the figure; made if absent.")] = Path("."),
+    loss_col: Annotated[
+        str | None,
+        typer.Option(help="Draw this loss: bits_per_byte, or val_loss/NAME. [default: val_loss]"),
+    ] = None,
     published_only: Annotated[
         bool,
         typer.Option("--published-only", help="Draw what arXiv 2406.16450 published, no runs."),
@@ -35,7 +39,7 @@ def plot_command(
                 typer.echo(f"note: {plot.published_note}", err=True)
         else:
             _check_files(name, plot, given)
-            figure = plot.draw(given)
+            figure = _drawn(name, plot, given, loss_col)
         try:
             written = style.save(figure, out / name)
         except OSError as error:
@@ -51,6 +55,17 @@ def _named(name: str) -> Plot:
             f"plot {name}: no such figure{nearest(name, PLOTS)}; one of {', '.join(PLOTS)}"
         )
     return PLOTS[name]
+
+
+def _drawn(name: str, plot: Plot, files: list[Path], loss_col: str | None) -> Figure:
+    if loss_col is None:
+        return plot.draw(files)
+    if not plot.takes_loss:
+        known = ", ".join(key for key, one in PLOTS.items() if one.takes_loss)
+        raise RunTableError(
+            f"plot {name}: draws no other loss; leave --loss-col out, or draw {known}"
+        )
+    return plot.draw(files, loss_col)
 
 
 def _published(name: str, plot: Plot, files: list[Path]) -> Figure:
@@ -89,6 +104,7 @@ In scaling and guided they are {published.NOTE}.
 \b
 Examples:
   python -m analysis plot scaling runs/paper/runs.csv --out figures
+  python -m analysis plot scaling runs/bpe/runs.csv --loss-col bits_per_byte --out figures
   python -m analysis plot scaling --published-only
   python -m analysis plot latency latency.csv --out figures
   python -m analysis plot latency w512.json w1024.json --out figures

@@ -15,9 +15,10 @@ from analysis.tables.curves import CURVES, load_curves
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
-from analysis.tables.runs import load_csv, split_usable
+from analysis.tables.runs import load_csv, split_usable, with_loss
 from analysis.tables.spectra import trained_projection
 
+LOSS = "val_loss"
 RUNS = "a run table RUNS.csv"
 WITH_CURVES = f"{RUNS}, with {CURVES} beside it"
 
@@ -26,24 +27,26 @@ WITH_CURVES = f"{RUNS}, with {CURVES} beside it"
 class Plot:
     """A figure: what it shows, what it reads, and how it is drawn.
 
-    `draw` is given the files, `fewest_files` to `most_files` of them; `published` draws what the
-    paper published alone.
+    `draw` is given the files, `fewest_files` to `most_files` of them, and `takes_loss` says whether
+    also which column of losses to draw; `published` draws what the paper published alone.
     """
 
     shows: str
     reads: str
-    draw: Callable[[list[Path]], Figure]
+    draw: Callable[..., Figure]
     published: Callable[[], Figure] | None = None
     published_note: str = ""
     fewest_files: int = 1
     most_files: float = 1
+    takes_loss: bool = False
 
 
-def _scaling(files: list[Path]) -> Figure:
-    used, excluded = _unguided(files[0])
+def _scaling(files: list[Path], loss: str = LOSS) -> Figure:
+    used, excluded = _unguided(files[0], loss)
     if used.empty:
         raise RunTableError(f"{files[0]}: no unguided run has finished with a usable loss")
-    return scaling.kinds_figure(used, fit_arms(used, excluded), _overlay(used))
+    overlay = _overlay(used) if loss == LOSS else None
+    return scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss)
 
 
 def _published_scaling() -> Figure:
@@ -51,8 +54,8 @@ def _published_scaling() -> Figure:
     return scaling.kinds_figure(used, fit_arms(used, excluded), None)
 
 
-def _unguided(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    runs = load_csv(path)
+def _unguided(path: Path, loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    runs = with_loss(load_csv(path), loss, str(path))
     return split_usable(where(runs, column(runs, "guide_ratio").isna()))
 
 
@@ -110,6 +113,7 @@ PLOTS: dict[str, Plot] = {
         _scaling,
         _published_scaling,
         published_note=published.NOTE,
+        takes_loss=True,
     ),
     "guided": Plot(
         "self-guided training against more tokens at equal FLOPs: perplexity against tokens",

@@ -13,6 +13,7 @@ from analysis.figures import style
 from analysis.scaling.arms import Arm, Arms
 from analysis.tables.frames import numbers, where
 from analysis.tables.published import NOTE, read_off
+from analysis.tables.runs import loss_label
 
 PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 # Difference up to which fractions are the same: the paper's 63% is of one projection, a table's of
@@ -28,7 +29,7 @@ def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
         arms: their fits.
     """
     figure, (axes,) = style.panels(1, 4.8, 3.9 + 0.1 * len(arms.arms))
-    axes.set_ylabel("validation loss (nats per token)")
+    axes.set_ylabel(loss_label("val_loss"))
     if used.empty:
         axes.set(xlabel="training FLOPs", xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no run has finished", ha="center", transform=axes.transAxes)
@@ -39,13 +40,16 @@ def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
     return figure
 
 
-def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None) -> Figure:
+def kinds_figure(
+    used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None, loss: str = "val_loss"
+) -> Figure:
     """Draw a panel for each structured kind beside the dense arm, as in the paper.
 
     Args:
         used: the runs that entered.
         arms: their fits.
         published: a run table of published points to draw hollow; None for none.
+        loss: the column of the losses.
     """
     first = used.drop_duplicates("arm")
     kind_of = dict(zip(first["arm"], first["ffn_kind"], strict=True))
@@ -67,7 +71,7 @@ def kinds_figure(used: pd.DataFrame, arms: Arms, published: pd.DataFrame | None)
             handles.setdefault(name, handle)
             if published is not None:
                 _draw_published(axes, i, published, kind_of[arm.name], fraction_of[arm.name])
-    panels[0].set_ylabel("validation loss (nats per token)")
+    panels[0].set_ylabel(loss_label(loss))
     note = f"; {PUBLISHED}" if published is not None else f"; {NOTE}" if read_off(used) else ""
     style.legend(figure, handles, f"{_key(arms) or 'points: runs'}{note}")
     return figure

@@ -10,10 +10,11 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.tables import tracking
@@ -55,6 +56,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
     "passes": Column("param", "number", "passes over the training text; empty if not known"),
+    "mixture": Column("param", "text", "weights of the training text's sources; empty for one"),
     "steps": Column("param", "number", "optimizer steps, those that read tokens again included"),
     "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
@@ -75,6 +77,9 @@ RUN_COLUMNS: dict[str, Column] = {
 
 # What is said of an FFN beside its kind's sizes, each of which has a column, such as `ffn_rank`.
 NOT_SIZES = ("ffn_kind", "ffn_fraction", "ffn_params", "ffn_dim")
+
+# How the losses on the texts of a mixture, and on evaluation sets, begin.
+LOSSES = ("val_loss/", "bits_per_byte/")
 
 FINISHED = "finished"
 # Why a run of this status takes no part in a fit.
@@ -117,14 +122,44 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
 
 
 def columns_among(names: Iterable[str]) -> dict[str, Column]:
-    """Return the columns of a run table that has these names: `RUN_COLUMNS`, and further sizes.
+    """Return the columns of a run table that has these names: `RUN_COLUMNS`, further sizes, and the
+    losses on further texts.
 
-    An FFN kind may have sizes of its own. A name that begins with `ffn_` is one of them.
+    An FFN kind may have sizes of its own. A name that begins with `ffn_` is one of them. The loss
+    on a text has its name behind a slash: `val_loss/wiki`.
     """
-    columns = dict(RUN_COLUMNS)
+    columns, names = dict(RUN_COLUMNS), list(names)
     for name in size_columns(names):
         columns.setdefault(name, Column("param", "number", "a size of the FFN kind"))
+    for name in sorted(name for name in names if name.startswith(LOSSES)):
+        columns[name] = replace(RUN_COLUMNS[name.partition("/")[0]], required=False)
     return columns
+
+
+def with_loss(runs: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
+    """Return a run table whose loss is another of its columns: `bits_per_byte`, `val_loss/wiki`.
+
+    Raises:
+        RunTableError: the table has no such loss, or no value of it.
+    """
+    losses = [n for n in runs.columns if n.startswith((*LOSSES, *(x[:-1] for x in LOSSES)))]
+    if name not in losses:
+        raise RunTableError(
+            f"{source}: no loss {name!r}{nearest(name, losses)}; it has {', '.join(losses)}"
+        )
+    if not np.isfinite(runs[name].to_numpy()).any():
+        raise RunTableError(
+            f"{source}: column {name!r} is empty: the bytes of the text were not known; give its "
+            "tokenizer in the study file"
+        )
+    return runs.assign(val_loss=runs[name])
+
+
+def loss_label(name: str) -> str:
+    """Say in words, with its unit, what a column of losses holds."""
+    kind, _, text = name.partition("/")
+    unit = {"val_loss": "nats per token", "bits_per_byte": "bits per byte"}[kind]
+    return f"validation loss{f' on {text}' if text else ''} ({unit})"
 
 
 def size_columns(names: Iterable[str]) -> list[str]:
@@ -149,7 +184,7 @@ def mlflow_row(
             for name, value in metrics.items()
         },
     }
-    columns = columns_among(params)
+    columns = columns_among([*params, *metrics])
     return {name: homes[column.home].get(name) for name, column in columns.items()}
 
 

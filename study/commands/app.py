@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from study.commands import doctor, jobs, logs, plan, report, run, status, transfer, ui
+from study.commands import doctor, jobs, logs, plan, prepare, report, run, status, transfer, ui
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,7 @@ def study() -> None:
 
 app.command()(plan.plan)
 app.command()(plan.schema)
+app.command()(prepare.prepare)
 app.command()(run.run)
 app.command()(report.report)
 app.command()(status.status)

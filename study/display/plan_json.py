@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from study.plan.cautions import cautions
+from study.plan.cautions import cautions, most_passes_by_source
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
+from study.plan.texts import command
 from study.spec.hardware import ACCELERATORS
+from workloads.data.texts import Found
 
 
 def plan_as_json(
@@ -23,7 +25,8 @@ def plan_as_json(
 
     `hours` are on one GPU of each accelerator, and under `cpu` on this machine's CPUs as
     `estimated_seconds` are; null where the speed of the CPUs is not known. `asked_flops` is the
-    older name of `target_flops`.
+    older name of `target_flops`. Where a text is missing, `missing` says what, and `command` makes
+    it; the fingerprints of points that read it are placeholders until then.
     """
     prices = {point.id: study.price(point) for point in study.points}
     costs = [each.cost for each in prices.values() if each.cost is not None]
@@ -43,6 +46,7 @@ def plan_as_json(
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 **point.summary(),
+                "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,
                 "asked_flops": point.target_flops,
                 **asdict(prices[point.id]),
@@ -53,6 +57,7 @@ def plan_as_json(
             }
             for point in study.points
         ],
+        "texts": [_text(study, name, found) for name, found in study.texts.named()],
         "dropped": [asdict(item) for item in study.dropped],
         "cautions": cautions(study),
         "totals": {
@@ -68,6 +73,20 @@ def plan_as_json(
             "max_gpu_hours": study.spec.value.max_gpu_hours,
             "cost": sum(costs) if costs else None,
         },
+    }
+
+
+def _text(study: Study, name: str, found: Found) -> dict[str, Any]:
+    """Return what is known of a text of the study."""
+    passes = most_passes_by_source(study).get(name.removeprefix("sources.").removeprefix("data"))
+    return {
+        "name": name,
+        "source": found.place,
+        "fingerprint": None if found.missing else found.fingerprint,
+        **(asdict(found.size) if found.size else {}),
+        "most_passes": passes,
+        "missing": found.missing,
+        "command": command(found, study.spec.path) if found.missing else "",
     }
 
 

@@ -16,7 +16,7 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.status import ENDED
-from study.plan.cautions import cautions, passes_text
+from study.plan.cautions import cautions, most_passes_by_source, passes_text
 from study.plan.cost import Price
 from study.plan.naming import describe
 from study.plan.planner import Study
@@ -68,19 +68,34 @@ def print_plan(
 
 def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     """Print how near points come to their target of FLOPs, the notes by point id, what a search
-    may add, what was dropped and why, and the cautions."""
+    may add, the texts, what was dropped and why, and the cautions."""
     lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
     lines += [
         f"search: {describe(space.variant)}: {space.trials} samples of "
         f"{', '.join(space.dimensions)}, {space.max_train_flops:.3g} FLOPs at most"
         for space in study.searched
     ]
+    lines += _texts(study)
     lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
     lines += [f"caution: {sentence}" for sentence in cautions(study)]
     if (most := study.largest_flops_error) is not None:
         lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _texts(study: Study) -> list[str]:
+    """Return lines about how often the sources of a mixture are repeated, and about what is
+    missing."""
+    mixed = {name: found for name, found in study.texts.sources.items() if name and found.size}
+    passes = most_passes_by_source(study)
+    lines = [
+        f"sources.{name}: {found.size.train_tokens:,} tokens, up to "
+        f"{passes_text(passes.get(name))} passes"
+        for name, found in mixed.items()
+        if found.size
+    ]
+    return lines + [f"missing: {line}" for line in study.texts.missing(study.spec.path)]
 
 
 def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis: str) -> list[str]:

@@ -79,8 +79,9 @@ class Display:
         self._running.pop(point.id, None)
         self._ended[point.id] = result.status
         if result.status == Status.FINISHED:
-            loss = f"val_loss {result.val_loss:.4f} nats/token"
-            text = f"{loss}, {result.bits_per_byte:.4f} bits/byte"
+            text = f"val_loss {result.val_loss:.4f} nats/token"
+            if result.bits_per_byte is not None:
+                text += f", {result.bits_per_byte:.4f} bits/byte"
         elif result.status == Status.STOPPED:
             text = f"by ASHA at {result.train_flops:.3g} FLOPs, val_loss {result.val_loss:.4f}"
         else:

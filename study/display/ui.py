@@ -64,14 +64,16 @@ def open_ui(study: Study) -> None:
 
 
 def view(study: Study) -> dict[str, object]:
-    """Return a view of the runs table, as MLflow stores it: the columns that vary between points,
-    best loss first, without the study's own run, which has no point id."""
+    """Return a view of the runs table, as MLflow stores it: the columns that vary between points
+    and the loss on every text, best loss first, without the study's own run, which has no point
+    id."""
     rows = [point.summary() for point in study.points]
     names = dict.fromkeys(name for row in rows for name in row)
     varying = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
     columns = [_column("tags", "status"), _column("metrics", "val_loss")]
     columns += [_column("params", name) for name in varying]
-    columns += [_column("metrics", name) for name in METRICS]
+    losses = [f"val_loss/{name}" for name in (*study.texts.sources, *study.texts.eval_sets) if name]
+    columns += [_column("metrics", name) for name in (*losses, *METRICS)]
     columns += [_column("tags", name) for name in TAGS]
     return {
         "selectedColumns": list(dict.fromkeys(columns)),

@@ -11,12 +11,13 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
 
 from analysis.tables import tracking
 from analysis.tables.tracking import LedgerError
@@ -26,7 +27,7 @@ from study.ledger.provenance import Provenance
 from study.ledger.status import Status
 from study.ledger.writer import Tracker, log_metrics, log_params
 from workloads.errors import InputError
-from workloads.run_dir.lock import exclusive
+from workloads.files import exclusive
 
 PATIENCE_SECONDS = 1.0
 
@@ -45,7 +46,8 @@ class MetricValue:
 class StoredRun:
     """A point's run, with all that MLflow stores of it but MLflow's own tags.
 
-    `end_status` is MLflow's word for how it ended; times are in ms since 1970.
+    `end_status` is MLflow's word for how it ended; times are in ms since 1970. `inputs` are the
+    texts, each with MLflow's fields of a dataset and the tags of the input under `tags`.
     """
 
     end_status: str
@@ -54,6 +56,7 @@ class StoredRun:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: list[MetricValue]
+    inputs: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def point_id(self) -> str:
@@ -79,6 +82,10 @@ def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
             tags={k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
             params=run.data.params,
             metrics=list(_history(client, run)),
+            inputs=[
+                dict(each.dataset) | {"tags": {tag.key: tag.value for tag in each.tags}}
+                for each in (run.inputs.dataset_inputs if run.inputs else ())
+            ],
         )
 
 
@@ -138,11 +145,16 @@ def _write(client: MlflowClient, experiment: str, parent: str, run: StoredRun) -
         tags=run.tags | {"mlflow.parentRunId": parent, "status": Status.INTERRUPTED},
     )
     run_id = created.info.run_id
+    client.log_inputs(run_id, [_input(**each) for each in run.inputs])
     log_params(client, run_id, run.params)
     metrics = [Metric(m.metric, m.value, m.timestamp_ms, m.step) for m in run.metrics]
     log_metrics(client, run_id, metrics)
     client.set_terminated(run_id, run.end_status, run.end_ms)
     client.set_tag(run_id, "status", run.tags["status"])
+
+
+def _input(tags: dict[str, str], **dataset: str) -> DatasetInput:
+    return DatasetInput(Dataset(**dataset), [InputTag(*tag) for tag in tags.items()])
 
 
 def audit_tags(action: str, detail: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,23 @@ def recognised(points: Iterable[Point], records: dict[str, Record]) -> list[Poin
     known: dict[str, list[str]] = defaultdict(list)
     for point_id, record in records.items():
         known[record.tag("fingerprint")].append(point_id)
-    return [_under(_ledger_id(p, known.get(p.fingerprint, []), records), p) for p in points]
+    told = [_with_recorded_text(point, known, records) for point in points]
+    return [_under(_ledger_id(p, known.get(p.fingerprint, []), records), p) for p in told]
+
+
+def _with_recorded_text(
+    point: Point, known: Mapping[str, list[str]], records: dict[str, Record]
+) -> Point:
+    """Return the point with the text that a run of it was recorded with, where its own text is not
+    at hand: a report needs no shards."""
+    if point.text.at_hand:
+        return point
+    for record in records.values():
+        tree = record.tree("identity") if "identity" in record.tags else {}
+        text = point.text.recorded_as(tree)
+        if text and (told := replace(point, text=text)).fingerprint in known:
+            return told
+    return point
 
 
 def check_identities(points: Iterable[Point], records: dict[str, Record]) -> None:

@@ -22,7 +22,7 @@ from study.ledger.status import ENDED, Status
 from study.ledger.store import tracking_uri
 from study.plan.planner import Study
 from workloads.errors import InputError
-from workloads.run_dir.lock import exclusive
+from workloads.files import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

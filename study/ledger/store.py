@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from analysis.tables import tracking
 from kernels.files import sync_folder
-from workloads.run_dir.lock import exclusive
+from workloads.files import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from analysis.tables import tracking
 from study.ledger import reader, store
@@ -39,6 +40,28 @@ def point_params(point: Point) -> dict[str, str]:
     """Return MLflow's parameters of a point: its summary, and its identity as `config.*`."""
     values = point.summary() | flatten(point.identity, CONFIG_PREFIX)
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def dataset_inputs(point: Point) -> list[DatasetInput]:
+    """Return MLflow's records of the texts that a point reads, each once.
+
+    A text's digest is its fingerprint, its context whether it is trained on, and its profile how
+    much there is of it.
+    """
+    sources = [(name, each.found, "training") for name, each in point.text.sources.items()]
+    sets = [(name, found, "evaluation") for name, found in point.text.eval_sets.items()]
+    inputs: dict[tuple[str, str], DatasetInput] = {}
+    for name, found, context in sources + sets:
+        entity = Dataset(
+            name=name or found.name,
+            digest=found.fingerprint,
+            source_type="local",
+            source=json.dumps({"uri": found.place}),
+            profile=json.dumps(asdict(found.size)) if found.size else None,
+        )
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
+        inputs.setdefault((entity.name, entity.digest), DatasetInput(entity, tags))
+    return [*inputs.values()]
 
 
 def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
@@ -91,6 +114,7 @@ class Tracker:
             run = self.client.get_run(run_id)
         run_id = run.info.run_id
         if not run.data.params:  # new, or its driver was killed in between
+            self.client.log_inputs(run_id, dataset_inputs(point))
             log_params(self.client, run_id, point_params(point))
         if continued_from:
             self.client.set_tag(run_id, "continued_from", continued_from)

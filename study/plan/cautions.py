@@ -16,35 +16,56 @@ def cautions(study: Study) -> list[str]:
 
 
 def most_passes(study: Study) -> float:
-    """Return the most passes over the training text that a point or a sample makes."""
-    points = [point.passes for point in study.points]
+    """Return the most passes over the training text that a point or a sample makes; 0 where the
+    size of the text is not known."""
+    points = [point.passes or 0.0 for point in study.points]
     return max(points + [space.max_passes for space in study.searched])
 
 
-def passes_text(passes: float) -> str:
-    """Return a number of passes: two digits, and whole from 10 on."""
+def most_passes_by_source(study: Study) -> dict[str, float]:
+    """Return the most passes that a point makes over each source of a known size, by name."""
+    most: dict[str, float] = {}
+    for point in study.points:
+        for name, passes in point.passes_by_source.items():
+            most[name] = max(passes, most.get(name, 0.0))
+    return most
+
+
+def passes_text(passes: float | None) -> str:
+    """Return a number of passes: two digits, and whole from 10 on; a dash for None."""
+    if passes is None:
+        return "-"
     return f"{passes:.0f}" if passes >= 10 else f"{passes:.2g}"
 
 
 def _repeats(study: Study) -> Iterator[str]:
-    most, tokens = most_passes(study), study.text.size.train_tokens
+    most = most_passes(study)
     if most > MOST_PASSES:
-        repeating = sum(point.passes > MOST_PASSES for point in study.points)
+        repeating = sum((point.passes or 0) > MOST_PASSES for point in study.points)
         points = f"{repeating} of {len(study.points)} points" if study.points else "samples"
         yield (
-            f"{points} make more than {MOST_PASSES} passes over the training text of {tokens:,} "
-            f"tokens, {passes_text(most)} at most: from there on, repeated text is worth less than "
-            "fresh text (arXiv 2305.16264)"
+            f"{points} make more than {MOST_PASSES} passes over the training text"
+            f"{_tokens_of(study)}, {passes_text(most)} at most: from there on, repeated text is "
+            "worth less than fresh text (arXiv 2305.16264)"
         )
+
+
+def _tokens_of(study: Study) -> str:
+    """Return how many tokens the training text has; nothing for a mixture of several."""
+    sizes = [found.size for found in study.texts.sources.values()]
+    return f" of {sizes[0].train_tokens:,} tokens" if len(sizes) == 1 and sizes[0] else ""
 
 
 def _validation(study: Study) -> Iterator[str]:
     wanted = max((point.config.eval_tokens for point in study.points), default=0)
-    if wanted > (held := study.text.size.val_tokens):
-        yield (
-            f"an evaluation reads the whole validation text, {held:,} tokens: that is less than "
-            f"eval_tokens, {wanted:,}"
-        )
+    for name, found in study.texts.named():
+        share = wanted // len(study.texts.sources) if name.startswith("sources.") else wanted
+        if found.size and share > (held := found.size.val_tokens):
+            of_it = "" if name == "data" else f" of {name}"
+            yield (
+                f"an evaluation reads the whole validation text{of_it}, {held:,} tokens: that is "
+                f"less than eval_tokens, {share:,}"
+            )
 
 
 def _scheduler(study: Study) -> Iterator[str]:

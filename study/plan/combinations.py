@@ -79,24 +79,25 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
 def _check_lists(spec: Loaded[StudySpec]) -> None:
     """Raise InputError where a list of the grid has a value twice."""
     for name, values in spec.value.grid or ():
-        seen = set[Any]()
+        seen: list[Any] = []
         for index, value in enumerate(values if isinstance(values, tuple) else ()):
             if value in seen:
                 message = "stands in the list already; remove one of the two"
                 raise spec.error(("grid", name, index), message)
-            seen.add(value)
+            seen.append(value)
 
 
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (index, ffn), guide, rate, batch_size, seed in itertools.product(
+    for preset, width, (index, ffn), guide, rate, batch_size, mixture, seed in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
         grid.guide,
         grid.learning_rate or [None],
         grid.batch_size or [None],
+        grid.mixture or [None],
         grid.seed,
     ):
         variant = Variant(
@@ -107,6 +108,7 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             guide=guide,
             learning_rate=rate,
             batch_size=batch_size,
+            mixture=mixture,
             seed=seed,
         )
         if ffn.row.mergeable:

@@ -62,6 +62,12 @@ def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
 
 
+def mixture_parts(variant: Variant, exact: bool = False) -> list[str]:
+    """Return the weights of the variant's own mixture: `web0.8`, `code0.2`."""
+    mixture = variant.mixture or {}
+    return [f"{name}{_digits(weight, exact)}" for name, weight in mixture.items()]
+
+
 def require_name(name: str) -> None:
     """Raise ValueError where a name is too long to be that of a folder and of a run in MLflow."""
     if len(name) > LONGEST_NAME:

@@ -16,13 +16,12 @@ from study.plan.combinations import Combination, Dropped, combinations
 from study.plan.cost import Price, flops_per_second, gpu_hours, price
 from study.plan.naming import describe, require_name, variant_tag
 from study.plan.points import Point, Text
+from study.plan.texts import Texts, find_texts
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
 from study.spec.search import FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
-from workloads.data.fingerprint import fingerprint
-from workloads.data.manifest import DataError
-from workloads.data.size import text_size
+from workloads.config.run import RunConfig
 from workloads.errors import InputError, Misfit
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
@@ -60,7 +59,7 @@ class Study:
     points: list[Point]
     dropped: list[Dropped]
     runs_dir: Path
-    text: Text
+    texts: Texts
     searched: list[SearchSpace] = field(default_factory=list)
 
     @property
@@ -84,7 +83,7 @@ class Study:
     @property
     def data_root(self) -> Path:
         """The folder of all prepared texts."""
-        return self.runs_dir / "data"
+        return data_root(self.runs_dir)
 
     @property
     def largest_flops_error(self) -> float | None:
@@ -117,32 +116,28 @@ class Study:
 def load(path: Path, runs_dir: Path) -> Study:
     """Read and plan a study file. Raises InputError for a mistake in it."""
     spec = load_spec(path)
-    text = _text(spec)
+    texts = find_texts(spec, data_root(runs_dir))
     found, dropped = combinations(spec)
     given = [item for item in found if not _open_dimensions(spec.value, item)]
-    planned, unreachable = plan_points(spec, given, text)
+    planned, unreachable = plan_points(spec, given, texts)
     searched = [
-        plan_search(spec, item, text) for item in found if _open_dimensions(spec.value, item)
+        plan_search(spec, item, texts) for item in found if _open_dimensions(spec.value, item)
     ]
     dropped += unreachable
     if not planned and not searched:
         raise spec.error((), f"no point is left: {dropped[0].point}: {dropped[0].reason}")
     _check_total(spec, planned, searched)
     _check_gpu_hours(spec, planned, searched)
-    return Study(spec, planned, dropped, runs_dir, text, searched)
+    return Study(spec, planned, dropped, runs_dir, texts, searched)
 
 
-def _text(spec: Loaded[StudySpec]) -> Text:
-    """Return the study's text. Raises InputError where a split of it has no document."""
-    data = spec.value.data
-    try:
-        return Text(fingerprint(data), text_size(data))
-    except DataError as error:
-        raise spec.error(("data", "val_fraction"), str(error)) from error
+def data_root(runs_dir: Path) -> Path:
+    """Return the folder of all prepared texts."""
+    return runs_dir / "data"
 
 
 def plan_points(
-    spec: Loaded[StudySpec], found: list[Combination], text: Text
+    spec: Loaded[StudySpec], found: list[Combination], texts: Texts
 ) -> tuple[list[Point], list[Dropped]]:
     """Return the points of a study, in the order of the file, and the combinations that are none.
 
@@ -153,7 +148,7 @@ def plan_points(
     dropped: list[Dropped] = []
     planned: dict[str, Point] = {}
     for item in found:
-        point = plan_point(spec, item, text)
+        point = plan_point(spec, item, texts)
         if isinstance(point, Dropped):
             dropped.append(point)
         elif (same := planned.setdefault(point.fingerprint, point)) is not point:
@@ -177,7 +172,7 @@ def _told_apart(points: list[Point]) -> list[Point]:
     ]
 
 
-def plan_search(spec: Loaded[StudySpec], item: Combination, text: Text) -> SearchSpace:
+def plan_search(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> SearchSpace:
     """Plan the samples of a combination ahead. Raises InputError where a sample is no run."""
     dimensions, search = _open_dimensions(spec.value, item), spec.value.search
     assert search is not None
@@ -187,11 +182,11 @@ def plan_search(spec: Loaded[StudySpec], item: Combination, text: Text) -> Searc
             variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
             raise _error(spec, item, error) from error
-        point = plan_point(spec, replace(item, variant=variant), text)
+        point = plan_point(spec, replace(item, variant=variant), texts)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
         highest_flops = max(highest_flops, point.train_flops)
-        most_passes = max(most_passes, point.passes)
+        most_passes = max(most_passes, point.passes or 0.0)
     max_train_flops = search.trials * highest_flops
     return SearchSpace(item, dimensions, search.trials, max_train_flops, most_passes)
 
@@ -203,7 +198,7 @@ def _open_dimensions(spec: StudySpec, item: Combination) -> dict[str, FloatRange
     return spec.search.dimensions_of(item.variant)
 
 
-def plan_point(spec: Loaded[StudySpec], item: Combination, text: Text) -> Point | Dropped:
+def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Point | Dropped:
     """Return the combination as a point, or why there is no such run.
 
     All that training would refuse is refused here. Raises InputError when parts do not fit
@@ -214,13 +209,15 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, text: Text) -> Point 
         recipe = Recipe(
             **dict(variant.model_copy(update={"budget": _budget(variant, study)})),
             data=study.data,
+            eval_sets=study.eval_sets,
             optimizer=study.optimizer,
             eval_tokens=study.eval_tokens,
             runtime=study.runtime,
         )
         run = recipe.resolve()
         run.require_micro_batch(max(1, study.resources.num_workers))
-        run.require_text(text.size)
+        text = texts.of(run.data)
+        _require_texts(run, text)
         point = Point(variant, run, text, recipe.target_flops)
         require_name(point.short_id)
         return point
@@ -230,6 +227,16 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, text: Text) -> Point 
         raise _error(spec, item, error) from error
     except ValueError as error:
         raise _error(spec, item, error) from error
+
+
+def _require_texts(run: RunConfig, text: Text) -> None:
+    """Raise Misfit where the model cannot read a text whose size is known."""
+    for source in text.sources.values():
+        if source.found.size:
+            run.require_text(source.found.size, source.found.row_tokens)
+    for found in text.eval_sets.values():
+        if found.size:
+            run.require_text(found.size, found.row_tokens, ("val",))
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:

@@ -2,27 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from study.plan.naming import guide_parts, length_parts, recipe_parts, shape_parts
+from study.plan.naming import (
+    guide_parts,
+    length_parts,
+    mixture_parts,
+    recipe_parts,
+    shape_parts,
+)
 from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
 from workloads.cost import flops
-from workloads.data.manifest import TextSize
+from workloads.data.config import MixtureConfig, mixture_label
+from workloads.data.texts import Found
 from workloads.recipes.variant import Variant
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
 
 
 @dataclass(frozen=True)
+class Source:
+    """One text that a run trains on, and the share of its samples that comes from there."""
+
+    found: Found
+    weight: float
+
+
+@dataclass(frozen=True)
 class Text:
-    """The text of a study: its fingerprint, and how much there is."""
+    """The text of a run: its sources by name, one without a name where it is no mixture.
+
+    Where not all of it is `at_hand`, fingerprints are placeholders.
+    """
 
     fingerprint: str
-    size: TextSize
+    sources: Mapping[str, Source]
+    eval_sets: Mapping[str, Found]
+    at_hand: bool
+
+    @property
+    def eval_fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the evaluation sets, by name."""
+        return {name: found.fingerprint for name, found in self.eval_sets.items()}
+
+    def recorded_as(self, identity: dict[str, Any]) -> Text | None:
+        """Return the text with the fingerprints of a recorded identity; None where it has others'
+        evaluation sets."""
+        recorded = identity.get("eval_sets", {})
+        if recorded.keys() != self.eval_sets.keys():
+            return None
+        eval_sets = {
+            name: replace(found, fingerprint=recorded[name])
+            for name, found in self.eval_sets.items()
+        }
+        return replace(self, fingerprint=identity["data"]["fingerprint"], eval_sets=eval_sets)
+
+    def passes(self, tokens: int) -> dict[str, float]:
+        """Return the passes over each source that reading so many tokens makes; over those whose
+        size is known."""
+        return {
+            name: tokens * source.weight / source.found.size.train_tokens
+            for name, source in self.sources.items()
+            if source.found.size
+        }
+
+    def evaluated_tokens(self, eval_tokens: int) -> int:
+        """Return the tokens of one evaluation, of the validation splits and evaluation sets."""
+        held_out = [source.found for source in self.sources.values()]
+        share = eval_tokens // len(held_out)
+        wanted = [(found, share) for found in held_out]
+        wanted += [(found, eval_tokens) for found in self.eval_sets.values()]
+        return sum(
+            min(tokens, found.size.val_tokens) if found.size else tokens for found, tokens in wanted
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +100,7 @@ class Point:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that changes the result (see `workloads.config.fingerprint.identity`)."""
-        return identity(self.config, self.text.fingerprint)
+        return identity(self.config, self.text.fingerprint, self.text.eval_fingerprints)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,6 +132,7 @@ class Point:
             *guide_parts(self.config.model.guide, exact),
             *length_parts(self.variant, self.train_flops, steps),
             *recipe_parts(self.variant, exact),
+            *mixture_parts(self.variant, exact),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -88,10 +146,21 @@ class Point:
         return flops.train_flops(self.config, FLOP_CONVENTION)
 
     @property
-    def passes(self) -> float:
-        """Passes over the training text, of all steps: those that read tokens again included."""
-        read = self.config.total_steps * self.config.tokens_per_step
-        return read / self.text.size.train_tokens
+    def passes_by_source(self) -> dict[str, float]:
+        """Passes over each source, of all steps: those that read tokens again included."""
+        return self.text.passes(self.config.total_steps * self.config.tokens_per_step)
+
+    @property
+    def passes(self) -> float | None:
+        """Passes over the training text, of a mixture over the source that is read most often;
+        None where the size of the text is not known."""
+        return max(self.passes_by_source.values(), default=None)
+
+    @property
+    def mixture(self) -> str | None:
+        """The weights of the sources in words; None where the text is no mixture."""
+        data = self.config.data
+        return mixture_label(data.weights) if isinstance(data, MixtureConfig) else None
 
     def summary(self) -> dict[str, Any]:
         """Return the planned quantities by the names that they keep up to the plot."""
@@ -109,6 +178,7 @@ class Point:
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
             "passes": self.passes,
+            "mixture": self.mixture,
             "steps": self.config.total_steps,
             "batch_size": self.config.batch_size,
             "tokens_per_step": self.config.tokens_per_step,

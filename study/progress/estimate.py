@@ -88,7 +88,7 @@ def _flops(point: Point) -> float:
     training on it."""
     run = point.config
     evaluations = -(-run.total_steps // run.runtime.eval_interval)
-    evaluated = evaluations * min(run.eval_tokens, point.text.size.val_tokens)
+    evaluated = evaluations * point.text.evaluated_tokens(run.eval_tokens)
     return point.train_flops * (1 + evaluated / 3 / (run.total_steps * run.tokens_per_step))
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from study.ledger.reader import Record
 from study.plan.planner import Point, Study
 from workloads.errors import InputError, Refused
+from workloads.files import exclusive
 from workloads.run_dir import executed_flops
-from workloads.run_dir.lock import exclusive
 from workloads.run_dir.paths import RESULT_FILE
 
 # How long an attempt waits for others that ask.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.display.progress import Display
@@ -18,10 +17,10 @@ from study.progress import continuation
 from study.running import attempts, flops_cap, ray_session
 from study.running.graceful_stop import STOP_FILE, stop_on_signal
 from study.running.outcome import Outcome
+from study.running.places import Places
 from study.search.samples import with_recorded
-from workloads.data import shards
 from workloads.errors import InputError
-from workloads.run_dir.lock import exclusive
+from workloads.files import exclusive
 from workloads.run_dir.result import Result, read_result
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
             return outcome
         from study.running.recorder import Recorder
 
-        recorder, trained = Recorder(study, records), 0
+        places, recorder, trained = Places(study), Recorder(study, records), 0
         try:
             display = show(study, records)
             while missing:
@@ -70,7 +69,7 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
                     continuation.prepare(study, missing, records)
                     if not outcome.slots:
                         outcome.slots = session.enter_context(_ray(study))
-                    _run_trials(study, missing, recorder, display, outcome)
+                    _run_trials(study, missing, places, recorder, display, outcome)
                 if outcome.stopped:
                     break
                 study, missing = rounds.next()
@@ -151,7 +150,12 @@ def _ray(study: Study) -> Iterator[int]:
 
 
 def _run_trials(
-    study: Study, missing: list[Point], recorder: Recorder, display: Display, outcome: Outcome
+    study: Study,
+    missing: list[Point],
+    places: Places,
+    recorder: Recorder,
+    display: Display,
+    outcome: Outcome,
 ) -> None:
     # Ray reads its environment on import, and `connected` has set it.
     from ray import tune
@@ -159,11 +163,10 @@ def _run_trials(
     from study.running.driver import Driver
     from study.running.trial import run_point
 
-    dataset = shards.prepare(study.spec.value.data, study.data_root)
     scratch = study.directory / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
     driver = Driver(study, missing, recorder, display, outcome)
-    tasks = _tasks(study, missing, dataset.directory.resolve())
+    tasks = _tasks(study, missing, places)
     needs = ray_session.trial_resources(study.spec.value.resources)
     stop_file = study.directory / STOP_FILE
     # What Ray prints goes to a file: of a death, the display shows the cause in one line.
@@ -214,7 +217,7 @@ def _scheduler(study: Study) -> TrialScheduler | None:
     return LearningRateAsha(study, chosen.asha) if chosen else None
 
 
-def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
+def _tasks(study: Study, points: list[Point], places: Places) -> list[str]:
     """Return what each trial is given, the longest first: short ones fill the gaps at the end."""
     from study.running.trial import Task
 
@@ -225,7 +228,8 @@ def _tasks(study: Study, points: list[Point], dataset_dir: Path) -> list[str]:
             point_id=point.id,
             run=point.config,
             run_dir=study.run_dir(point),
-            dataset_dir=dataset_dir,
+            data=places.of(point.config.data),
+            eval_sets=places.eval_sets,
             resources=study.spec.value.resources,
             max_total_flops=study.spec.value.max_total_flops,
             stop_file=study.directory / STOP_FILE,

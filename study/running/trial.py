@@ -23,7 +23,8 @@ from study.running.flops_cap import admission_check
 from study.running.graceful_stop import GracefulStop
 from study.spec.study_file import Resources
 from workloads.config.run import RunConfig
-from workloads.data.shards import open_dataset
+from workloads.data.config import PathConfig, PlacedTextField
+from workloads.data.texts import opened, opened_one
 from workloads.errors import Preempted, Refused
 from workloads.run_dir.metrics_log import Row
 from workloads.schema.base import Config
@@ -34,7 +35,7 @@ START_ATTEMPTS = 10
 
 
 class Task(Config):
-    """All that a trial needs to train one point; directories are absolute and shared by nodes.
+    """All that a trial needs to train one point; paths are absolute and shared by nodes.
 
     The point trains while `stop_file` is absent and within the study's `max_total_flops`, of which
     the directories beside `run_dir` say what is spent.
@@ -43,7 +44,8 @@ class Task(Config):
     point_id: str
     run: RunConfig
     run_dir: Path
-    dataset_dir: Path
+    data: PlacedTextField
+    eval_sets: dict[str, PathConfig]
     resources: Resources
     max_total_flops: float
     stop_file: Path
@@ -104,8 +106,9 @@ def _train(task: Task, attempt: int, rank: int, send: Callable[[Row], None]) -> 
         try:
             train(
                 task.run,
-                open_dataset(task.dataset_dir),
+                opened(task.data),
                 run_dir,
+                eval_sets={name: opened_one(text) for name, text in task.eval_sets.items()},
                 on_evaluation=partial(stop.report, send),
                 before_first_step=check,
                 should_stop=stop.is_requested,

@@ -102,5 +102,5 @@ def _stopped(point: Point, row: Row) -> Result:
         train_seconds=row["train_seconds"],
         resumed_step=0,
         val_loss=row["val_loss"],
-        bits_per_byte=row["bits_per_byte"],
+        bits_per_byte=row.get("bits_per_byte"),
     )

@@ -53,7 +53,7 @@ def _outside_dimensions(tree: dict[str, Any], space: SearchSpace) -> dict[str, A
 
 def _point(study: Study, space: SearchSpace, variant: Variant) -> Point | None:
     combination = replace(space.combination, variant=variant)
-    point = plan_point(study.spec, combination, study.text)
+    point = plan_point(study.spec, combination, study.texts)
     return point if isinstance(point, Point) else None
 
 

@@ -8,6 +8,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
+from workloads.data.config import Weights
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
@@ -68,6 +69,8 @@ class Exclude(_Match):
     """The peak learning rate, the preset's where none is given."""
     batch_size: PositiveInt | None = None
     """Sequences of one optimizer step, the preset's where none are given."""
+    mixture: Weights | None = None
+    """The weights, as they are written."""
     seed: NonNegativeInt | None = None
     """The seed."""
 

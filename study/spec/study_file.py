@@ -19,7 +19,7 @@ from study.spec.exclude import Exclude
 from study.spec.hardware import HardwareSpec
 from study.spec.search import GridFFN, SchedulerChoice, Search
 from workloads.config.run import RuntimeConfig
-from workloads.data.config import DataConfig
+from workloads.data.config import AnyTextField, DataConfig, EvalSets, Weights
 from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions
@@ -51,6 +51,8 @@ class Grid(Config):
     """Peak learning rates; left out, the search's, or the preset's."""
     batch_size: Annotated[tuple[BatchSize, ...], Field(min_length=1)] | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
+    mixture: Annotated[tuple[Weights, ...], Field(min_length=1)] | None = None
+    """Weights of the sources of `data`; left out, those that `data` gives."""
     seed: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds of initialization, data order and dropout, one point each."""
 
@@ -117,8 +119,11 @@ class StudySpec(Config):
     """How long every point trains that has no budget of its own; left out, the preset's tokens."""
     eval_tokens: PositiveInt | None = None
     """Validation tokens of an evaluation; left out, the preset's."""
-    data: DataConfig = DataConfig()
+    data: AnyTextField = DataConfig()
     """The text that every point is trained on."""
+    eval_sets: EvalSets = Field(default_factory=dict)
+    """Texts whose validation splits are evaluated beside the data's own, by the names that their
+    metrics get."""
     optimizer: AnyOptimizerOptions = AdamWOptions()
     """The optimizer and its schedule, for every point."""
     runtime: RuntimeConfig | None = None

@@ -22,11 +22,13 @@ from study.ledger.provenance import ROOT
 from study.plan.cautions import cautions, most_passes, passes_text
 from study.plan.planner import Study
 from study.plan.points import Point
+from study.plan.texts import command, find_texts
 from study.running import ray_session, this_machine
 from study.spec.hardware import ACCELERATORS
 from study.submit.ray_job import PACKAGES
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data import shards
+from workloads.data.config import DataConfig
 from workloads.errors import InputError
 
 # Below so much free space anything may fail.
@@ -150,16 +152,19 @@ def _checkpoint_bytes(study: Study) -> int:
 
 
 def _data(study: Study) -> Check:
-    """Check the prepared text, and tell the plan's cautions: they are no problem of the machine."""
-    digest = study.text.fingerprint
-    prepared = [p for p in study.data_root.glob(f"*{digest}*") if not p.name.startswith(".")]
-    if not prepared:
-        return Check("data", _with_cautions("not prepared yet, `run` does it", study))
-    try:
-        shards.open_dataset(prepared[0])
-    except InputError as error:
-        return Check("data", str(error), f"delete {prepared[0]}; `run` prepares it again")
-    return Check("data", _with_cautions(str(prepared[0]), study))
+    """Check the texts, and tell the plan's cautions: they are no problem of the machine."""
+    places: list[str] = []
+    for name, found in find_texts(study.spec, study.data_root).named():
+        if found.missing:
+            return Check("data", f"{name}: {found.missing}", command(found, study.spec.path))
+        if found.dataset and isinstance(found.text, DataConfig):
+            try:
+                shards.open_dataset(found.dataset)
+            except InputError as error:
+                cure = f"delete {found.dataset}; `run` prepares it again"
+                return Check("data", str(error), cure)
+        places.append(str(found.dataset or f"{found.place}: not here yet, `run` makes it"))
+    return Check("data", _with_cautions(", ".join(places), study))
 
 
 def _with_cautions(found: str, study: Study) -> str:

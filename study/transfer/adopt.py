@@ -85,18 +85,20 @@ def drop(study: Study, point_id: str, reason: str) -> Path | None:
 
 def _adopt_directories(study: Study, source: Path, free: dict[str, Point]) -> list[str]:
     """Copy the runs' files into the study's folder, and record the runs as its driver does."""
-    found = {p: d for d in _run_directories(source) if (p := free.get(_owner(d)))}
-    ended = {p: d for p, d in found.items() if read_result(d, p.fingerprint)}
+    found = {owner: d for d in _run_directories(source) if (owner := _owner(d)) in free}
+    ended = {
+        free[owner].id: (free[owner], d) for owner, d in found.items() if read_result(d, owner)
+    }
     if not ended:
         return []
     with _exclusive_tracker(study, complete=len(ended) == len(free)) as tracker:
-        for point, directory in ended.items():
+        for point, directory in ended.values():
             _record(study, tracker, point, directory)
         records = reader.read(store.tracking_uri(study.runs_dir), study.name)
-        for point, directory in ended.items():
+        for point_id, (_, directory) in ended.items():
             for name, value in copy.audit_tags("adopted_from", str(directory.resolve())).items():
-                tracker.client.set_tag(records[point.id].run_id, name, value)
-    return [point.id for point in ended]
+                tracker.client.set_tag(records[point_id].run_id, name, value)
+    return [*ended]
 
 
 def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> None:

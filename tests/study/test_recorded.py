@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from study.commands.app import app
 from study.plan import planner
 from workloads.config.fingerprint import fingerprint
+from workloads.data import texts
 
 RECORDED = Path(__file__).parent / "recorded"
 DATA_FINGERPRINT = "e09c3d3cebdbb493"
@@ -30,7 +31,7 @@ UNSTABLE = {"source", "kernel_path"}
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs folder as it was recorded, in a place of its own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(planner, "fingerprint", lambda config: DATA_FINGERPRINT)
+    monkeypatch.setattr(texts, "fingerprint", lambda config: DATA_FINGERPRINT)
     runs = tmp_path / "runs"
     shutil.copytree(RECORDED / "points", runs / "recorded" / "points")
     shutil.copytree(RECORDED / "mlartifacts", runs / "mlartifacts")

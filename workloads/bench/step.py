@@ -43,6 +43,11 @@ def compare(claim: Claim, device: torch.device) -> Comparison:
     return Comparison(candidate, baseline, flops * tokens)
 
 
+def training_step(config: RunConfig, device: torch.device) -> Contender:
+    """Return the optimizer step of a run, on random tokens."""
+    return _step(config, _batches(config, device), device)
+
+
 def _recipe(task: StepTask) -> Recipe:
     # Every guide runs in every step, so that all steps do the same work.
     guide = GuideChoice(ratio=1.0, reduce_flops=False) if task.guided else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from workloads.config.run import RunConfig
@@ -38,11 +39,22 @@ VERSION_1_FIELDS = frozenset(
 )
 
 
-def identity(config: RunConfig, data_fingerprint: str) -> dict[str, Any]:
-    """Return all that changes the run's result, and nothing else, as a JSON-ready tree."""
-    unused: dict[str, Any] = {"runtime": True, "optimizer": config.optimizer.unused_fields}
-    tree = _without_later_defaults(config, config.model_dump(mode="json", exclude=unused))
-    tree["data"]["fingerprint"] = data_fingerprint
+def identity(
+    config: RunConfig, data_fingerprint: str, eval_fingerprints: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return all that changes the run's result, and nothing else, as a JSON-ready tree.
+
+    Texts are known by the fingerprints of their content: of the training text, and of each
+    evaluation set by name. No path is part of it.
+    """
+    unused: dict[str, Any] = {"optimizer": config.optimizer.unused_fields}
+    elsewhere = dict.fromkeys(("runtime", "data", "eval_sets"), True)
+    dumped = config.model_dump(mode="json", exclude=unused | elsewhere)
+    tree = _without_later_defaults(config, dumped)
+    text = _without_later_defaults(config.data, config.data.identity, "data.")
+    tree["data"] = text | {"fingerprint": data_fingerprint}
+    if eval_fingerprints:
+        tree["eval_sets"] = dict(eval_fingerprints)
     return tree
 
 
@@ -68,13 +80,14 @@ def _default(config: Config, name: str) -> Any:
 
 def trajectory(run_identity: dict[str, Any]) -> dict[str, Any]:
     """Return the part of an identity that decides the run's first `stable_steps` steps:
-    all but its length.
+    all but its length, and the texts that it is only evaluated on.
 
     Runs of one trajectory, `constant` or `wsd`, are the same in the stable phases they share.
     """
     later = {"schedule", "decay_fraction", "min_learning_rate_ratio"}
     optimizer = {k: v for k, v in run_identity["optimizer"].items() if k not in later}
-    return {k: v for k, v in run_identity.items() if k != "steps"} | {"optimizer": optimizer}
+    shared = {k: v for k, v in run_identity.items() if k not in ("steps", "eval_sets")}
+    return shared | {"optimizer": optimizer}
 
 
 def fingerprint(run_identity: dict[str, Any]) -> str:

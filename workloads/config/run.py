@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import (
+    Field,
     NonNegativeInt,
     PositiveInt,
     model_validator,
@@ -16,8 +17,9 @@ from pydantic import (
 
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of
-from workloads.data.config import DataConfig
-from workloads.data.manifest import SPLITS, TextSize, too_short
+from workloads.data.config import AnyTextField, EvalSets, MixtureConfig
+from workloads.data.dataset import rows_too_short
+from workloads.data.manifest import SPLITS, SplitName, TextSize, too_short
 from workloads.errors import Misfit
 from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
@@ -52,7 +54,7 @@ class RunConfig(Config):
     """One training run. `batch_size` is in sequences per optimizer step, over all workers."""
 
     model: ModelConfig
-    data: DataConfig
+    data: AnyTextField
     optimizer: AnyOptimizerConfig
     batch_size: BatchSize
     steps: PositiveInt
@@ -61,6 +63,8 @@ class RunConfig(Config):
     seed: Seed
     eval_tokens: PositiveInt
     runtime: RuntimeConfig = RuntimeConfig()
+    eval_sets: EvalSets = Field(default_factory=dict)
+    """Texts whose validation splits are evaluated beside the data's own."""
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -114,8 +118,14 @@ class RunConfig(Config):
             )
         return micro
 
-    def require_text(self, text: TextSize) -> None:
-        """Raise Misfit, with the remedy, where the model cannot train on a text of this size."""
+    def require_text(
+        self,
+        text: TextSize,
+        row_tokens: int | None = None,
+        splits: tuple[SplitName, ...] = SPLITS,
+    ) -> None:
+        """Raise Misfit, with the remedy, where the model cannot read these splits of a text of this
+        size, whose rows have `row_tokens` where it has rows."""
         if text.vocab_size > self.model.vocab_size:
             raise Misfit(
                 f"the data has {text.vocab_size} token ids and the model's vocab_size is "
@@ -123,7 +133,9 @@ class RunConfig(Config):
                 "model.vocab_size",
             )
         block_size = self.model.block_size
-        for name in SPLITS:
+        if row_tokens and row_tokens <= block_size:
+            raise Misfit(rows_too_short(row_tokens, block_size), "model.block_size")
+        for name in splits:
             if text.tokens(name) <= block_size:
                 problem = too_short(name, text.tokens(name), block_size)
                 raise Misfit(problem, "model.block_size", "data.val_fraction")
@@ -134,10 +146,12 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _evaluates_something(self) -> Self:
-        if self.eval_tokens < self.model.block_size:
+        parts = len(self.data.weights) if isinstance(self.data, MixtureConfig) else 1
+        if self.eval_tokens < parts * self.model.block_size:
+            each = " of each source" if parts > 1 else ""
             raise Misfit(
                 f"eval_tokens {self.eval_tokens} is less than one sequence of "
-                f"{self.model.block_size} tokens; raise it",
+                f"{self.model.block_size} tokens{each}; raise it",
                 *("eval_tokens", "model.block_size"),
             )
         return self

@@ -5,13 +5,15 @@ The loader reads datasets through this module alone. This module imports no torc
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from workloads.data.manifest import SplitName, TextSize
+from workloads.data.manifest import DataError, SplitName, TextSize
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class TokenSplit:
 
 
 @dataclass(frozen=True)
+class MixedSplit:
+    """The training splits of several sources by name, and the share of samples that each has."""
+
+    sources: Mapping[str, TokenSplit]
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class TokenDataset:
     """A dataset whose files are present and of the right sizes. `directory` is the folder or file
     that errors name.
@@ -72,3 +82,62 @@ class TokenDataset:
         """Map the shards of one split into memory."""
         shards = tuple(file.map() for file in self.files[name])
         return TokenSplit(name, self.directory, shards, self.row_tokens)
+
+    @property
+    def sources(self) -> Mapping[str, TokenDataset]:
+        """The one dataset, under an empty name, as a mixture has several."""
+        return {"": self}
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The share of the samples that comes from each source."""
+        return {"": 1.0}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several datasets of one vocabulary, and the share of the samples that each has in training.
+
+    The validation loss is over equal parts of all of them, whatever their shares, so that it
+    compares mixtures. Raises DataError where the vocabularies differ.
+    """
+
+    sources: Mapping[str, TokenDataset]
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        require_one_vocabulary({name: each.size for name, each in self.sources.items()})
+
+    @property
+    def fingerprint(self) -> str:
+        return mixed_fingerprint({n: each.fingerprint for n, each in self.sources.items()})
+
+    def split(self, name: SplitName) -> MixedSplit:
+        """Map the shards of one split of every source into memory."""
+        return MixedSplit({n: each.split(name) for n, each in self.sources.items()}, self.weights)
+
+
+OpenText = TokenDataset | Mixture
+
+
+def rows_too_short(row_tokens: int, block_size: int) -> str:
+    """Return the error of a dataset whose rows are all shorter than one sequence."""
+    return f"rows of {row_tokens} tokens hold no window of {block_size + 1}; lower block_size"
+
+
+def mixed_fingerprint(fingerprints: Mapping[str, str]) -> str:
+    """Return 16 hex digits over the names and fingerprints of a mixture's sources."""
+    content = json.dumps(dict(fingerprints), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def require_one_vocabulary(sizes: Mapping[str, TextSize]) -> None:
+    """Raise DataError where the vocabularies of a mixture's sources differ: an id would mean two
+    things."""
+    vocabularies = {name: size.vocab_size for name, size in sizes.items()}
+    if len(set(vocabularies.values())) > 1:
+        found = ", ".join(f"{name} {ids:,}" for name, ids in vocabularies.items())
+        raise DataError(
+            f"the sources of a mixture have different vocabularies ({found} token ids); prepare "
+            "all of them with one tokenizer"
+        )

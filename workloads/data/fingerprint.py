@@ -12,6 +12,7 @@ from workloads.data.config import DataConfig
 from workloads.data.corpora.corpus import Corpus
 from workloads.data.corpora.table import CORPORA
 from workloads.data.manifest import FORMAT_VERSION
+from workloads.data.tokenizers.table import load_tokenizer
 from workloads.data.unchanged import remembered
 
 
@@ -26,10 +27,11 @@ def fingerprint(config: DataConfig) -> str:
 
 def text_settings(config: DataConfig) -> dict[str, Any]:
     """Return all that decides the tokens of `config` beside the documents, JSON-ready."""
+    file = config.tokenizer_file
     return {
         "format": FORMAT_VERSION,
         "source": config.source,
-        "tokenizer": config.tokenizer,
+        "tokenizer": load_tokenizer(file).sha256 if file else config.tokenizer,
         "val_fraction": config.val_fraction,
     }
 

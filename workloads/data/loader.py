@@ -3,63 +3,107 @@
 A split is read as windows: blocks of `block_size + 1` tokens, one every `block_size` tokens. The
 first `block_size` tokens of a window are the inputs and the last `block_size` are the targets, so
 every token is a target once an epoch, but for the first of each shard and a remainder shorter than
-a window at its end. A window never crosses a shard boundary; it may cross documents.
+a window at its end. A window never crosses a shard boundary, nor a row's where shards consist of
+rows; it may cross documents.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from workloads.data.dataset import TokenSplit
+from workloads.data.dataset import MixedSplit, TokenSplit, rows_too_short
 from workloads.data.manifest import DataError, too_short
+from workloads.data.order import Order
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Rows = slice | range | None
+Read = tuple[int, Rows]  # the step and the rows of a batch
 IGNORED = -100  # the target that PyTorch's cross entropy leaves out
 
 
 class BatchLoader:
     """Shuffled training batches: each epoch is a fresh permutation of all windows.
 
-    Sample i of a run is row `i % batch_size` of step `i // batch_size` and comes from epoch
-    `i // num_windows`. Raises DataError when the split has not even one window.
+    Sample i of a run is row `i % batch_size` of step `i // batch_size`; `workloads.data.order` says
+    which window it is. Raises DataError when a split has not even one window.
     """
 
-    def __init__(self, split: TokenSplit, block_size: int, batch_size: int, seed: int) -> None:
-        self._windows = _Windows(split, block_size)
+    def __init__(
+        self, split: TokenSplit | MixedSplit, block_size: int, batch_size: int, seed: int
+    ) -> None:
+        if isinstance(split, TokenSplit):
+            split = MixedSplit({"": split}, {"": 1.0})
+        self._windows = [_Windows(each, block_size) for each in split.sources.values()]
+        counts = {n: w.count for n, w in zip(split.sources, self._windows, strict=True)}
+        self._order = Order(counts, split.weights, seed)
         self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self.num_windows = sum(counts.values())
+        """Windows of all sources."""
 
-    @property
-    def num_windows(self) -> int:
-        """Samples in an epoch."""
-        return self._windows.count
+    def windows_of(self, step: int) -> list[tuple[str, int]]:
+        """Return which window of which source each row of a step reads; a split that is no mixture
+        is one source, with an empty name.
 
-    def batch(self, step: int, rows: slice | range | None = None) -> Batch:
+        Windows are numbered in the order of the split's tokens.
+        """
+        sources, windows = self._order.windows(self._samples(step, None))
+        names = self._order.names
+        return [(names[s], w) for s, w in zip(sources.tolist(), windows.tolist(), strict=True)]
+
+    def batch(self, step: int, rows: Rows = None) -> Batch:
         """Return the inputs and targets of `step`, each int64 of shape (rows, block_size).
 
         `rows` selects rows of the global batch, for a data-parallel rank or a micro-batch. Raises
         IndexError when a range goes outside the batch.
         """
-        samples = [step * self._batch_size + row for row in self._selected(rows)]
-        return self._windows.read([self._window_of(sample) for sample in samples])
+        sources, windows = self._order.windows(self._samples(step, rows))
+        if len(self._windows) == 1:
+            return _inputs_and_targets(self._windows[0].read(windows))
+        parts = [(sources == index, each) for index, each in enumerate(self._windows)]
+        read = [each.read(windows[chosen]) for chosen, each in parts]
+        tokens = np.empty((windows.size, read[0].shape[1]), np.result_type(*read))
+        for (chosen, _), part in zip(parts, read, strict=True):
+            tokens[chosen] = part
+        return _inputs_and_targets(tokens)
 
-    def _selected(self, rows: slice | range | None) -> Sequence[int]:
+    def _samples(self, step: int, rows: Rows) -> np.ndarray:
         batch = range(self._batch_size)
-        if rows is None:
-            return batch
-        return batch[rows] if isinstance(rows, slice) else [batch[row] for row in rows]
+        if rows is None or isinstance(rows, slice):
+            selected = batch[rows or slice(None)]
+        else:
+            selected = [batch[row] for row in rows]
+        return step * self._batch_size + np.asarray(selected, np.int64)
 
-    def _window_of(self, sample: int) -> int:
-        epoch, position = divmod(sample, self.num_windows)
-        if epoch != self._epoch:
-            # RandomState and not Generator: NumPy promises that its numbers never change.
-            bits = np.random.MT19937(np.random.SeedSequence([self._seed, epoch]))
-            self._order = np.random.RandomState(bits).permutation(self.num_windows)
-            self._epoch = epoch
-        return int(self._order[position])
+
+class ReadAhead:
+    """Reads the batch that is wanted next in a thread, while the one before it is computed with.
+
+    The batches are those of `batch` itself; with `pinned` they lie in memory from which a CUDA
+    device copies without waiting.
+    """
+
+    def __init__(self, batch: Callable[[int, Rows], Batch], pinned: bool) -> None:
+        self._batch, self._pinned = batch, pinned
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: tuple[Read, Future[Batch]] | None = None
+
+    def batch(self, wanted: Read, following: Read | None) -> Batch:
+        """Return a batch, and begin to read the one that is wanted next, if there is one."""
+        ahead, self._ahead = self._ahead, None
+        future = ahead[1] if ahead and ahead[0] == wanted else self._start(wanted)
+        found = future.result()
+        if following:
+            self._ahead = following, self._start(following)
+        return found
+
+    def _start(self, read: Read) -> Future[Batch]:
+        return self._thread.submit(self._fetch, *read)
+
+    def _fetch(self, step: int, rows: Rows) -> Batch:
+        inputs, targets = self._batch(step, rows)
+        return (inputs.pin_memory(), targets.pin_memory()) if self._pinned else (inputs, targets)
 
 
 def eval_batches(
@@ -90,32 +134,67 @@ def eval_batches(
 
 
 def _padded(windows: "_Windows", start: int, batch_size: int, count: int) -> Batch:
-    wanted = range(start, start + batch_size)
-    inputs, targets = windows.read([min(index, count - 1) for index in wanted])
-    targets[[index >= count for index in wanted]] = IGNORED
+    wanted = np.arange(start, start + batch_size)
+    inputs, targets = _inputs_and_targets(windows.read(np.minimum(wanted, count - 1)))
+    targets[torch.from_numpy(wanted >= count)] = IGNORED
     return inputs, targets
+
+
+def _inputs_and_targets(tokens: np.ndarray) -> Batch:
+    """Return the inputs and targets of windows, (n, block_size + 1) tokens, as int64."""
+    return (
+        torch.from_numpy(tokens[:, :-1].astype(np.int64)),
+        torch.from_numpy(tokens[:, 1:].astype(np.int64)),
+    )
 
 
 class _Windows:
     """The windows of a split, numbered in stream order."""
 
     def __init__(self, split: TokenSplit, block_size: int) -> None:
-        self._shards = split.shards
-        self._block_size = block_size
-        counts = [(shard.size - 1) // block_size for shard in split.shards]
+        self._shards = [_as_windows(shard, split.row_tokens, block_size) for shard in split.shards]
+        counts = [rows * in_row for rows, in_row, _ in (each.shape for each in self._shards)]
         self._ends = np.cumsum(counts)  # (shards,): the windows up to and with each shard
         self._starts = self._ends - counts
-        self.count = int(self._ends[-1])
+        self.count = sum(counts)
         if not self.count:
-            problem = too_short(split.name, split.num_tokens, block_size)
+            problem = (
+                rows_too_short(split.row_tokens, block_size)
+                if split.row_tokens
+                else too_short(split.name, split.num_tokens, block_size)
+            )
             raise DataError(f"{split.directory}: {problem}")
 
-    def read(self, indices: Sequence[int]) -> Batch:
-        """Return the inputs and targets of these windows, each (len(indices), block_size)."""
-        tokens = np.empty((len(indices), self._block_size + 1), dtype=np.int64)
-        for row, index in enumerate(indices):
-            shard = int(np.searchsorted(self._ends, index, side="right"))
-            start = (index - int(self._starts[shard])) * self._block_size
-            tokens[row] = self._shards[shard][start : start + self._block_size + 1]
-        both = torch.from_numpy(tokens)
-        return both[:, :-1].contiguous(), both[:, 1:].contiguous()
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the tokens of these windows, (len(indices), block_size + 1)."""
+        if len(self._shards) == 1:
+            return self._read_shard(0, indices)
+        shards = np.searchsorted(self._ends, indices, side="right")
+        places = (indices - self._starts[shards]).tolist()
+        tokens = np.empty((indices.size, self._shards[0].shape[2]), self._shards[0].dtype)
+        for row, (shard, place) in enumerate(zip(shards.tolist(), places, strict=True)):
+            tokens[row] = self._read_shard(shard, place)
+        return tokens
+
+    def _read_shard(self, shard: int, indices: np.ndarray | int) -> np.ndarray:
+        """Return the tokens of windows of one shard, or of one window."""
+        windows = self._shards[shard]
+        return windows[divmod(indices, windows.shape[1])]
+
+
+def _as_windows(shard: np.ndarray, row_tokens: int | None, block_size: int) -> np.ndarray:
+    """Return a view of a shard's tokens, (rows, windows of a row, block_size + 1).
+
+    A shard that is one stream is one row.
+    """
+    length = row_tokens or shard.size
+    rows, in_row = shard.size // length if length else 0, max(0, (length - 1) // block_size)
+    if not rows * in_row:
+        return np.empty((0, 1, block_size + 1), shard.dtype)
+    size = shard.itemsize
+    return np.lib.stride_tricks.as_strided(
+        np.asarray(shard),
+        (rows, in_row, block_size + 1),
+        (length * size, block_size * size, size),
+        writeable=False,
+    )

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import shutil
 import uuid
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +31,11 @@ from workloads.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
     SPLITS,
+    AnyManifest,
     DataError,
+    FileEntry,
     Manifest,
+    PreparedManifest,
     ShardEntry,
     SplitEntry,
     SplitName,
@@ -40,10 +44,9 @@ from workloads.data.manifest import (
     read_manifest,
     token_type,
 )
-from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.data.shard_writer import MAX_SHARD_TOKENS, ShardWriter
+from workloads.data.tokenizers.table import load_tokenizer
 from workloads.data.unchanged import remembered
-
-MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
 
 
 def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
@@ -53,13 +56,18 @@ def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
     the same time: the first to finish wins, and the others use its dataset. Raises DataError when
     a shard is missing, truncated or corrupt, or when a split would have no document.
     """
-    digest = fingerprint(config)
-    directory = data_root / f"{config.source}-{config.tokenizer}-{digest}"
+    directory = directory_of(config, data_root)
     if not directory.exists():
-        build_dataset(config, digest, directory)
+        build_dataset(config, fingerprint(config), directory)
     dataset = open_dataset(directory)
-    _check_hashes(directory)
+    check_hashes(directory)
     return dataset
+
+
+def directory_of(config: DataConfig, data_root: Path) -> Path:
+    """Return where the dataset of `config` is, or will be built."""
+    tokenizer = Path(config.tokenizer).stem
+    return data_root / f"{config.source}-{tokenizer}-{fingerprint(config)}"
 
 
 def open_dataset(directory: Path) -> TokenDataset:
@@ -69,24 +77,26 @@ def open_dataset(directory: Path) -> TokenDataset:
     """
     manifest = read_manifest(directory)
     token_bytes = np.dtype(manifest.dtype).itemsize
+    prepared = isinstance(manifest, PreparedManifest)
     for path, entry in _shard_files(directory, manifest):
         expected = entry.tokens * token_bytes
         if not path.is_file():
-            raise damaged(path, "missing")
+            raise damaged(path, "missing", prepared)
         size = path.stat().st_size
         if size != expected:
             problem = "truncated" if size < expected else "too long"
-            raise damaged(path, f"{problem}: {size} bytes, manifest says {expected}")
+            raise damaged(path, f"{problem}: {size} bytes, manifest says {expected}", prepared)
     return TokenDataset(
         directory,
         manifest.fingerprint,
         TextSize(manifest.vocab_size, manifest.train.tokens, manifest.val.tokens),
         {name: _token_files(directory, manifest, name) for name in SPLITS},
-        manifest.val.bytes / manifest.val.tokens,
+        manifest.val.bytes / manifest.val.tokens if manifest.val.bytes else None,
+        manifest.row_tokens if isinstance(manifest, PreparedManifest) else None,
     )
 
 
-def _token_files(directory: Path, manifest: Manifest, name: SplitName) -> tuple[TokenFile, ...]:
+def _token_files(directory: Path, manifest: AnyManifest, name: SplitName) -> tuple[TokenFile, ...]:
     return tuple(
         TokenFile(directory / entry.file, manifest.dtype, entry.tokens)
         for entry in manifest.split(name).shards
@@ -131,86 +141,58 @@ def require_documents(source: str, name: SplitName, val_fraction: float, count: 
 
 
 def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_tokens: int) -> None:
-    tokenizer = TOKENIZERS[config.tokenizer]
+    tokenizer = load_tokenizer(config.tokenizer)
     dtype = token_type(tokenizer.vocab_size)
     end = np.array(tokenizer.end_of_document, dtype)
-    writers: dict[SplitName, _SplitWriter] = {
-        "train": _SplitWriter(directory, "train", shard_tokens),
-        "val": _SplitWriter(directory, "val", shard_tokens),
-    }
+    writers = {name: ShardWriter(directory, name, dtype, shard_tokens) for name in SPLITS}
+    documents, text_bytes = Counter[SplitName](), Counter[SplitName]()
     for document in CORPORA[config.source].documents():
         tokens = np.append(tokenizer.encode(document.text).astype(dtype), end)
-        writers[split_of(document.path, config.val_fraction)].add(document.text, tokens)
-    for name, writer in writers.items():
-        require_documents(config.source, name, config.val_fraction, writer.documents)
+        name = split_of(document.path, config.val_fraction)
+        writers[name].add(tokens)
+        documents[name] += 1
+        text_bytes[name] += len(document.text.encode())
+    for name in SPLITS:
+        require_documents(config.source, name, config.val_fraction, documents[name])
+    train, val = (
+        SplitEntry(
+            documents=documents[name],
+            bytes=text_bytes[name],
+            tokens=writers[name].tokens,
+            shards=writers[name].finish(),
+        )
+        for name in SPLITS
+    )
     manifest = Manifest(
         format=FORMAT_VERSION,
         source=config.source,
-        tokenizer=config.tokenizer,
+        tokenizer=Path(config.tokenizer).name,
         vocab_size=tokenizer.vocab_size,
         dtype=dtype,
         val_fraction=config.val_fraction,
         fingerprint=digest,
-        train=writers["train"].finish(),
-        val=writers["val"].finish(),
+        train=train,
+        val=val,
     )
     write_atomically(
         directory / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n", durable=True
     )
 
 
-class _SplitWriter:
-    """Cuts the tokens of one split into files of `shard_tokens` tokens; the last may be smaller."""
-
-    def __init__(self, directory: Path, name: SplitName, shard_tokens: int) -> None:
-        self.documents = 0
-        self._directory = directory
-        self._name = name
-        self._shard_tokens = shard_tokens
-        self._bytes = 0
-        self._shards: list[ShardEntry] = []
-        self._pending: list[np.ndarray] = []
-        self._room = shard_tokens
-
-    def add(self, text: str, tokens: np.ndarray) -> None:
-        """Append one document."""
-        self.documents += 1
-        self._bytes += len(text.encode())
-        while tokens.size:
-            part, tokens = tokens[: self._room], tokens[self._room :]
-            self._pending.append(part)
-            self._room -= part.size
-            if not self._room:
-                self._write_shard()
-
-    def finish(self) -> SplitEntry:
-        """Write what is pending and return the split's entry in the manifest."""
-        if self._pending:
-            self._write_shard()
-        return SplitEntry(
-            documents=self.documents,
-            bytes=self._bytes,
-            tokens=sum(shard.tokens for shard in self._shards),
-            shards=tuple(self._shards),
-        )
-
-    def _write_shard(self) -> None:
-        file = f"{self._name}-{len(self._shards):05d}.bin"
-        tokens = np.concatenate(self._pending)
-        content = tokens.tobytes()
-        write_atomically(self._directory / file, content, durable=True)
-        sha256 = hashlib.sha256(content).hexdigest()
-        self._shards.append(ShardEntry(file=file, tokens=tokens.size, sha256=sha256))
-        self._pending = []
-        self._room = self._shard_tokens
-
-
-def _check_hashes(directory: Path) -> None:
-    """Raise DataError where the SHA-256 of a shard that has changed is not the manifest's."""
-    for path, entry in _shard_files(directory, read_manifest(directory)):
+def check_hashes(directory: Path) -> None:
+    """Raise DataError where the SHA-256 of a file that has changed is not the manifest's."""
+    manifest = read_manifest(directory)
+    files: list[ShardEntry | FileEntry] = [entry for _, entry in _shard_files(directory, manifest)]
+    prepared = isinstance(manifest, PreparedManifest)
+    if isinstance(manifest, PreparedManifest):
+        for split in map(manifest.split, SPLITS):
+            files += [entry for entry in (split.starts, split.origins) if entry]
+    for entry in files:
+        path = directory / entry.file
         found = remembered({"sha256": path.name}, [path], partial(_sha256, path))
         if found != entry.sha256:
-            raise damaged(path, f"SHA-256 differs: {found}, manifest says {entry.sha256}")
+            problem = f"SHA-256 differs: {found}, manifest says {entry.sha256}"
+            raise damaged(path, problem, prepared)
 
 
 def _sha256(path: Path) -> str:
@@ -218,7 +200,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _shard_files(directory: Path, manifest: Manifest) -> list[tuple[Path, ShardEntry]]:
+def _shard_files(directory: Path, manifest: AnyManifest) -> list[tuple[Path, ShardEntry]]:
     return [
         (directory / entry.file, entry) for entry in manifest.train.shards + manifest.val.shards
     ]

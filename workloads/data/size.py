@@ -9,7 +9,7 @@ from workloads.data.corpora.table import CORPORA
 from workloads.data.fingerprint import sources, text_settings
 from workloads.data.manifest import SPLITS, SplitName, TextSize
 from workloads.data.shards import require_documents, split_of
-from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.data.tokenizers.table import load_tokenizer
 from workloads.data.unchanged import remembered
 
 
@@ -21,14 +21,14 @@ def text_size(config: DataConfig) -> TextSize:
     files = sources(CORPORA[config.source])
     counted = remembered({"tokens": text_settings(config)}, files, lambda: _count(config))
     train, val = map(int, counted.split())
-    size = TextSize(TOKENIZERS[config.tokenizer].vocab_size, train, val)
+    size = TextSize(load_tokenizer(config.tokenizer).vocab_size, train, val)
     for name in SPLITS:
         require_documents(config.source, name, config.val_fraction, size.tokens(name))
     return size
 
 
 def _count(config: DataConfig) -> str:
-    tokenizer, tokens = TOKENIZERS[config.tokenizer], Counter[SplitName]()
+    tokenizer, tokens = load_tokenizer(config.tokenizer), Counter[SplitName]()
     for document in CORPORA[config.source].documents():
         name = split_of(document.path, config.val_fraction)
         tokens[name] += tokenizer.encode(document.text).size + 1

@@ -20,10 +20,9 @@ from kernels.machine import cpu_name
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
-from workloads.files import measured_here
+from workloads.files import exclusive, measured_here
 from workloads.nn.projections.base import Projection
 from workloads.nn.transformer import Transformer
-from workloads.run_dir.lock import exclusive
 from workloads.schema.base import Config
 
 # Where nothing was measured: the paper found the dense layer faster below a few hundred tokens

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import (
-    PositiveInt,
-)
+from pydantic import Field, PositiveInt
 
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
-from workloads.data.config import DataConfig
+from workloads.data.config import AnyText, AnyTextField, DataConfig, EvalSets, MixtureConfig
 from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions, of_run
@@ -25,8 +23,11 @@ from workloads.schema import strict_yaml
 class Recipe(Variant):
     """One run as a person writes it; what is left out is the preset's."""
 
-    data: DataConfig = DataConfig()
+    data: AnyTextField = DataConfig()
     """The text that is trained on."""
+    eval_sets: EvalSets = Field(default_factory=dict)
+    """Texts whose validation splits are evaluated beside the data's own, by the names that their
+    metrics get."""
     optimizer: AnyOptimizerOptions = AdamWOptions()
     """The optimizer and its schedule."""
     eval_tokens: PositiveInt | None = None
@@ -93,6 +94,16 @@ class Recipe(Variant):
         most = min(PRESETS[self.preset].micro_batch_size, self._batch_size)
         return next(size for size in range(most, 0, -1) if self._batch_size % size == 0)
 
+    @property
+    def _data(self) -> AnyText:
+        """The text with the weights of this run."""
+        if isinstance(self.data, MixtureConfig):
+            return self.data.weighted(self.mixture or self.data.weights)
+        if self.mixture:
+            problem = "mixture weighs the sources of data; name them there, as data: {sources: ...}"
+            raise Misfit(problem, "mixture")
+        return self.data
+
     def _model(self, guide_ratio: float | None) -> ModelConfig:
         dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
         guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
@@ -112,7 +123,8 @@ class Recipe(Variant):
         rate = self.learning_rate or preset.learning_rate
         return RunConfig(
             model=model,
-            data=self.data,
+            data=self._data,
+            eval_sets=self.eval_sets,
             optimizer=of_run(self.optimizer, rate),
             batch_size=self._batch_size,
             steps=steps,

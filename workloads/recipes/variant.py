@@ -21,6 +21,7 @@ from workloads.config.model import (
     ModelConfig,
 )
 from workloads.cost import flops
+from workloads.data.config import Weights, mixture_label
 from workloads.errors import Misfit
 from workloads.recipes.budget import Budget
 from workloads.recipes.presets import PresetName
@@ -170,11 +171,18 @@ class Variant(Config):
     """The peak; left out, the preset's."""
     batch_size: BatchSize | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
+    mixture: Weights | None = None
+    """The share of the samples that comes from each source of `data`; left out, that of `data`."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
 
     def arm_name(self) -> str:
-        """Return the name of the run's curve: the FFN's, and how the run is guided if it is."""
+        """Return the name of the run's curve: the FFN's, how the run is guided if it is, and the
+        mixture that it trains on if it has one of its own."""
+        mixture = mixture_label(self.mixture) if self.mixture else ""
+        return f"{self._model_arm()} {mixture}".rstrip()
+
+    def _model_arm(self) -> str:
         if self.guide is None or self.ffn.arm is not None:
             return self.ffn.arm_name()
         until = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"

@@ -1,15 +1,11 @@
-"""Who may use a directory: the run that claimed it, and the process that holds its lock.
+"""Who may use a directory: the run that claimed it.
 
 A directory belongs to one run: the first to train there leaves its fingerprint, and other runs are
-refused.
+refused. `workloads.files.exclusive` keeps two processes of one run apart.
 """
 
 from __future__ import annotations
 
-import fcntl
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from kernels.files import write_atomically
@@ -28,26 +24,3 @@ def claim(run_dir: Path, fingerprint: str) -> None:
             f"{run_dir} belongs to run {owner}, not {fingerprint}; choose another directory or "
             "delete this one"
         )
-
-
-@contextmanager
-def exclusive(directory: Path, patience_seconds: float) -> Iterator[None]:
-    """Hold a directory alone, within the context or until the process dies.
-
-    A process whose driver was killed may live some seconds beside its successor: the successor
-    waits here for `patience_seconds`. Raises InputError when the other still holds the directory.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience_seconds
-    with (directory / ".lock").open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"{directory} is in use by another live process; wait for it, or stop it"
-                    ) from None
-                time.sleep(0.2)
-        yield

@@ -1,8 +1,8 @@
-"""A field whose class is chosen by the key `kind` of what is written."""
+"""A field whose class is chosen by what is written, most often by the key `kind`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -15,17 +15,23 @@ class ByKind:
     """Annotation of a field that holds one of several classes, each known by its `kind`.
 
     Where no `kind` is written, the first class is meant: it is the one that the field had before
-    there were others.
+    there were others. Where classes have no such key, `kind_of` returns the kind of a configuration
+    or of what is written.
     """
 
-    def __init__(self, classes: Mapping[str, type[Config]]) -> None:
-        self.classes = classes
+    def __init__(
+        self,
+        classes: Mapping[str, type[Config]],
+        kind_of: Callable[[Any], str] | None = None,
+    ) -> None:
+        self.classes, self._kind_of = classes, kind_of
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         choices = {kind: handler.generate_schema(each) for kind, each in self.classes.items()}
-        return core_schema.tagged_union_schema(choices, discriminator=self._kind)
+        kind_of = self._kind_of or self._kind
+        return core_schema.tagged_union_schema(choices, discriminator=kind_of)
 
     def _kind(self, value: Any) -> Any:
         """Return the kind of a configuration, or of the mapping that it is written as."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +21,21 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 @dataclass(frozen=True, eq=False)
 class OneOf:
     """Pydantic annotation of a text that must be a name of `table`, as in
-    `Annotated[str, OneOf(PRESETS, "preset")]`. `what` says in errors what the names are of.
+    `Annotated[str, OneOf(PRESETS, "preset")]`. `what` says in errors what the names are of, which
+    also suggest those `elsewhere`, names that make the field's class another one.
 
     The JSON Schema lists the names.
     """
 
     table: Mapping[str, Any]
     what: str
+    elsewhere: Collection[str] = ()
 
     def check(self, name: str) -> str:
         """Return the name. Raises ValueError where the table has none such."""
         if name not in self.table:
-            raise ValueError(f"no such {self.what}; {suggestion(name, self.table)}")
+            known = suggestion(name, [*self.table, *self.elsewhere])
+            raise ValueError(f"no such {self.what}; {known}")
         return name
 
     def __get_pydantic_core_schema__(

@@ -5,10 +5,11 @@ Scalars are what they look like: `true` and `"3"` are no numbers, and 3 is no te
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -150,12 +151,21 @@ def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel]
     for part in parts:
         in_file += (part,)
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        choice = next((m for m in field.metadata if isinstance(m, ByKind)), None) if field else None
-        if choice:
+        choice = _choice(field.annotation, field.metadata) if field else None
+        if field and choice:
+            if get_origin(field.annotation) is dict:  # by name: the kind follows it
+                in_file += tuple(itertools.islice(parts, 1))
             model = choice.classes.get(str(next(parts, None)), model)
         elif field:
             model = _nested_model(field.annotation) or model
     return model, in_file
+
+
+def _choice(annotation: Any, metadata: Iterable[Any] = ()) -> ByKind | None:
+    """Return what chooses the class of a field, or of the values of a mapping; None for others."""
+    found = (part for part in (*metadata, *get_args(annotation)) if isinstance(part, ByKind))
+    inside = (_choice(part) for part in get_args(annotation))
+    return next(itertools.chain(found, filter(None, inside)), None)
 
 
 def _nested_model(annotation: Any) -> type[BaseModel] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,25 +20,28 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from kernels.cross_entropy import Reduction
-from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, identity, trajectory
+from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
 from workloads.config.phases import Phase, phase_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
-from workloads.data.dataset import TokenDataset
-from workloads.data.loader import IGNORED, BatchLoader, eval_batches
+from workloads.data.dataset import OpenText, TokenDataset
+from workloads.data.loader import IGNORED, BatchLoader, Read, ReadAhead, eval_batches
 from workloads.errors import InputError, Misfit, Preempted, Refused
+from workloads.files import exclusive
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.schedules import learning_rate
 from workloads.run_dir.executed_flops import AttemptFlops
-from workloads.run_dir.lock import claim, exclusive
+from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
 from workloads.run_dir.paths import CHECKPOINT_FOLDER
+from workloads.run_dir.reading import record_reading
 from workloads.run_dir.result import EndStatus, Result, read_result
 from workloads.training import checkpoint, parallel, phases
 from workloads.training.checkpoint import Progress, Stable
 from workloads.training.clock import Clock
+from workloads.training.evaluation import Evaluated, HeldOut, RunTexts, loss_metrics
 from workloads.training.hardware import (
     environment,
     peak_flops_per_second,
@@ -52,13 +55,17 @@ TAKEOVER_SECONDS = 60.0
 
 def train(
     config: RunConfig,
-    dataset: TokenDataset,
+    dataset: OpenText,
     run_dir: Path,
     on_evaluation: Callable[[Row], None] = lambda row: None,
     before_first_step: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
+    eval_sets: Mapping[str, TokenDataset] | None = None,
 ) -> Result:
     """Train, or go on from the newest checkpoint in `run_dir`; return how the run ended.
+
+    `eval_sets` are those of the configuration, opened; their validation splits are evaluated beside
+    the dataset's own.
 
     Every worker calls `on_evaluation` after each evaluation, with a row that has step, tokens,
     train_flops and val_loss (nats per token). The first worker calls `before_first_step` once the
@@ -67,12 +74,13 @@ def train(
     The result of a run that has already ended is returned as it is. Raises InputError when the data
     does not fit the model or `run_dir` belongs to another run.
     """
-    run_id = fingerprint(identity(config, dataset.fingerprint))
+    texts = RunTexts(dataset, eval_sets or {})
+    run_id = fingerprint(texts.identity(config))
     if ended := read_result(run_dir, run_id):
         return ended
     writes = parallel.rank() == 0
     with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
-        trainer = _Trainer(config, dataset, run_dir, run_id, should_stop)
+        trainer = _Trainer(config, texts, run_dir, run_id, should_stop)
         result = trainer.attempt(on_evaluation, before_first_step)
         # A scheduler may have stopped the run while its last steps ran.
         if stopped := read_result(run_dir, run_id):
@@ -88,31 +96,33 @@ class _Trainer:
     def __init__(
         self,
         config: RunConfig,
-        dataset: TokenDataset,
+        texts: RunTexts,
         run_dir: Path,
         run_id: str,
         should_stop: Callable[[], bool],
     ) -> None:
         try:
-            config.require_text(dataset.size)
+            texts.require(config)
             self.micro_batches = _micro_batches(config)
         except Misfit as error:
             raise InputError(str(error)) from None
-        self.config, self.dataset, self.run_id = config, dataset, run_id
+        self.config, self.texts, self.run_id = config, texts, run_id
         self.phases, self.should_stop, self.stop_asked = config.phases, should_stop, False
-        shared = fingerprint(trajectory(identity(config, dataset.fingerprint)))
+        shared = fingerprint(trajectory(texts.identity(config)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
         if parallel.rank() == 0:
             claim(run_dir, run_id)
+            record_reading(run_dir, config, texts.data)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
         # torch's default, whatever this process has had before: the lower precisions of float32
         # products round to bfloat16 on some CPUs, and make whole steps slower on others.
         torch.set_float32_matmul_precision("highest")
-        self.loader = BatchLoader(
-            dataset.split("train"), config.model.block_size, config.batch_size, config.seed
+        loader = BatchLoader(
+            texts.data.split("train"), config.model.block_size, config.batch_size, config.seed
         )
+        self.batches = ReadAhead(loader.batch, pinned=self.device.type == "cuda")
         self.start = self._build()
         self.clock = Clock(self.start)
 
@@ -173,7 +183,7 @@ class _Trainer:
                 row = self._position(step) | metrics | self._pace(step)
                 if evaluating:
                     evaluation = self.evaluate(step)
-                    if not math.isfinite(evaluation["val_loss"]):
+                    if not all(map(math.isfinite, evaluation.values())):
                         return self._result("diverged", step, {})
                     row |= evaluation
                 if self.log:
@@ -211,17 +221,19 @@ class _Trainer:
 
     def _accumulate_gradients(self, index: int) -> float:
         """Run backward over this worker's micro-batches; return the mean loss over all workers."""
-        batch = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
         _seed_step(self.config.seed, index)
         total = torch.zeros((), device=self.device)
         guides = MergedGuides(self.model)
         guides.begin(self._precision())
-        for position, rows in enumerate(self.micro_batches, start=1):
-            last = position == len(self.micro_batches)
+        reads = self._reads(index)
+        upcoming = [*reads[1:], *self._reads(index + 1)[:1], None]
+        for read, following in zip(reads, upcoming, strict=False):
+            last = read is reads[-1]
             if last:
                 guides.before_last()
             with nullcontext() if last else parallel.accumulating(self.network):
-                loss = self._loss(*self.loader.batch(batch, rows)) / len(self.micro_batches)
+                batch = self.batches.batch(read, following)
+                loss = self._loss(*batch) / len(self.micro_batches)
                 loss.backward()
             total += loss.detach()
         guides.end()
@@ -231,8 +243,17 @@ class _Trainer:
         self.stop_asked = stops > 0
         return loss / parallel.world_size()
 
+    def _reads(self, index: int) -> list[Read]:
+        """Return what this worker reads in a step, nothing beyond the last: steps of the text, and
+        rows."""
+        if index >= self.config.total_steps:
+            return []
+        step = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
+        return [(step, rows) for rows in self.micro_batches]
+
     def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        inputs = inputs.to(self.device, non_blocking=True)
+        targets = targets.to(self.device, non_blocking=True)
         with self._precision():
             return self.network(inputs, targets, reduction)
 
@@ -242,34 +263,37 @@ class _Trainer:
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
-        """Return val_loss (nats per token) after `step` optimizer steps, and bits per byte where
-        the bytes of the text are known.
+        """Return the losses on held-out text after `step` optimizer steps: val_loss in nats per
+        token, and bits per byte where the bytes of the text are known.
 
-        Each worker evaluates its part of the fixed validation tokens.
+        Where there are several texts, each has metrics of its own: `val_loss/NAME`. Each worker
+        evaluates its part of the fixed validation tokens.
         """
         phases.prepare(self.model, self.config, step)
         self.network.eval()
+        guides = MergedGuides(self.model)
+        guides.begin(self._precision())
+        found = [self._held_out(each) for each in self.texts.held_out(self.config.eval_tokens)]
+        guides.end()
+        self.network.train()
+        return loss_metrics(found)
+
+    def _held_out(self, text: HeldOut) -> Evaluated:
+        """Return the loss on one held-out text, over all workers."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         batches = eval_batches(
-            self.dataset.split("val"),
+            text.dataset.split("val"),
             self.config.model.block_size,
             self.config.runtime.micro_batch_size,
-            self.config.eval_tokens,
+            text.tokens,
             parallel.rank(),
             parallel.world_size(),
         )
-        guides = MergedGuides(self.model)
-        guides.begin(self._precision())
         for inputs, targets in batches:
             sums[0] += self._loss(inputs, targets, reduction="sum")
             sums[1] += (targets != IGNORED).sum()
-        guides.end()
-        self.network.train()
         total, count = parallel.sum_over_workers(sums).tolist()
-        row = {"val_loss": total / count}
-        if bytes_per_token := self.dataset.bytes_per_token:
-            row["bits_per_byte"] = row["val_loss"] / math.log(2) / bytes_per_token
-        return row
+        return Evaluated(text, total, count)
 
     def _position(self, step: int) -> Row:
         """Return how far the run is after `step` optimizer steps, in every unit."""

@@ -118,6 +118,23 @@ def test_scaling_of_a_run_table(study: Path) -> None:
     ]
 
 
+def test_scaling_in_bits_per_byte_and_on_another_text(study: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(study)
+    table.assign(**{"bits_per_byte": 1.25, "val_loss/wiki": 3.5}).to_csv(study, index=False)
+    for loss, value, label in (
+        ("bits_per_byte", 1.25, "validation loss (bits per byte)"),
+        ("val_loss/wiki", 3.5, "validation loss on wiki (nats per token)"),
+    ):
+        figure = PLOTS["scaling"].draw([study], loss)
+        assert figure.axes[0].get_ylabel() == label
+        assert drawn(figure.axes[0])[0] == [(1e12, value)]
+    done = plot("scaling", study, "--loss-col", "bits_per_byte", "--out", tmp_path / "out")
+    assert done.exit_code == 0 and (tmp_path / "out" / "scaling.svg").exists()
+    table.assign(bits_per_byte=np.nan).to_csv(study, index=False)
+    done = plot("scaling", study, "--loss-col", "bits_per_byte", "--out", tmp_path / "none")
+    assert done.exit_code == 2 and "the bytes of the text were not known" in done.stderr
+
+
 def test_guided_of_a_run_table(study: Path) -> None:
     figure = PLOTS["guided"].draw([study])
     assert titles(figure) == ["lowrank", "blockdense"]
@@ -236,6 +253,8 @@ def test_latency_from_a_table(tmp_path: Path) -> None:
         (["scaling", "absent.csv"], "absent.csv: cannot be read as CSV"),
         (["scaling", "{study}", "more.csv"], "more.csv is one file too many"),
         (["schematic", "{study}"], "is not read"),
+        (["scaling", "{study}", "--loss-col", "bits_per_bite"], "nearest: 'bits_per_byte'"),
+        (["guided", "{study}", "--loss-col", "bits_per_byte"], "draws no other loss; leave"),
         (["scaling", "{study}", "--published-only"], "is not read; leave it out"),
         (["curves", "--published-only"], "it does for scaling, guided, latency"),
         (["latency", "{study}"], "not a benchmark's result"),

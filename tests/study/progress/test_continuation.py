@@ -13,6 +13,7 @@ from study.plan import planner
 from study.progress import continuation
 from tests.study.launching import records_of, study_cli
 from workloads.data import shards
+from workloads.data.config import DataConfig
 from workloads.run_dir.metrics_log import Row, read_rows
 from workloads.run_dir.paths import CHECKPOINT_FOLDER, METRICS_FILE, checkpoint_file
 from workloads.training.trainer import train
@@ -68,7 +69,7 @@ def test_a_larger_budget_trains_its_new_part_alone(runs_dir: Path, tmp_path: Pat
     assert record.tags["continued_from"] == f"{short.id} step 32"
     torch.set_num_threads(1)  # as its trial does: sums depend on it
     scratch = train(
-        point.config, shards.prepare(point.config.data, runs_dir / "data"), tmp_path / "scratch"
+        point.config, shards.prepare(DataConfig(), runs_dir / "data"), tmp_path / "scratch"
     )
     assert record.metrics["val_loss"] == scratch.val_loss
     assert rows_of(study.run_dir(point)) == rows_of(tmp_path / "scratch")

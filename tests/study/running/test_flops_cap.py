@@ -14,9 +14,9 @@ from study.running import flops_cap
 from study.running.flops_cap import admission_check
 from tests.study.launching import ROOT, SPEC
 from workloads.errors import Refused
+from workloads.files import exclusive
 from workloads.run_dir import executed_flops
 from workloads.run_dir.executed_flops import AttemptFlops, Spent, spent
-from workloads.run_dir.lock import exclusive
 from workloads.run_dir.paths import RESULT_FILE
 
 # One of many processes that ask for 30 FLOPs each, all at once.

@@ -25,6 +25,7 @@ from tests.study.launching import (
     wait_for,
 )
 from workloads.data import shards
+from workloads.data.config import DataConfig
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
 from workloads.run_dir.result import read_result
@@ -40,7 +41,7 @@ def undisturbed(runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     torch.set_num_threads(1)
     losses: dict[str, float] = {}
     for point in planner.load(spec, runs_dir).points:
-        dataset = shards.prepare(point.config.data, runs_dir / "data")
+        dataset = shards.prepare(DataConfig(), runs_dir / "data")
         result = train(point.config, dataset, scratch / point.id)
         assert result.val_loss is not None
         losses[point.id] = result.val_loss

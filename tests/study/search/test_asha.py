@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ray.tune.schedulers.async_hyperband import _Bracket as TuneBracket
@@ -110,6 +111,20 @@ def test_only_runs_that_differ_by_nothing_but_the_rate_are_compared(tmp_path: Pa
     assert stopped is not None and (stopped.status, stopped.val_loss) == ("stopped", 3.0)
     # A run at its end has nothing left to save.
     assert report(scheduler, study, 3, 1.0, 9.0) == "CONTINUE"
+
+
+def test_a_run_whose_text_has_unknown_bytes_is_stopped_too(tmp_path: Path) -> None:
+    study = load(tmp_path)
+    for point in study.points:
+        study.run_dir(point).mkdir(parents=True)
+    MetricsLog(study.run_dir(study.points[0])).append(row_at(study, 0, 0.5, 1.0))
+    scheduler = LearningRateAsha(study, Asha(grace_flops=study.points[0].train_flops / 4))
+    trial = SimpleNamespace(config={"task": json.dumps({"point_id": study.points[2].id})})
+    row = {k: v for k, v in row_at(study, 2, 0.5, 3.0).items() if k != "bits_per_byte"}
+    controller: Any = None
+    assert scheduler.on_trial_result(controller, cast(Any, trial), row) == "STOP"
+    stopped = read_result(study.run_dir(study.points[2]), study.points[2].fingerprint)
+    assert stopped is not None and (stopped.val_loss, stopped.bits_per_byte) == (3.0, None)
 
 
 def test_what_earlier_launches_recorded_counts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from study.plan import planner
 from study.plan.planner import Point
 from tests.study.launching import ROOT, in_process
+from workloads.data import texts
+from workloads.data.config import NamedConfig
 
 SPECS = ROOT / "study" / "specs"
 # What two CPU cores train in less than 15 minutes, at the measured 60 GFLOP/s each.
 TWIN_FLOPS = 1.0e14
+LLAMA_ON_REFINEDWEB = NamedConfig(source="refinedweb", tokenizer="llama.json")
 DENSE_FLOPS = {"s": 1.6947e18, "m": 1.5481e19, "l": 7.0345e19, "xl": 2.1025e20}
 
 
@@ -25,6 +29,31 @@ def points(name: str, tmp_path: Path) -> list[Point]:
 @pytest.mark.parametrize("spec", sorted(path.stem for path in SPECS.glob("*.yaml")))
 def test_every_spec_that_ships_can_be_planned(spec: str, tmp_path: Path) -> None:
     assert points(spec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "recorded"),
+    [
+        ("paper", "a1d31ccd79fc69ae"),
+        ("self_guided", "73c97b35096ad480"),
+        ("wide_structured", "dc2ed6ea5a54f773"),
+    ],
+)
+def test_the_published_studies_train_on_the_papers_text(
+    spec: str, recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the line that names RefinedWeb they are the studies that were recorded before."""
+    monkeypatch.setattr(texts, "fingerprint", lambda config: "e09c3d3cebdbb493")
+    named, text = points(spec, tmp_path), (SPECS / f"{spec}.yaml").read_text()
+    assert all(p.config.data == LLAMA_ON_REFINEDWEB and not p.text.at_hand for p in named)
+    assert all((p.passes or 9) < 1 for p in named)  # 65 billion tokens are enough for all
+    (line,) = (line for line in text.splitlines(keepends=True) if line.startswith("data:"))
+    (tmp_path / "before.yaml").write_text(text.replace(line, ""))
+    before = planner.load(tmp_path / "before.yaml", tmp_path).points
+    assert [p.id for p in before] == [p.id for p in named]
+    assert [p.train_flops for p in before] == [p.train_flops for p in named]
+    prints = json.dumps({p.id: p.fingerprint for p in before}, sort_keys=True)
+    assert hashlib.sha256(prints.encode()).hexdigest()[:16] == recorded
 
 
 def test_wide_structured_is_the_published_table(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from study.submit import doctor
 from study.submit.doctor import Check
 from tests.study.launching import ROOT, in_process
 from workloads.data import shards
+from workloads.data.config import DataConfig
 
 
 def checks(runs_dir: Path, spec: Path | None = None) -> dict[str, Check]:
@@ -78,7 +79,7 @@ def test_damaged_data_is_found(write_spec: Callable[..., Path], tmp_path: Path) 
     spec = write_spec("damaged")
     study = planner.load(spec, tmp_path)
     assert doctor._data(study).ok
-    dataset = shards.prepare(study.spec.value.data, study.data_root)
+    dataset = shards.prepare(DataConfig(), study.data_root)
     assert str(dataset.directory) in doctor._data(study).found
     shard = next(dataset.directory.glob("train-*.bin"))
     shard.write_bytes(shard.read_bytes()[:-2])

@@ -40,6 +40,7 @@ def test_round_trip_gives_every_number_back(recorded: Study, tmp_path: Path) -> 
         for path in (recorded.runs_dir, elsewhere)
     )
     assert originals == copies
+    assert all(run.inputs[0]["digest"] for run in copies.values())
     # The ledger that was written answers as the first one did.
     arguments = (recorded.spec.path, "--json", "--runs", elsewhere)
     planned = json.loads(in_process("plan", *arguments).stdout)["points"]

@@ -1,12 +1,14 @@
 """Batches: a pure function of the step, and the fixed slice of the evaluation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tests.workloads.splits import stream, tiny_split
-from workloads.data.dataset import TokenDataset
-from workloads.data.loader import IGNORED, Batch, BatchLoader, eval_batches
+from workloads.data.dataset import MixedSplit, TokenDataset, TokenSplit
+from workloads.data.loader import IGNORED, Batch, BatchLoader, ReadAhead, eval_batches
 from workloads.data.manifest import DataError
 
 BLOCK = 64
@@ -117,5 +119,79 @@ def test_too_few_tokens_for_a_window_are_refused() -> None:
     BatchLoader(tiny_split(6), block_size=5, batch_size=1, seed=0)
     with pytest.raises(DataError, match="has 10 tokens and no shard holds a window of 6; lower"):
         BatchLoader(tiny_split(5, 5), block_size=5, batch_size=1, seed=0)
+    with pytest.raises(DataError, match="the train split has no tokens; prepare the text with"):
+        BatchLoader(tiny_split(), block_size=5, batch_size=1, seed=0)
     with pytest.raises(DataError, match="eval_tokens 4 is less than one window of block_size 5"):
         eval_batches(tiny_split(100), block_size=5, batch_size=1, eval_tokens=4)
+
+
+def test_windows_never_cross_a_row() -> None:
+    # Two shards of rows of 11 tokens: each row has two windows of 5 + 1, and shares no token.
+    shards = tuple(np.arange(start, start + 33).astype("<u2") for start in (0, 33))
+    split = TokenSplit("train", Path("rows"), shards, row_tokens=11)
+    loader = BatchLoader(split, block_size=5, batch_size=12, seed=0)
+    inputs, targets = loader.batch(0)
+    assert sorted(inputs[:, 0].tolist()) == sorted(11 * r + 5 * k for r in range(6) for k in (0, 1))
+    assert torch.equal(targets, inputs + 1)
+    # Windows of three tokens leave one token of each row out.
+    firsts = torch.cat([x for x, _ in eval_batches(split, 3, 4, eval_tokens=1000)])[:, 0].tolist()
+    assert firsts[:18] == [11 * r + 3 * k for r in range(6) for k in range(3)]
+    with pytest.raises(DataError, match="rows of 11 tokens hold no window of 12; lower block_size"):
+        BatchLoader(split, block_size=11, batch_size=1, seed=0)
+
+
+def test_a_step_says_which_windows_it_reads(stdlib: TokenDataset) -> None:
+    split = stdlib.split("val")
+    loader = BatchLoader(split, BLOCK, batch_size=7, seed=3)
+    steps = [0, 3, loader.num_windows // 7]  # the last one straddles two epochs
+    for step in steps:
+        read = loader.windows_of(step)
+        assert {name for name, _ in read} == {""}
+        firsts = stream(split)[[BLOCK * window for _, window in read]]
+        np.testing.assert_array_equal(loader.batch(step)[0][:, 0].numpy(), firsts)
+
+
+def test_a_mixture_reads_each_source_by_its_share() -> None:
+    web, code = tiny_split(401), tiny_split(121)  # 80 and 24 windows of 5 + 1
+    marked = tuple(shard + np.uint16(1000) for shard in code.shards)
+    sources = {"web": web, "code": TokenSplit("train", Path("code"), marked)}
+    weights = {"web": 0.7, "code": 0.3}
+    loader = BatchLoader(MixedSplit(sources, weights), 5, batch_size=10, seed=1)
+    read = [loader.windows_of(step) for step in range(16)]
+    for step, windows in enumerate(read):
+        assert [name for name, _ in windows].count("code") == 3, step
+        inputs, targets = loader.batch(step)
+        starts = [5 * window + 1000 * (name == "code") for name, window in windows]
+        assert inputs[:, 0].tolist() == starts and torch.equal(targets, inputs + 1)
+        assert torch.equal(loader.batch(step, range(4, 9))[0], inputs[4:9])
+    # Each source goes through all of its windows before it repeats one.
+    for name, count in (("web", 80), ("code", 24)):
+        order = [window for windows in read for source, window in windows if source == name]
+        assert sorted(order[:count]) == list(range(count))
+        assert order[:count] != order[count : 2 * count]
+
+
+def test_reading_ahead_gives_the_same_batches(stdlib: TokenDataset) -> None:
+    loader = BatchLoader(stdlib.split("train"), BLOCK, batch_size=8, seed=0)
+    asked: list[tuple[int, object]] = []
+
+    def batch(step: int, rows: slice | range | None) -> Batch:
+        asked.append((step, rows))
+        return loader.batch(step, rows)
+
+    ahead = ReadAhead(batch, pinned=False)
+    reads = [(step, range(first, first + 4)) for step in range(3) for first in (0, 4)]
+    for read, following in zip(reads, [*reads[1:], None], strict=True):
+        assert torch.equal(ahead.batch(read, following)[0], loader.batch(*read)[0])
+    assert asked == reads  # each of them once, and none beyond the last
+    jump = (40, range(4))
+    ahead.batch(reads[0], reads[1])
+    assert torch.equal(ahead.batch(jump, None)[1], loader.batch(*jump)[1])
+
+
+def test_an_error_of_reading_ahead_is_raised_where_its_batch_is_wanted() -> None:
+    loader = BatchLoader(tiny_split(61), block_size=5, batch_size=8, seed=0)
+    ahead = ReadAhead(loader.batch, pinned=False)
+    ahead.batch((0, range(8)), (1, range(9)))
+    with pytest.raises(IndexError):
+        ahead.batch((1, range(9)), None)

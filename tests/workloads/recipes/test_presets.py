@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from workloads.cost.flops import count_params, ffn_fraction, train_flops, train_flops_per_token
+from workloads.data.config import DataConfig
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Budget, Recipe
 from workloads.recipes.variant import FFNChoice
@@ -318,7 +319,7 @@ def test_a_recipe_overrides_its_preset() -> None:
         "keep_first_dense": False,
     }
     assert (run.steps, run.seed, run.eval_tokens) == (3, 5, 256)
-    assert (run.optimizer.learning_rate, run.data.val_fraction) == (1e-3, 0.1)
+    assert (run.optimizer.learning_rate, run.data) == (1e-3, DataConfig(val_fraction=0.1))
     assert run.runtime.micro_batch_size == 4
     plain = Recipe(preset="pico").resolve()
     assert run.model.model_copy(update={"ffn": plain.model.ffn}) == plain.model

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from workloads.errors import InputError
-from workloads.run_dir.lock import claim, exclusive
+from workloads.files import exclusive
+from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row, read_rows
 from workloads.run_dir.result import Result, read_result
 
@@ -125,7 +126,7 @@ def test_rows_are_read_on_from_an_offset(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from workloads.run_dir.lock import exclusive
+from workloads.files import exclusive
 with exclusive(Path(sys.argv[1]), float(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.readline()

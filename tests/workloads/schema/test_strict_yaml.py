@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from workloads.data.config import DataConfig
 from workloads.errors import InputError
 from workloads.recipes.recipe import Recipe
 from workloads.schema import strict_yaml
@@ -40,7 +41,7 @@ data: {val_fraction: 0.1}
     recipe = loaded.value
     assert (recipe.preset, recipe.ffn.kind, recipe.ffn.fraction) == ("nano", "lowrank", 0.625)
     assert recipe.budget is not None and recipe.budget.tokens == 100_000
-    assert (recipe.seed, recipe.data.val_fraction, recipe.runtime) == (16, 0.1, None)
+    assert (recipe.seed, recipe.data, recipe.runtime) == (16, DataConfig(val_fraction=0.1), None)
 
 
 @pytest.mark.parametrize(

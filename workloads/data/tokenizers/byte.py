@@ -1,5 +1,6 @@
 """The byte tokenizer: it needs no vocabulary file and no training."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from workloads.data.tokenizers.tokenizer import Tokenizer
 class ByteTokenizer(Tokenizer):
     """A token is one UTF-8 byte (ids 0 to 255); id 256 ends a document."""
 
+    name = "byte"
+    sha256 = hashlib.sha256(b"UTF-8 bytes, 0 to 255; 256 ends a document").hexdigest()
     vocab_size = 257
     end_of_document = 256
 

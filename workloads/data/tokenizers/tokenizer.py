@@ -11,15 +11,22 @@ import numpy as np
 class Tokenizer(ABC):
     """A vocabulary of `vocab_size` ids, one of which ends a document.
 
-    A new one is a class in a file beside this one, and a row of the table.
+    `name` is how people name it; `sha256` is of the file that defines it, or of its definition in
+    words. A new one is a class in a file beside this one, and a row of the table.
     """
 
+    name: str
+    sha256: str
     vocab_size: int
     end_of_document: int
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, of shape (tokens,), without an end of document."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each text, as `encode` does."""
+        return [self.encode(text) for text in texts]
 
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -1,0 +1,155 @@
+"""Texts that configurations name: found, opened in any format, copied from a store, measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from workloads.data.config import DataConfig, MixtureConfig, NamedConfig, PathConfig
+from workloads.data.corpora.named import NAMED
+from workloads.data.dataset import Mixture, TokenDataset
+from workloads.data.manifest import DataError, TextSize
+from workloads.data.preparing.display import Progress
+from workloads.data.preparing.plan import Request
+from workloads.data.preparing.prepare import prepare
+from workloads.data.texts import find, opened, opened_one, placed, placed_one
+
+PUBLIC = Path(__file__).parent / "public"
+TOKENIZER = str(PUBLIC / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of the public documents, of 512 ids."""
+    out = tmp_path_factory.mktemp("prepared") / "simple"
+    source = str(PUBLIC / "simple.jsonl.gz")
+    prepare(Request((source,), TOKENIZER, out, val_fraction=0.3), map, Progress())
+    return out
+
+
+def test_a_path_is_relative_and_travels_as_an_absolute_one(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared.parent)
+    text = PathConfig(path="simple")
+    place = placed_one(text, tmp_path)
+    assert Path(place.path) == prepared.resolve()
+    monkeypatch.chdir(tmp_path)
+    dataset = opened(place)
+    assert isinstance(dataset, TokenDataset)
+    assert find(place, tmp_path).fingerprint == dataset.fingerprint
+
+
+def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    named = NamedConfig(source="refinedweb", tokenizer="llama.json")
+    found = find(named, tmp_path)
+    assert found.size == TextSize(32_000, 65_000_000_000, 700_000_000)
+    (files,) = NAMED["refinedweb"].files
+    assert files.startswith("hf://datasets/tiiuae/falcon-refinedweb@c735840575b629292b41da8dde11")
+    assert found.command.startswith(f"python -m workloads data prepare '{files}' --text-field con")
+    assert "--recipe structured-ffn --tokenizer llama.json --out" in found.command
+    for text in (named, PathConfig(path="no/such"), DataConfig(tokenizer="no.json")):
+        with pytest.raises(DataError, match="; make it: python -m workloads data "):
+            placed(text, tmp_path)
+
+
+def test_a_dataset_in_a_store_is_copied_once_and_checked(prepared: Path, tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    for path in prepared.glob("*.*"):
+        store.pipe(f"/texts/web/{path.name}", path.read_bytes())
+    text = PathConfig(path="memory://texts/web")
+    before = find(text, tmp_path)
+    assert before.dataset is None and not before.missing and not any(tmp_path.iterdir())
+    place = placed_one(text, tmp_path)
+    assert Path(place.path).parent == tmp_path.resolve()
+    copied, original = opened_one(place), opened_one(PathConfig(path=str(prepared)))
+    assert before.fingerprint == copied.fingerprint == original.fingerprint
+    for name in (
+        *("train-00000.bin", "train-documents.bin", "train-origins.bin", "manifest.json"),
+        "tokenizer.json",
+    ):
+        assert (Path(place.path) / name).read_bytes() == (prepared / name).read_bytes()
+    # The copy serves where the shards are away; the manifest says that it is the same dataset.
+    store.rm("/texts/web/train-00000.bin")
+    assert placed_one(text, tmp_path) == place
+
+    flipped = bytearray((prepared / "train-00000.bin").read_bytes())
+    flipped[7] ^= 1
+    store.pipe("/texts/web/train-00000.bin", bytes(flipped))
+    with pytest.raises(DataError, match=r"web/train-00000\.bin: SHA-256 differs: .*copy the"):
+        placed_one(text, tmp_path / "other")
+    assert not any((tmp_path / "other").iterdir())
+    store.rm("/texts/web/train-00000.bin")
+    with pytest.raises(DataError, match=r"train-00000\.bin: not there"):
+        placed_one(text, tmp_path / "other")
+
+
+def test_bytes_of_a_token_are_measured_where_a_tokenizer_is_named(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(TOKENIZER)
+    texts = [f"Document {i}: naïve café — {'word ' * (i % 7)}" for i in range(50)]
+    end = tokenizer.token_to_id("</s>")
+    ids = [token for text in texts for token in (*tokenizer.encode(text).ids, end)]
+    for name in ("train", "val"):
+        np.array(ids, "<u2").tofile(tmp_path / f"{name}.bin")
+    unknown = PathConfig(path=str(tmp_path), vocab_size=512)
+    assert opened_one(unknown).bytes_per_token is None
+    known = opened_one(unknown.model_copy(update={"tokenizer": TOKENIZER}))
+    assert known.bytes_per_token == pytest.approx(
+        sum(len(text.encode()) for text in texts) / len(ids), rel=1e-12
+    )
+    # It is a matter of the metric, and not of the tokens.
+    assert known.fingerprint == opened_one(unknown).fingerprint
+
+
+def test_a_file_of_rows_is_read_by_its_rows(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        np.arange(40, dtype="<u2").tofile(tmp_path / f"{name}.bin")
+    place = PathConfig(path=str(tmp_path / "train.bin"), val=str(tmp_path / "val.bin"), rows=10)
+    dataset = opened_one(placed_one(place, tmp_path))
+    assert dataset.split("train").row_tokens == 10
+    stream = opened_one(place.model_copy(update={"rows": None}))
+    assert stream.row_tokens is None and stream.fingerprint != dataset.fingerprint
+
+
+def test_a_mixture_has_one_vocabulary(prepared: Path, stdlib: TokenDataset, tmp_path: Path) -> None:
+    paths = {"a": prepared, "b": stdlib.directory}
+    sources = {name: {"path": str(path)} for name, path in paths.items()}
+    mixed = MixtureConfig.model_validate({"sources": sources, "mixture": {"a": 0.5, "b": 0.5}})
+    with pytest.raises(DataError, match=r"different vocabularies \(a 512, b 257 token ids\); prep"):
+        opened(placed(mixed, tmp_path))
+    alone = opened(placed(mixed.weighted({"a": 1.0}), tmp_path))
+    assert isinstance(alone, Mixture) and list(alone.sources) == ["a"]
+
+
+def test_a_bundled_corpus_is_tokenized_by_any_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workloads.data.corpora.python_stdlib import PythonFiles
+    from workloads.data.corpora.table import CORPORA
+
+    folder = tmp_path / "code"
+    folder.mkdir()
+    for i in range(30):
+        (folder / f"{i:02}.py").write_text(f"def f{i}(x):\n    return x + {i}\n")
+    monkeypatch.setitem(CORPORA, "folder", PythonFiles(folder))
+    text = DataConfig(source="folder", tokenizer=TOKENIZER, val_fraction=0.3)
+    found = find(text, tmp_path / "data")
+    dataset = opened_one(placed_one(text, tmp_path / "data"))
+    assert dataset.size == found.size and found.size and found.size.vocab_size == 512
+    assert dataset.directory.name == f"folder-tokenizer-{found.fingerprint}"
+    size = sum(len(p.read_bytes()) for p in folder.iterdir())
+    tokens = found.size.train_tokens + found.size.val_tokens
+    assert dataset.bytes_per_token == pytest.approx(size / tokens, rel=0.1)
+    assert math.isfinite(dataset.bytes_per_token or math.nan)
+    # The tokenizer's content counts, and not its place.
+    copy = tmp_path / "same.json"
+    copy.write_bytes(Path(TOKENIZER).read_bytes())
+    assert find(text.model_copy(update={"tokenizer": str(copy)}), tmp_path).fingerprint == (
+        found.fingerprint
+    )
+    assert text.identity["tokenizer"] is None

@@ -1,0 +1,78 @@
+"""Work on several processes of one machine, which end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing.connection import wait as wait_for
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class MapFunction(Protocol):
+    """What applies a function to items, on any number of processes or machines.
+
+    Results come in any order. Function, items and results can be pickled.
+    """
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]: ...
+
+
+class WorkerDied(Exception):
+    """The death of a worker process, such as one that the system killed for its memory."""
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[MapFunction]:
+    """Provide a map over `workers` processes; it is the built-in one for a single worker.
+
+    Raises WorkerDied where a worker is killed. Where the map is left early, pieces in hand are
+    finished and others not begun.
+    """
+    if workers == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin) as pool:
+
+        def mapped(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+            waiting = iter(items)
+            # No more than the workers need, so that little is left to do after a stop.
+            running: set[Future[R]] = {
+                pool.submit(function, item) for item in islice(waiting, workers + 1)
+            }
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for item in islice(waiting, len(done)):
+                    running.add(pool.submit(function, item))
+                for future in done:
+                    yield future.result()
+
+        try:
+            yield mapped
+        except BrokenProcessPool:
+            raise WorkerDied from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Prepare a worker: Ctrl-C is its parent's to answer, whose end is its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait_for([sentinel])
+    os._exit(1)

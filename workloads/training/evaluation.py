@@ -1,0 +1,97 @@
+"""The texts of a run: what it trains on, and what its losses are evaluated on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workloads.config.fingerprint import identity
+from workloads.config.run import RunConfig
+from workloads.data.dataset import OpenText, TokenDataset
+from workloads.run_dir.metrics_log import Row
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out text: so many first tokens of a dataset's validation split.
+
+    It is part of the main validation loss, or an evaluation set beside it. A dataset that is the
+    only one of the main loss has no name.
+    """
+
+    name: str
+    dataset: TokenDataset
+    tokens: int
+    in_main: bool
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss on a held-out text: nats in all, and the tokens that they are of."""
+
+    text: HeldOut
+    nats: float
+    tokens: float
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """The opened texts of a run: the one that it trains on, and evaluation sets by name."""
+
+    data: OpenText
+    eval_sets: Mapping[str, TokenDataset]
+
+    def identity(self, config: RunConfig) -> dict[str, Any]:
+        """Return all that changes the result of a run on these texts."""
+        prints = {name: dataset.fingerprint for name, dataset in self.eval_sets.items()}
+        return identity(config, self.data.fingerprint, prints)
+
+    def require(self, config: RunConfig) -> None:
+        """Raise Misfit where the model cannot read one of the texts."""
+        for dataset in self.data.sources.values():
+            config.require_text(dataset.size, dataset.row_tokens)
+        for dataset in self.eval_sets.values():
+            config.require_text(dataset.size, dataset.row_tokens, ("val",))
+
+    def held_out(self, eval_tokens: int) -> list[HeldOut]:
+        """Return what is evaluated: `eval_tokens` in equal parts of the text's sources, and as many
+        of each evaluation set."""
+        sources = self.data.sources
+        share = eval_tokens // len(sources)
+        return [
+            *(HeldOut(name, dataset, share, True) for name, dataset in sources.items()),
+            *(HeldOut(n, dataset, eval_tokens, False) for n, dataset in self.eval_sets.items()),
+        ]
+
+
+def loss_metrics(found: Sequence[Evaluated]) -> Row:
+    """Return the losses by the names of their metrics: nats per token as `val_loss`, and as
+    `bits_per_byte` where the bytes of all texts are known.
+
+    The main loss is over all tokens of the texts in it; each text with a name has its own beside
+    it, as `val_loss/NAME`.
+    """
+    row = _losses([each for each in found if each.text.in_main])
+    for each in found:
+        if each.text.name:
+            row |= {f"{key}/{each.text.name}": loss for key, loss in _losses([each]).items()}
+    return row
+
+
+def _losses(found: Sequence[Evaluated]) -> Row:
+    tokens = sum(each.tokens for each in found)
+    row = {"val_loss": sum(each.nats for each in found) / tokens}
+    if bytes_per_token := _bytes_per_token(found, tokens):
+        row["bits_per_byte"] = row["val_loss"] / math.log(2) / bytes_per_token
+    return row
+
+
+def _bytes_per_token(found: Sequence[Evaluated], tokens: float) -> float | None:
+    known = [each.text.dataset.bytes_per_token for each in found]
+    if len(known) == 1:
+        return known[0]
+    if None in known:
+        return None
+    return sum(size * each.tokens for size, each in zip(known, found, strict=True) if size) / tokens
