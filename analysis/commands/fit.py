@@ -52,7 +52,8 @@ def fit(
     """Fit a scaling law to runs, with intervals and a certificate of convergence.
 
     Every row is one run, or with --group-col one checkpoint of a run. Rows that are unfinished,
-    diverged, without a usable number, or duplicates stay out, and are listed with the reason.
+    diverged, without a usable number or label, or duplicates stay out, and are listed with the
+    reason; of the rows of one point_id the first that is usable enters.
 
     \b
     Examples:

@@ -35,7 +35,9 @@ def plot_command(
                 typer.echo(f"note: {plot.published_note}", err=True)
         else:
             _check_files(name, plot, given)
-            figure = plot.draw(given)
+            figure, cautions = plot.make(given)
+            for text in cautions:
+                typer.echo(f"caution: {text}", err=True)
         try:
             written = style.save(figure, out / name)
         except OSError as error:
