@@ -80,12 +80,13 @@ def fit(
         found, lines = {}, []
         for name, rows in read.arms().items():
             try:
-                arm = fit_arm(rows, settings)
+                with opt.naming(runs if by is None else name, rows):
+                    arm = fit_arm(rows, settings)
             except FitError as error:
                 if by is None:
-                    raise FitError(f"{runs}: {error}") from error
+                    raise
                 found[name] = {"error": str(error), "n_used": rows.n}
-                lines.append(f"{name}: not fitted: {error}")
+                lines.append(f"not fitted: {error}")
                 continue
             found[name] = document(arm)
             lines += sentences(name, arm)

@@ -32,6 +32,7 @@ from analysis.tables.frames import size_names
 from analysis.tables.units import unit_cautions
 
 # Columns that only count the rows, as pandas writes them.
+SHOWN_ARMS = 6  # names in a caution
 COUNTERS = {"column 1", "Unnamed: 0", "index", "level_0"}
 
 
@@ -78,7 +79,22 @@ class Table:
     @property
     def cautions(self) -> list[str]:
         """What the numbers rest on and may be wrong: a sentence each."""
-        return unit_cautions(self.values)
+        found = unit_cautions(self.values)
+        if arms := self.arms_in_one:
+            shown = ", ".join(arms[:SHOWN_ARMS]) + (", ..." if len(arms) > SHOWN_ARMS else "")
+            found.append(
+                f"the runs of {len(arms)} arms ({shown}) are fitted as one: --by arm, or a table "
+                "an arm, keeps them apart"
+            )
+        return found
+
+    @property
+    def arms_in_one(self) -> list[str]:
+        """The names in column `arm`, where these rows are of several and are not kept apart."""
+        if self.arm is not None or "arm" not in self.file.frame.columns:
+            return []
+        names = dict.fromkeys(map(read_text, self.file.frame["arm"].iloc[self.row - 1]))
+        return [*names] if len(names) > 1 else []
 
     @property
     def excluded_counts(self) -> dict[str, int]:
