@@ -130,11 +130,15 @@ def mlflow_row(
     params: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return the columns of one run that MLflow holds."""
+    """Return the columns of one run that MLflow holds.
+
+    Raises:
+        LedgerError: someone has edited what the columns are computed from.
+    """
     homes: dict[str, Mapping[str, Any]] = {
         "run": {"run_id": run_id},
         "tag": tags,
-        "param": dict(params) | {"steps": _total_steps(tags, params)},
+        "param": dict(params) | {"steps": _total_steps(run_id, tags, params)},
         # MLflow's SQL stores keep an infinity as the largest float.
         "metric": {
             name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
@@ -145,7 +149,9 @@ def mlflow_row(
     return {name: homes[column.home].get(name) for name, column in columns.items()}
 
 
-def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
+def _total_steps(
+    run_id: str, tags: Mapping[str, str], params: Mapping[str, str]
+) -> str | int | None:
     """Return the steps of the whole run, those that read tokens again included.
 
     That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
@@ -153,10 +159,14 @@ def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | in
     """
     if "identity" not in tags or "config.steps" in params:
         return params.get("steps")
-    config = json.loads(tags["identity"])
-    fresh, guide = config["steps"], config["model"].get("guide")
-    repeats = guide and guide.get("mode") == "fixed_flops"
-    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
+    try:
+        config = json.loads(tags["identity"])
+        fresh, guide = int(config["steps"]), config["model"].get("guide")
+        repeats = guide and guide.get("mode") == "fixed_flops"
+        return fresh + int(guide["ratio"] * fresh) if repeats else fresh
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        what = "has a tag identity that is not its configuration"
+        raise tracking.edited(run_id, tags.get("point_id", ""), what) from None
 
 
 def load_csv(path: Path) -> pd.DataFrame:
