@@ -64,7 +64,7 @@ def compare_command(
         settings = estimator.settings(ComputeLaw(), E=held, resampling=resampling)
         fitted = {}
         for name, rows in arms.items():
-            with opt.naming(f"arm {name!r}"):
+            with opt.naming(f"arm {name!r}", rows):
                 fitted[name] = fit_arm(rows, settings)
         name = reference or next(iter(arms))
         contenders, found = compare(fitted, name, tuple(at or ()), cells, extrapolate)

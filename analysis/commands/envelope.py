@@ -43,7 +43,7 @@ def envelope_command(
         file = _validated(read_file(curves), loss_col or "val_loss")
         lines, found = [], {}
         for arm, table in table_of_file(file, columns, ("flops",)).arms().items():
-            with opt.naming(f"{curves}, {arm}"):
+            with opt.naming(f"{curves}, {arm}", table):
                 one = envelope(table, settings)
             lines += sentences(arm, one.arm) + _sentences(one)
             found[arm] = document(one.arm) | {

@@ -52,7 +52,8 @@ def fit(
     """Fit a scaling law to runs, with intervals and a certificate of convergence.
 
     Every row is one run, or with --group-col one checkpoint of a run. Rows that are unfinished,
-    diverged, without a usable number, or duplicates stay out, and are listed with the reason.
+    diverged, without a usable number or label, or duplicates stay out, and are listed with the
+    reason; of the rows of one point_id the first that is usable enters.
 
     \b
     Examples:
@@ -79,12 +80,13 @@ def fit(
         found, lines = {}, []
         for name, rows in read.arms().items():
             try:
-                arm = fit_arm(rows, settings)
+                with opt.naming(runs if by is None else name, rows):
+                    arm = fit_arm(rows, settings)
             except FitError as error:
                 if by is None:
-                    raise FitError(f"{runs}: {error}") from error
+                    raise
                 found[name] = {"error": str(error), "n_used": rows.n}
-                lines.append(f"{name}: not fitted: {error}")
+                lines.append(f"not fitted: {error}")
                 continue
             found[name] = document(arm)
             lines += sentences(name, arm)

@@ -45,7 +45,7 @@ def isoflop_command(
             opt.law_named(law), drop_highest=drop_highest, resampling=resampling
         )
         read, columns = table.read(runs, ("params", "tokens", "flops"), group=group_col)
-        with opt.naming(runs):
+        with opt.naming(runs, read):
             arm = fit_arm(read, settings)
             factor = flops_factor(arm.table.values)
             found = isoflop(arm.table, factor, arm, resampling)

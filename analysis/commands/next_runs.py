@@ -4,17 +4,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from analysis.commands import options as opt
 from analysis.fitting.fit import FitError
 from analysis.scaling.arm import fit_arm
-from analysis.scaling.experiment_design import Size, next_runs, spec_fragment
+from analysis.scaling.experiment_design import next_runs, spec_fragment
 from analysis.scaling.forecast import beyond_the_runs, flops_factor
-from analysis.tables.cells import are_numbers, number_column, read_text
+from analysis.scaling.known_models import new_sizes, table_sizes
 from analysis.tables.errors import RunTableError
-from analysis.tables.runs import size_columns
 from analysis.tables.table import Table
 from analysis.tables.writing import write_text
 
@@ -49,7 +47,9 @@ def next_runs_command(
 ) -> None:
     """Choose the runs that narrow the interval at a target most, within a budget of FLOPs.
 
-    Prints `points:` rows for a study file. The design is optimal for the fitted law, if it holds.
+    Prints `points:` rows for a study file, with the FFN and the guide of the table's runs. A preset
+    named here has what all runs of the arm have alike. The design is optimal for the fitted law, if
+    it holds.
 
     \b
     Example:
@@ -63,15 +63,12 @@ def next_runs_command(
             raise FitError(f"--budget {budget:g}: give a positive number of FLOPs")
         needs = (*chosen.variables, "params", "tokens")
         read, columns = table.read(runs, needs, by="arm" if arm is not None else None)
-        if arm is not None:
-            arms = read.arms()
-            if arm not in arms:
-                raise FitError(f"--arm {arm!r}: no such arm in {runs}; one of {', '.join(arms)}")
-            read = arms[arm]
+        read = _arm(read, arm)
         settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=None)
-        with opt.naming(runs):
+        presets = _presets(preset or [])
+        with opt.naming(runs, read):
             fitted = fit_arm(read, settings)
-            sizes = _named_sizes(preset, read) if preset else _table_sizes(read)
+            sizes = new_sizes(presets, read) if presets else table_sizes(read)
             factor = flops_factor(read.values)
             design = next_runs(fitted.fit, target, sizes, budget, factor)
         far = beyond_the_runs(fitted, target)
@@ -99,50 +96,33 @@ def next_runs_command(
     typer.echo(fragment, nl=False)
 
 
-def _named_sizes(presets: list[str], table: Table) -> list[Size]:
-    per_param = float(np.median(table.values["tokens"] / table.values["params"]))
-    sizes = []
-    for text in presets:
+def _arm(read: Table, arm: str | None) -> Table:
+    """Take the arm to plan for."""
+    if arm is None:
+        if several := read.arms_in_one:
+            raise FitError(
+                f"{read.source}: column 'arm' has {', '.join(several)}; choose one with --arm"
+            )
+        return read
+    arms = read.arms()
+    if arm not in arms:
+        raise FitError(f"--arm {arm!r}: no such arm in {read.source}; one of {', '.join(arms)}")
+    return arms[arm]
+
+
+def _presets(given: list[str]) -> dict[str, float]:
+    """Read `NAME=PARAMS` as parameters by name."""
+    found: dict[str, float] = {}
+    for text in given:
         name, _, value = text.partition("=")
+        name = name.strip()
         try:
             params = float(value)
         except ValueError:
             raise FitError(f"--preset {text!r}: not NAME=PARAMS") from None
         if not (name and 0 < params < float("inf")):
             raise FitError(f"--preset {text!r}: give a name and a positive number of parameters")
-        sizes.append(Size(name, {"kind": "dense"}, params, per_param * params))
-    return sizes
-
-
-def _table_sizes(table: Table) -> list[Size]:
-    """List the models of the table's own rows, by its preset and FFN columns."""
-    frame = table.file.frame.iloc[table.row - 1]
-    if "preset" not in frame.columns:
-        raise FitError("no column 'preset' says which models can run; name some with --preset")
-    own = {name: frame[name] for name in ("width", *size_columns(frame.columns)) if name in frame}
-    numeric = {
-        name: number_column(frame, table.source, name)
-        for name, values in own.items()
-        if are_numbers(values)
-    }
-    sizes: dict[str, Size] = {}
-    for i, row in enumerate(frame.to_dict("records")):
-        preset = read_text(row["preset"])
-        known = {name: float(v[i]) for name, v in numeric.items() if np.isfinite(v[i])}
-        width = known.pop("width", 1.0)
-        ffn = _ffn(row, known)
-        key = f"{preset} {width} {ffn}"
-        if key not in sizes and preset:
-            params, tokens = (float(table.values[name][i]) for name in ("params", "tokens"))
-            sizes[key] = Size(preset, ffn, params, tokens, width)
-    if not sizes:
-        raise FitError("column 'preset' is empty; name models with --preset")
-    return list(sizes.values())
-
-
-def _ffn(row: dict, sizes: dict[str, float]) -> dict[str, str | int | float]:
-    ffn: dict[str, str | int | float] = {"kind": read_text(row.get("ffn_kind")) or "dense"}
-    ffn |= {name.removeprefix("ffn_"): int(value) for name, value in sizes.items()}
-    if arm := read_text(row.get("arm")):
-        ffn["arm"] = arm
-    return ffn
+        if name in found:
+            raise FitError(f"--preset {text!r}: {name} is given twice; keep one")
+        found[name] = params
+    return found

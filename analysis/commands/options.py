@@ -188,14 +188,17 @@ def one_target(text: str, law: Law) -> dict[str, float]:
         name, _, value = part.partition("=")
         name = name.strip()
         try:
-            found[name] = float(value)
+            number = float(value)
         except ValueError:
             raise FitError(f"--at {text!r}: {part!r} is not NAME=NUMBER") from None
         if name not in law.variables:
             known = ", ".join(law.variables)
             raise FitError(f"--at {text!r}: law {law.name} has no {name!r}; it takes {known}")
-        if not (found[name] > 0 and math.isfinite(found[name])):
+        if not (number > 0 and math.isfinite(number)):
             raise FitError(f"--at {text!r}: {name} must be a positive number")
+        if name in found:
+            raise FitError(f"--at {text!r}: {name} is given twice; keep one")
+        found[name] = number
     if missing := set(law.variables) - set(found):
         raise FitError(f"--at {text!r}: {', '.join(sorted(missing))} is missing")
     return found
@@ -212,12 +215,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def naming(place: object) -> Iterator[None]:
-    """Put the file or arm that a refused fit is about before its message."""
+def naming(place: object, table: Table) -> Iterator[None]:
+    """Say of a refused fit which file or arm it is about, and what is doubtful about its table."""
     try:
         yield
     except FitError as error:
-        raise FitError(f"{place}: {error}") from error
+        raise FitError(f"{place}: {'; '.join([str(error), *table.cautions])}") from error
 
 
 def write_json(out: Path | None, document: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.commands import options as opt
 from analysis.figures import style
-from analysis.figures.registry import PLOTS, Plot
+from analysis.figures.registry import PLOTS, Drawn, Plot
 from analysis.tables import published
 from analysis.tables.errors import RunTableError, nearest
 
@@ -39,7 +39,9 @@ def plot_command(
                 typer.echo(f"note: {plot.published_note}", err=True)
         else:
             _check_files(name, plot, given)
-            figure = _drawn(name, plot, given, loss_col)
+            figure, cautions = _drawn(name, plot, given, loss_col)
+            for text in cautions:
+                typer.echo(f"caution: {text}", err=True)
         try:
             written = style.save(figure, out / name)
         except OSError as error:
@@ -57,15 +59,15 @@ def _named(name: str) -> Plot:
     return PLOTS[name]
 
 
-def _drawn(name: str, plot: Plot, files: list[Path], loss_col: str | None) -> Figure:
+def _drawn(name: str, plot: Plot, files: list[Path], loss_col: str | None) -> Drawn:
     if loss_col is None:
-        return plot.draw(files)
+        return plot.make(files)
     if not plot.takes_loss:
         known = ", ".join(key for key, one in PLOTS.items() if one.takes_loss)
         raise RunTableError(
             f"plot {name}: draws no other loss; leave --loss-col out, or draw {known}"
         )
-    return plot.draw(files, loss_col)
+    return plot.make(files, loss_col)
 
 
 def _published(name: str, plot: Plot, files: list[Path]) -> Figure:

@@ -61,7 +61,7 @@ def predict_command(
         found: dict[str, Any] = {}
         lines: list[str] = []
         for name, rows in read.arms().items():
-            with opt.naming(f"{runs}, {name}"):
+            with opt.naming(f"{runs}, {name}", rows):
                 arm = fit_arm(rows, settings)
                 found[name] = _arm(name, arm, targets, optimal_at or [], resampling, lines)
         whole = found["all"] if by is None else {"by": by, "arms": found}

@@ -43,8 +43,9 @@ def report_command(
     """
     with opt.one_line_errors():
         table, curves, name = _read(runs, mlflow, study)
+        source = str(runs) if runs else f"study {name}"
         try:
-            written = write_report(table, out, title or name, curves)
+            written = write_report(table, out, title or name, curves, source)
         except OSError as error:
             raise RunTableError(
                 f"{out}: the report cannot be written ({error}); choose another --out"

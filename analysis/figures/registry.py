@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figures import curves, guided, latency, scaling, schematic, spectra
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
+from analysis.tables.cautions import cautions
 from analysis.tables.curves import CURVES, load_curves
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
@@ -21,32 +22,39 @@ from analysis.tables.spectra import trained_projection
 LOSS = "val_loss"
 RUNS = "a run table RUNS.csv"
 WITH_CURVES = f"{RUNS}, with {CURVES} beside it"
+Drawn = tuple[Figure, list[str]]
 
 
 @dataclass(frozen=True)
 class Plot:
     """A figure: what it shows, what it reads, and how it is drawn.
 
-    `draw` is given the files, `fewest_files` to `most_files` of them, and `takes_loss` says whether
-    also which column of losses to draw; `published` draws what the paper published alone.
+    `make` is given the files, `fewest_files` to `most_files` of them, and returns the figure with
+    what makes the numbers of its runs doubtful, a sentence each; `takes_loss` says whether it is
+    also given which column of losses to draw. `published` draws what the paper published alone.
     """
 
     shows: str
     reads: str
-    draw: Callable[..., Figure]
+    make: Callable[..., Drawn]
     published: Callable[[], Figure] | None = None
     published_note: str = ""
     fewest_files: int = 1
     most_files: float = 1
     takes_loss: bool = False
 
+    def draw(self, files: list[Path]) -> Figure:
+        """Draw the figure from these files."""
+        return self.make(files)[0]
 
-def _scaling(files: list[Path], loss: str = LOSS) -> Figure:
+
+def _scaling(files: list[Path], loss: str = LOSS) -> Drawn:
     used, excluded = _unguided(files[0], loss)
     if used.empty:
         raise RunTableError(f"{files[0]}: no unguided run has finished with a usable loss")
     overlay = _overlay(used) if loss == LOSS else None
-    return scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss)
+    figure = scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss)
+    return figure, cautions(used)
 
 
 def _published_scaling() -> Figure:
@@ -56,7 +64,7 @@ def _published_scaling() -> Figure:
 
 def _unguided(path: Path, loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs = with_loss(load_csv(path), loss, str(path))
-    return split_usable(where(runs, column(runs, "guide_ratio").isna()))
+    return split_usable(where(runs, column(runs, "guide_ratio").isna()), str(path))
 
 
 def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
@@ -66,44 +74,44 @@ def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
     return paper if same_convention and set(sizes(used)) & set(paper["preset"]) else None
 
 
-def _guided(files: list[Path]) -> Figure:
-    used, _ = split_usable(load_csv(files[0]))
+def _guided(files: list[Path]) -> Drawn:
+    used, _ = split_usable(load_csv(files[0]), str(files[0]))
     points = guided.guided_points(used)
     overlay = None if _overlay(used) is None else _published_guided_points()
-    return guided.guided_figure(points, overlay)
+    return guided.guided_figure(points, overlay), cautions(used)
 
 
 def _published_guided_points() -> pd.DataFrame:
     return guided.published_points(published.scaling(), published.wide())
 
 
-def _dynamics(files: list[Path]) -> Figure:
-    return curves.dynamics_figure(load_csv(files[0]), load_curves(files[0].with_name(CURVES)))
+def _dynamics(files: list[Path]) -> Drawn:
+    runs = load_csv(files[0])
+    return curves.dynamics_figure(runs, load_curves(files[0].with_name(CURVES))), cautions(runs)
 
 
-def _largest(files: list[Path]) -> Figure:
+def _largest(files: list[Path]) -> Drawn:
     used, _ = _unguided(files[0])
-    return curves.largest_figure(used, load_curves(files[0].with_name(CURVES)))
+    return curves.largest_figure(used, load_curves(files[0].with_name(CURVES))), cautions(used)
 
 
-def _latency(files: list[Path]) -> Figure:
-    return latency.latency_figure(load_latencies(files), published.latency())
+def _latency(files: list[Path]) -> Drawn:
+    return latency.latency_figure(load_latencies(files), published.latency()), []
 
 
-def _spectra(files: list[Path]) -> Figure:
+def _spectra(files: list[Path]) -> Drawn:
     if not files:
-        return spectra.initial_figure()
-    used, _ = split_usable(load_csv(files[0]))
+        return spectra.initial_figure(), []
+    used, _ = split_usable(load_csv(files[0]), str(files[0]))
     # One run of an arm and a size: the first seed.
     first = used.assign(size=sizes(used)).drop_duplicates(["arm", "size"])
-    return spectra.trained_figure(
-        {
-            f"{row['size']} {row['arm']}": trained_projection(
-                files[0].parent / "points" / row["point_id"]
-            )
-            for row in first.to_dict("records")
-        }
-    )
+    projections = {
+        f"{row['size']} {row['arm']}": trained_projection(
+            files[0].parent / "points" / row["point_id"]
+        )
+        for row in first.to_dict("records")
+    }
+    return spectra.trained_figure(projections), cautions(used)
 
 
 PLOTS: dict[str, Plot] = {
@@ -145,7 +153,7 @@ PLOTS: dict[str, Plot] = {
     "schematic": Plot(
         "the four parametrizations",
         "no file",
-        lambda _: schematic.schematic_figure(),
+        lambda _: (schematic.schematic_figure(), []),
         fewest_files=0,
         most_files=0,
     ),

@@ -10,10 +10,6 @@ from scipy.special import stdtrit
 from analysis.scaling.arms import FREE_E_FROM, Arm, Arms
 from analysis.scaling.compare import Comparison, GainAt
 from analysis.scaling.isoflop import IsoFlop
-from analysis.tables.frames import numbers
-from analysis.tables.passes import MOST_PASSES
-from analysis.tables.published import read_off
-from analysis.tables.units import unit_cautions
 
 
 def answer(arms: Arms) -> str:
@@ -184,28 +180,6 @@ def limits(arms: Arms) -> str:
         f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
         f"standard errors each side.{seeds}"
     )
-
-
-def cautions(used: pd.DataFrame) -> list[str]:
-    """Say what about the runs that entered makes the numbers doubtful, a sentence each."""
-    columns = {"params": "params", "tokens": "tokens", "flops": "train_flops"}
-    values = {name: numbers(used, column) for name, column in columns.items()}
-    units = (f"{text}." for text in unit_cautions(values))
-    return [*read_off(used), *units, *_repeats(used)]
-
-
-def _repeats(used: pd.DataFrame) -> list[str]:
-    """Say how many runs read their text more often than repeating is nearly as good: one sentence,
-    or none."""
-    passes = [float(number) for number in used["passes"] if number > MOST_PASSES]
-    if not passes:
-        return []
-    return [
-        f"{len(passes)} of these {_count(len(used), 'run')} make more than {MOST_PASSES} passes "
-        f"over their training text, {max(passes):.0f} at most: from there on, repeated "
-        "text is worth less than fresh text (Muennighoff et al., arXiv 2305.16264), and so many "
-        "fresh tokens would give lower losses."
-    ]
 
 
 def multiplicity(arms: Arms) -> str:

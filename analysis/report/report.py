@@ -20,7 +20,7 @@ from analysis.figures.curves import curves_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
 from analysis.report.arm_document import document
-from analysis.report.findings import answer, cautions, headline, headlines
+from analysis.report.findings import answer, headline, headlines
 from analysis.report.sections import (
     NOTHING,
     comparison_section,
@@ -33,6 +33,7 @@ from analysis.report.sections import (
     write_tables,
 )
 from analysis.scaling.arms import Arm, Arms, fit_arms
+from analysis.tables.cautions import cautions
 from analysis.tables.curves import CURVES
 from analysis.tables.runs import run_table, split_usable
 from analysis.tables.writing import finite, write_bytes, write_text
@@ -69,7 +70,11 @@ class MoreFigure:
 
 
 def write_report(
-    runs: pd.DataFrame, out_dir: Path, title: str, curves: pd.DataFrame | None = None
+    runs: pd.DataFrame,
+    out_dir: Path,
+    title: str,
+    curves: pd.DataFrame | None = None,
+    source: str = "run table",
 ) -> Report:
     """Fit every arm of `runs` and write the report to `out_dir`, which is made if absent.
 
@@ -83,13 +88,14 @@ def write_report(
         out_dir: the folder of the report.
         title: its heading.
         curves: the training curves, with the columns of `curves.CURVE_COLUMNS`.
+        source: where the rows come from, for error messages.
 
     Raises:
         RunTableError: the table lacks a column, holds a bad number or mixes FLOP conventions.
         OSError: the folder cannot be written.
     """
-    runs = run_table(runs, "run table")
-    used, excluded = split_usable(runs)
+    runs = run_table(runs, source)
+    used, excluded = split_usable(runs, source)
     arms = fit_arms(used, excluded)
     found, sentences = answer(arms), headlines(arms, excluded)
 

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.arm_document import document
-from analysis.report.findings import cautions, growths, interval, limits, multiplicity, three_digits
+from analysis.report.findings import growths, interval, limits, multiplicity, three_digits
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.isoflop import Minimum
+from analysis.tables.cautions import cautions
 from analysis.tables.frames import sizes
 from analysis.tables.runs import RUN_COLUMNS
 from analysis.tables.writing import write_text

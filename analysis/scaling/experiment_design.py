@@ -6,31 +6,25 @@ Runs are added one at a time, each time the one that takes most variance off for
 the budget is spent. The design trusts the law: it narrows the interval if the law holds.
 """
 
+import io
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from ruamel.yaml import YAML
 
 from analysis.fitting.derivatives import Points, jacobian
 from analysis.fitting.fit import FitError, LawFit, logs_of
 from analysis.laws.law import Array
+from analysis.scaling.known_models import Size
 
 MULTIPLES = tuple(2.0**k for k in range(-2, 5))  # tokens tried, over a size's usual number
 MOST_REPEATS = 3  # of one run with other seeds
 MOST_RUNS = 32
 LEAST_GAIN = 1e-3  # fraction of the variance that a run must take off to be worth making
-
-
-@dataclass(frozen=True)
-class Size:
-    """A model that a study can train: its preset, its FFN in the study's words, its parameters."""
-
-    preset: str
-    ffn: dict[str, str | int | float]
-    params: float
-    tokens: float  # usual number, around which budgets are tried
-    width: float = 1.0  # multiplier of the preset's width
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,12 @@ def next_runs(
         raise FitError("the runs so far do not determine the law; fit a smaller one, or hold E")
     goal = _gradient(fit, {name: np.array([value]) for name, value in target.items()})[0]
     offers = [(size, math.floor(size.tokens * m)) for size in sizes for m in MULTIPLES]
+    if scarce := [size for size, tokens in offers if not tokens]:
+        raise FitError(
+            f"preset {scarce[0].preset} of {scarce[0].params:.3g} parameters would train on "
+            f"{scarce[0].tokens:.3g} tokens, as many a parameter as the runs have; count single "
+            "parameters and tokens"
+        )
     cost = np.array([factor * size.params * tokens for size, tokens in offers])
     columns = {
         "params": np.array([size.params for size, _ in offers]),
@@ -134,21 +134,18 @@ def spec_fragment(design: Design, target: dict[str, float], notes: Sequence[str]
         *(f"# {note}." for note in notes),
         "points:",
     ]
-    seen: dict[tuple[str, str, int], int] = {}
+    yaml = YAML()
+    yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+    seen: dict[str, int] = {}
     for run in design.runs:
-        ffn = ", ".join(f"{key}: {_scalar(value)}" for key, value in run.size.ffn.items())
-        width = f" width: {run.size.width:g}," if run.size.width != 1 else ""
-        key = (run.size.preset + width, ffn, run.tokens)
-        seed = seen[key] = seen.get(key, 0) + 1
-        lines.append(
-            f"  - {{preset: {_scalar(run.size.preset)},{width} ffn: {{{ffn}}}, "
-            f"budget: {{tokens: {run.tokens}}}, seed: {seed}}}"
-        )
+        size = run.size
+        row: dict[str, Any] = {"preset": size.preset}
+        row |= {"width": size.width} if size.width != 1 else {}
+        row |= {"ffn": dict(size.ffn)}
+        row |= {"guide": dict(size.guide)} if size.guide else {}
+        row |= {"budget": {"tokens": run.tokens}}
+        seed = seen[repr(row)] = seen.get(repr(row), 0) + 1
+        text = io.StringIO()
+        yaml.dump(row | {"seed": seed}, text)
+        lines.append(f"  - {text.getvalue().rstrip()}")
     return "\n".join(lines) + "\n"
-
-
-def _scalar(value: str | int | float) -> str:
-    """Write a YAML flow scalar: text is quoted unless it is a plain word."""
-    if isinstance(value, str) and not value.replace("-", "").replace("_", "").isalnum():
-        return "'" + " ".join(value.split()).replace("'", "''") + "'"
-    return str(value)

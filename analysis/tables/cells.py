@@ -36,9 +36,10 @@ def read_number(value: object) -> float:
 
 
 def read_text(value: object) -> str:
-    """Read one cell as text; the empty string where there is none."""
+    """Read one cell as text without the spaces about it; the empty string where there is none."""
     is_nan = isinstance(value, float | np.floating) and np.isnan(value)
-    return "" if value is None or value is pd.NA or value is pd.NaT or is_nan else str(value)
+    is_absent = value is None or value is pd.NA or value is pd.NaT or is_nan
+    return "" if is_absent else str(value).strip()
 
 
 def number_column(frame: pd.DataFrame, source: str, column: str, what: str = "it") -> Array:

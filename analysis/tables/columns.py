@@ -13,7 +13,6 @@ from analysis.laws.law import Array
 from analysis.tables.cells import number_column, read_text
 from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.files import TableFile
-from analysis.tables.runs import why_not_finished
 
 # Where no column is named, these are looked for.
 DEFAULTS = {"params": "params", "tokens": "tokens", "flops": "train_flops", "loss": "val_loss"}
@@ -88,14 +87,10 @@ def find_column(
     """
     frame, own = file.frame, DEFAULTS.get(name)
     if asked is None and own is not None:
-        alike = [c for c in frame.columns if _letters(c) == _letters(own)]
-        if alike == [own] or (own in alike and not matters):
+        if matters and own_column(file, own, f"name the column of {name} with {_option(name)}"):
             return own
-        if alike and matters:
-            raise RunTableError(
-                f"{file.source}: {' or '.join(map(repr, alike))} may be the column {own!r}; name "
-                f"the column of {name} with {_option(name)}"
-            )
+        if own in frame.columns:
+            return own
     if asked is None and not required:
         return None
     column = asked or own
@@ -116,32 +111,43 @@ def read_labels(file: TableFile, column: str | None, option: str) -> NDArray[np.
     return np.array([read_text(value) for value in file.frame[column]], dtype=object)
 
 
-def status_reasons(file: TableFile, asked: str | None) -> NDArray[np.object_]:
-    """Say of each row why its status keeps it from a fit, [n]; empty where nothing does."""
-    frame = file.frame
-    found = [c for c in frame.columns if _letters(c) in STATUS]
+def own_column(file: TableFile, own: str, remedy: str) -> str | None:
+    """Find the platform's own column of that name; None where there is none.
+
+    Raises:
+        RunTableError: another column has nearly the same name.
+    """
+    alike = [c for c in file.frame.columns if _letters(c) == _letters(own)]
+    if alike and alike != [own]:
+        raise RunTableError(
+            f"{file.source}: {' or '.join(map(repr, alike))} may be the column {own!r}; {remedy}"
+        )
+    return own if alike else None
+
+
+def status_column(
+    file: TableFile, asked: str | None = None, remedy: str = "name one with --status-col"
+) -> str | None:
+    """Find the column of each run's status, whichever of its names it has; None without one.
+
+    Raises:
+        RunTableError: several columns may be it, or it was asked for and is absent.
+    """
     if asked is not None:
         _refuse_absent(file, asked, "--status-col")
-        found = [asked]
+        return asked
+    found = [c for c in file.frame.columns if _letters(c) in STATUS]
     if len(found) > 1:
         raise RunTableError(
-            f"{file.source}: {' or '.join(map(repr, found))} may be each run's status; name one "
-            "with --status-col"
+            f"{file.source}: {' or '.join(map(repr, found))} may be each run's status; {remedy}"
         )
-    if not found:
-        return np.full(len(frame), "", dtype=object)
-    return np.array([why_not_finished(read_text(word)) for word in frame[found[0]]], dtype=object)
+    return found[0] if found else None
 
 
 def convention_column(file: TableFile, asked: str | None, keep: str | None) -> str | None:
     """Find the column of the FLOP convention; None where there is none and none was asked for."""
     own = "flop_convention"
-    if asked is None and (alike := [c for c in file.frame.columns if _letters(c) == _letters(own)]):
-        if alike != [own]:
-            raise RunTableError(
-                f"{file.source}: {' or '.join(map(repr, alike))} may be the column {own!r}; name "
-                "one with --convention-col"
-            )
+    if asked is None and own_column(file, own, "name one with --convention-col"):
         return own
     if asked is not None or keep is not None:
         _refuse_absent(file, asked or own, "--convention-col")

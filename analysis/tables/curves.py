@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.tables.cells import number_column, read_text
+from analysis.tables.columns import own_column
 from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.files import read_file
 
@@ -45,10 +46,11 @@ def load_curves(path: Path) -> pd.DataFrame:
             f"{path}: no such file; `study report` writes {CURVES} beside runs.csv where the "
             "runs' folders are at hand"
         )
-    frame = read_file(path).frame
+    file = read_file(path)
+    frame = file.frame
     curves = pd.DataFrame(index=frame.index)
     for name, meaning in CURVE_COLUMNS.items():
-        if name not in frame.columns:
+        if own_column(file, name, "keep one, of that name") is None:
             raise RunTableError(
                 f"{path}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
                 f"rename or add it ({meaning})"

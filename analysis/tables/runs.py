@@ -19,8 +19,11 @@ import pandas as pd
 
 from analysis.tables import tracking
 from analysis.tables.cells import are_numbers, number_column, read_text
+from analysis.tables.columns import own_column, status_column
+from analysis.tables.entering import leave_out_repeats, why_left_out
 from analysis.tables.errors import RunTableError, nearest
-from analysis.tables.files import read_file
+from analysis.tables.files import TableFile, read_file
+from analysis.tables.frames import numbers, texts
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "study": Column("tag", "text", "name of the study"),
     "point_id": Column("tag", "text", "readable id of the point, unique in a study", required=True),
     "fingerprint": Column("tag", "text", "hash of all that changes the result"),
-    "status": Column("tag", "text", "how it ended or stands: see EXCLUDED_STATUS", required=True),
+    "status": Column("tag", "text", "how it ended or stands: see `entering`", required=True),
     "preset": Column("param", "text", "model size"),
     "width": Column("param", "number", "multiplier of the preset's width (1 if empty)"),
     "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
@@ -80,17 +83,6 @@ NOT_SIZES = ("ffn_kind", "ffn_fraction", "ffn_params", "ffn_dim")
 
 # How the losses on the texts of a mixture, and on evaluation sets, begin.
 LOSSES = ("val_loss/", "bits_per_byte/")
-
-FINISHED = "finished"
-# Why a run of this status takes no part in a fit.
-EXCLUDED_STATUS = {
-    "diverged": "diverged",
-    "stopped": "stopped early: its sweep had better runs",
-    "failed": "failed",
-    "running": "still running",
-    "interrupted": "interrupted: stopped half way",
-    "queued": "queued: planned, no run",
-}
 
 PAGE = 1000  # runs in one answer of MLflow
 
@@ -173,11 +165,15 @@ def mlflow_row(
     params: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return the columns of one run that MLflow holds."""
+    """Return the columns of one run that MLflow holds.
+
+    Raises:
+        LedgerError: someone has edited what the columns are computed from.
+    """
     homes: dict[str, Mapping[str, Any]] = {
         "run": {"run_id": run_id},
         "tag": tags,
-        "param": dict(params) | {"steps": _total_steps(tags, params)},
+        "param": dict(params) | {"steps": _total_steps(run_id, tags, params)},
         # MLflow's SQL stores keep an infinity as the largest float.
         "metric": {
             name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
@@ -188,7 +184,9 @@ def mlflow_row(
     return {name: homes[column.home].get(name) for name, column in columns.items()}
 
 
-def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | int | None:
+def _total_steps(
+    run_id: str, tags: Mapping[str, str], params: Mapping[str, str]
+) -> str | int | None:
     """Return the steps of the whole run, those that read tokens again included.
 
     That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
@@ -196,10 +194,14 @@ def _total_steps(tags: Mapping[str, str], params: Mapping[str, str]) -> str | in
     """
     if "identity" not in tags or "config.steps" in params:
         return params.get("steps")
-    config = json.loads(tags["identity"])
-    fresh, guide = config["steps"], config["model"].get("guide")
-    repeats = guide and guide.get("mode") == "fixed_flops"
-    return fresh + int(guide["ratio"] * fresh) if repeats else fresh
+    try:
+        config = json.loads(tags["identity"])
+        fresh, guide = int(config["steps"]), config["model"].get("guide")
+        repeats = guide and guide.get("mode") == "fixed_flops"
+        return fresh + int(guide["ratio"] * fresh) if repeats else fresh
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        what = "has a tag identity that is not its configuration"
+        raise tracking.edited(run_id, tags.get("point_id", ""), what) from None
 
 
 def load_csv(path: Path) -> pd.DataFrame:
@@ -229,20 +231,18 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     Raises:
         RunTableError: a required column is absent, or a value is not a number.
     """
-    for name, column in RUN_COLUMNS.items():
-        if column.required and name not in frame.columns:
-            raise RunTableError(
-                f"{source}: no column {name!r}{nearest(name, map(str, frame.columns))}; "
-                f"rename or add it ({column.meaning})"
-            )
+    file = TableFile(source, frame.rename(columns=str))
+    frame = file.frame
+    homes = {name: _home(file, name, column) for name, column in RUN_COLUMNS.items()}
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
-    numeric = [name for name in map(str, frame.columns) if are_numbers(frame[name])]
+    numeric = [name for name in frame.columns if are_numbers(frame[name])]
     for name, column in columns_among(numeric).items():
+        home = homes.get(name, name)
         if column.kind == "text":
-            values = frame[name] if name in frame.columns else [""] * len(frame)
+            values = [""] * len(frame) if home is None else frame[home]
             table[name] = pd.Series([read_text(v) for v in values], dtype="str")
-        elif name in frame.columns:
-            table[name] = number_column(frame, source, name, column.meaning)
+        elif home is not None:
+            table[name] = number_column(frame, source, home, column.meaning)
         else:
             table[name] = math.nan
     order = table.assign(
@@ -255,10 +255,34 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def split_usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _home(file: TableFile, name: str, column: Column) -> str | None:
+    """Find the file's column of this name; None where it is absent and may be.
+
+    Raises:
+        RunTableError: it is required and absent, or several columns may be it.
+    """
+    if name == "status":
+        found = status_column(file, remedy="keep one of them")
+    else:
+        found = own_column(file, name, "keep one, of that name")
+    if found is None and column.required:
+        raise RunTableError(
+            f"{file.source}: no column {name!r}{nearest(name, file.frame.columns)}; "
+            f"rename or add it ({column.meaning})"
+        )
+    return found
+
+
+def split_usable(
+    runs: pd.DataFrame, source: str = "run table"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a run table into the runs that may enter a fit and those that may not.
 
     Of several usable runs of one point the first row enters.
+
+    Args:
+        runs: a run table.
+        source: where its rows come from, for error messages.
 
     Returns:
         `(used, excluded)`; `excluded` has one more column, `reason`.
@@ -266,58 +290,20 @@ def split_usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         RunTableError: the usable runs count FLOPs by more than one convention.
     """
-    reasons, entered = [], set()
-    for row in runs.to_dict("records"):
-        reason = _why_excluded(row)
-        if not reason and row["point_id"] in entered:
-            reason = "duplicate point_id: an earlier run of this point entered"
-        if not reason:
-            entered.add(row["point_id"])
-        reasons.append(reason)
+    labels = {name: texts(runs, name) for name in ("point_id", "arm", "flop_convention")}
+    values = {name: numbers(runs, name) for name in ("val_loss", "train_flops")}
+    reasons = why_left_out(runs["status"], labels, values)
+    leave_out_repeats(reasons, labels["point_id"])
     marked = runs.assign(reason=reasons)
     used = marked.loc[marked["reason"] == ""].drop(columns="reason").reset_index(drop=True)
     excluded = marked.loc[marked["reason"] != ""].reset_index(drop=True)
     conventions = sorted(set(used["flop_convention"]))
     if len(conventions) > 1:
         raise RunTableError(
-            f"column 'flop_convention' mixes {', '.join(conventions)}: FLOPs of different "
-            "conventions share no axis; recount them by one convention or split the table"
+            f"{source}: column 'flop_convention' mixes {', '.join(conventions)}: FLOPs of "
+            "different conventions share no axis; recount them by one convention or split the table"
         )
     return used, excluded
-
-
-def size_names(presets: Iterable[Any], widths: Iterable[Any]) -> list[str]:
-    """Name the size of each run: its preset, and its width multiplier where that is not 1."""
-    found = []
-    for preset, width in zip(presets, widths, strict=True):
-        name = read_text(preset)
-        scaled = name and not pd.isna(width) and float(width) != 1
-        found.append(f"{name} x{float(width):g}" if scaled else name)
-    return found
-
-
-def why_not_finished(status: str) -> str:
-    """Say why a run of this status takes no part in a fit; nothing where it has finished.
-
-    Words are compared without case: MLflow writes FINISHED.
-    """
-    word = status.strip().lower()
-    if word == FINISHED:
-        return ""
-    known = ", ".join([FINISHED, *EXCLUDED_STATUS])
-    return EXCLUDED_STATUS.get(word, f"unknown status {status!r} (known: {known})")
-
-
-def _why_excluded(row: dict[Any, Any]) -> str:
-    if why := why_not_finished(row["status"]):
-        return why
-    for name in ("point_id", "arm", "flop_convention"):
-        if not row[name]:
-            return f"{name} is empty"
-    for name in ("val_loss", "train_flops"):
-        if not (math.isfinite(row[name]) and row[name] > 0):
-            return f"{name} is {row[name]:g}, not a finite positive number"
-    return ""
 
 
 def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:

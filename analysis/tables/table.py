@@ -1,9 +1,9 @@
 """A table of runs from any file: checked columns of the rows to fit, and the rows left out.
 
 A row enters a fit unless a rule keeps it out, and every row kept out is listed with the rule:
-unfinished or failed, a loss or size that is not a finite positive number, an exact duplicate of an
-earlier row, another FLOP convention, one of the K highest losses where that is asked for, or an
-outlier from the first fit where that is asked for.
+unfinished or failed, a label that is empty, a loss or size that is not a finite positive number,
+another FLOP convention, an earlier row of the same point or equal to it, one of the K highest
+losses where that is asked for, or an outlier from the first fit where that is asked for.
 """
 
 from collections import Counter
@@ -20,16 +20,19 @@ from analysis.tables.columns import (
     Columns,
     convention_column,
     find_column,
+    own_column,
     read_labels,
     read_numbers,
-    status_reasons,
+    status_column,
 )
+from analysis.tables.entering import leave_out_repeats, usable, why_left_out
 from analysis.tables.errors import RunTableError
 from analysis.tables.files import TableFile, read_file
-from analysis.tables.runs import size_names
+from analysis.tables.frames import size_names
 from analysis.tables.units import unit_cautions
 
 # Columns that only count the rows, as pandas writes them.
+SHOWN_ARMS = 6  # names in a caution
 COUNTERS = {"column 1", "Unnamed: 0", "index", "level_0"}
 
 
@@ -76,7 +79,22 @@ class Table:
     @property
     def cautions(self) -> list[str]:
         """What the numbers rest on and may be wrong: a sentence each."""
-        return unit_cautions(self.values)
+        found = unit_cautions(self.values)
+        if arms := self.arms_in_one:
+            shown = ", ".join(arms[:SHOWN_ARMS]) + (", ..." if len(arms) > SHOWN_ARMS else "")
+            found.append(
+                f"the runs of {len(arms)} arms ({shown}) are fitted as one: --by arm, or a table "
+                "an arm, keeps them apart"
+            )
+        return found
+
+    @property
+    def arms_in_one(self) -> list[str]:
+        """The names in column `arm`, where these rows are of several and are not kept apart."""
+        if self.arm is not None or "arm" not in self.file.frame.columns:
+            return []
+        names = dict.fromkeys(map(read_text, self.file.frame["arm"].iloc[self.row - 1]))
+        return [*names] if len(names) > 1 else []
 
     @property
     def excluded_counts(self) -> dict[str, int]:
@@ -172,27 +190,34 @@ def table_of_file(
     numbers, derived = read_numbers(file, columns, needs)
     duplicated = _duplicated(frame, numbers)
     loss = numbers.pop("loss")
+    group = read_labels(file, columns.group, "--group-col")
+    arm = read_labels(file, columns.by, "--by")
+    points = None if group is not None else _point_ids(file)
+    labels = ((columns.by, arm), (columns.group, group), ("point_id", points))
+    needed = {"loss": loss, **{name: numbers[name] for name in needs}}
+    reasons = why_left_out(
+        read_labels(file, status_column(file, columns.status), "--status-col"),
+        {str(name): values for name, values in labels if values is not None},
+        needed,
+    )
+    flops_matter = "flops" in needs or any("flops" in text or "/" in text for text in derived)
+    other, convention = _one_convention(file, columns, keep, reasons, flops_matter)
+    if points is not None:
+        leave_out_repeats(reasons, points)
+    reasons[(reasons == "") & duplicated] = "duplicate: every column equals an earlier row's"
     table = Table(
         file=file,
         row=np.arange(1, len(frame) + 1),
         loss=loss,
         values=numbers,
-        group=read_labels(file, columns.group, "--group-col"),
-        arm=read_labels(file, columns.by, "--by"),
+        group=group,
+        arm=arm,
         derived=derived,
+        convention=convention,
     )
-    reasons = status_reasons(file, columns.status)
-    reasons[(reasons == "") & duplicated] = "duplicate: every column equals an earlier row's"
-    usable = np.ones(table.n, bool)
-    for name, values in {"loss": loss, **{n: numbers[n] for n in needs}}.items():
-        bad = ~(np.isfinite(values) & (values > 0))
-        usable &= ~bad
-        for i in np.flatnonzero(bad & (reasons == "")):
-            reasons[i] = f"{name} is {values[i]:g}, not a finite positive number"
-    table, reasons = _one_convention(columns, needs, keep, table, reasons)
     out = reasons != ""
     listed = tuple(table.listed(i, str(reasons[i])) for i in np.flatnonzero(out))
-    spare = out & usable & ~duplicated
+    spare = out & np.all([usable(v) for v in needed.values()], axis=0) & ~duplicated & ~other
     kept = replace(
         table.take(~out), excluded=listed, left_out=table.take(spare) if spare.any() else None
     )
@@ -243,6 +268,11 @@ def labels_of(table: Table, column: str, option: str) -> NDArray[np.object_]:
     """
     labels = read_labels(table.file, column, option)
     assert labels is not None
+    if empty := [int(row) for row in table.row if not labels[row - 1]]:
+        raise RunTableError(
+            f"{table.source}: column {column!r}, row {empty[0]}: it is empty; fill it in, or leave "
+            f"out {option}"
+        )
     if column == "preset" and "width" in table.file.frame.columns:
         widths = number_column(table.file.frame, table.source, "width")
         labels = np.array(size_names(labels, widths), dtype=object)
@@ -262,29 +292,40 @@ def drop_highest(table: Table, count: int) -> Table:
     return table.exclude(out, f"among the {count} highest losses (--drop-highest)")
 
 
+def _point_ids(file: TableFile) -> NDArray[np.object_] | None:
+    """Read the platform's ids of points: rows of one id are runs of one point."""
+    remedy = "rename it, or keep one of that name"
+    return read_labels(file, own_column(file, "point_id", remedy), "point_id")
+
+
 def _one_convention(
+    file: TableFile,
     columns: Columns,
-    needs: tuple[str, ...],
     keep: str | None,
-    table: Table,
     reasons: NDArray[np.object_],
-) -> tuple[Table, NDArray[np.object_]]:
-    name = convention_column(table.file, columns.convention, keep)
-    labels = read_labels(table.file, name, "--convention-col")
+    flops_matter: bool,
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Give rows of another FLOP convention, or of none, their reason.
+
+    Returns:
+        [n] which rows have FLOPs that share no axis with the kept ones, and the one convention.
+    """
+    name = convention_column(file, columns.convention, keep)
+    labels = read_labels(file, name, "--convention-col")
     if labels is None:
-        return table, reasons
+        return np.zeros(reasons.size, bool), None
+    if flops_matter:
+        reasons[(reasons == "") & (labels == "")] = f"{name} is empty"
     if keep is not None:
-        wrong = labels != keep
-        for i in np.flatnonzero(wrong & (reasons == "")):
+        for i in np.flatnonzero((reasons == "") & (labels != keep)):
             reasons[i] = f"FLOPs counted as {labels[i]!r}, not {keep!r}"
     used = sorted(set(labels[reasons == ""]))
-    flops_matter = "flops" in needs or any("flops" in text or "/" in text for text in table.derived)
     if len(used) > 1 and flops_matter:
         raise RunTableError(
-            f"{table.source}: column {name!r} mixes {', '.join(used)}: FLOPs of different "
+            f"{file.source}: column {name!r} mixes {', '.join(used)}: FLOPs of different "
             "conventions share no axis; keep one with --convention"
         )
-    return replace(table, convention=used[0] if len(used) == 1 else None), reasons
+    return flops_matter & ~np.isin(labels, used), used[0] if len(used) == 1 else None
 
 
 def _concat(a: Table, b: Table) -> Table:

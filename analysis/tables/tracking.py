@@ -35,6 +35,8 @@ CLIENT_SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 ANSWER_SECONDS = 5.0
+# What is read. MLflow's client makes a table anew that is gone, empty, without a word.
+TABLES = ("experiments", "experiment_tags", "runs", "tags", "params", "metrics", "latest_metrics")
 LOCK_SECONDS = 10.0  # drivers lock an SQLite store for milliseconds
 # Names of packages on PyPI, where the module has another one.
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
@@ -170,6 +172,14 @@ def deleted(uri: str, name: str, number: str) -> LedgerError:
     )
 
 
+def edited(run_id: str, point_id: str, what: str) -> LedgerError:
+    """Return the error of a run whose record someone edited."""
+    return LedgerError(
+        f"run {run_id} of point {point_id} {what}: someone has edited it in MLflow",
+        f"set it back there, or take the run out: python -m study drop SPEC {point_id}",
+    )
+
+
 def command(uri: str, words: str) -> str:
     """Return a command line of MLflow's for this store."""
     return f"MLFLOW_TRACKING_URI={shlex.quote(_without_password(uri))} python -m mlflow {words}"
@@ -207,7 +217,8 @@ def _check_whole(path: Path) -> None:
         raise LedgerError(f"{path}: no such file", CORRECT)
     with connected(path) as connection:
         version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        connection.execute("SELECT 1 FROM runs LIMIT 1")
+        for table in TABLES:
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 1")
     if version is None:
         raise _of_database(path, "no such table")
 

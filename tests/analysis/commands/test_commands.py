@@ -222,7 +222,7 @@ def test_next_runs_say_that_a_target_is_beyond_the_runs(ladders: Path) -> None:
         ("predict", "--optimal-at", 1e20, "--bootstrap", 100),
         ("compare", "--bootstrap", 100),
         ("isoflop", "--bootstrap", 100),
-        ("next-runs", "--at", "params=1e9,tokens=100", "--budget", 1e22),
+        ("next-runs", "--arm", "a", "--at", "params=1e9,tokens=100", "--budget", 1e22),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -231,7 +231,7 @@ def test_units_that_do_not_fit_together_are_said(
 ) -> None:
     columns, exact = surface(7, 7)
     frame = pd.DataFrame(columns).rename(columns={"flops": "train_flops"})
-    frame = frame.assign(val_loss=noisy(exact, 1), preset="s")
+    frame = frame.assign(val_loss=noisy(exact, 1), preset="s", ffn_kind="dense")
     frame["arm"] = ["a", "b"] * 24 + ["a"]
     frame = frame.sort_values("train_flops")
     if arguments[0] == "isoflop":

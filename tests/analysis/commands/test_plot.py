@@ -125,7 +125,7 @@ def test_scaling_in_bits_per_byte_and_on_another_text(study: Path, tmp_path: Pat
         ("bits_per_byte", 1.25, "validation loss (bits per byte)"),
         ("val_loss/wiki", 3.5, "validation loss on wiki (nats per token)"),
     ):
-        figure = PLOTS["scaling"].draw([study], loss)
+        figure, _ = PLOTS["scaling"].make([study], loss)
         assert figure.axes[0].get_ylabel() == label
         assert drawn(figure.axes[0])[0] == [(1e12, value)]
     done = plot("scaling", study, "--loss-col", "bits_per_byte", "--out", tmp_path / "out")
@@ -284,6 +284,24 @@ def test_two_machines_share_no_axis(tmp_path: Path) -> None:
     ]
     done = plot("latency", *files, "--out", tmp_path)
     assert done.exit_code == 2 and "share no axis" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["scaling", "guided", "dynamics", "curves"])
+def test_units_that_do_not_fit_together_are_said_by_every_figure(name: str, study: Path) -> None:
+    plain = plot(name, study, "--out", study.parent)
+    assert (plain.exit_code, plain.stderr) == (0, "")
+    runs = pd.read_csv(study)
+    runs.assign(tokens=runs["tokens"] / 1e9).to_csv(study, index=False)
+    done = plot(name, study, "--out", study.parent)
+    assert done.exit_code == 0 and done.stderr.startswith("caution: ")
+    assert "do not fit together" in done.stderr and done.stdout == plain.stdout
+
+
+def test_a_curve_that_could_be_of_two_columns_is_refused(study: Path) -> None:
+    curves = pd.read_csv(study.parent / "curves.csv")
+    curves.assign(Step=0).to_csv(study.parent / "curves.csv", index=False)
+    done = plot("curves", study, "--out", study.parent)
+    assert done.exit_code == 2 and "'step' or 'Step' may be the column 'step'" in done.stderr
 
 
 def test_curves_that_are_not_there(study: Path) -> None:

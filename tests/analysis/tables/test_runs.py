@@ -10,7 +10,14 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis.tables.errors import RunTableError
-from analysis.tables.runs import RUN_COLUMNS, load_csv, load_mlflow, run_table, split_usable
+from analysis.tables.runs import (
+    RUN_COLUMNS,
+    load_csv,
+    load_mlflow,
+    mlflow_row,
+    run_table,
+    split_usable,
+)
 
 Row = Callable[..., dict[str, Any]]
 
@@ -195,6 +202,29 @@ def test_mlflow_is_read_page_by_page(
         record(client, experiment, row(size))
     monkeypatch.setattr("analysis.tables.runs.PAGE", 2)
     assert list(load_mlflow(uri, "paged")["preset"]) == list("abcde")
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["garbage", "[]", "null", "{}", '{"steps": 5}', '{"steps": "x", "model": {}}',
+     '{"steps": 5, "model": []}', '{"steps": 5, "model": {"guide": 3}}',
+     '{"steps": 5, "model": {"guide": {"mode": "fixed_flops"}}}'],
+)  # fmt: skip
+def test_a_record_that_someone_edited_is_one_line(identity: str) -> None:
+    """Of runs recorded before there was `config.steps`, the identity says the steps."""
+    tags = {"point_id": "m-dense", "identity": identity}
+    with pytest.raises(
+        RunTableError, match="run abc of point m-dense has a tag identity"
+    ) as caught:
+        mlflow_row("abc", tags, {"steps": "5"}, {})
+    assert "edited it in MLflow; set it back" in str(caught.value)
+    assert mlflow_row("abc", tags, {"steps": "5", "config.steps": "5"}, {})["steps"] == "5"
+
+
+def test_steps_of_an_old_record_are_those_of_the_whole_run() -> None:
+    guide = '{"steps": 10, "model": {"guide": {"mode": "fixed_flops", "ratio": 0.4}}}'
+    for identity, steps in ((guide, 14), ('{"steps": 10, "model": {}}', 10)):
+        assert mlflow_row("abc", {"identity": identity}, {"steps": "10"}, {})["steps"] == steps
 
 
 def test_study_without_runs_is_an_empty_table(store: tuple[str, MlflowClient, str]) -> None:

@@ -72,6 +72,21 @@ def half_made(path: Path) -> None:
         connection.execute("CREATE TABLE experiments (experiment_id INTEGER)")
 
 
+def test_a_store_that_lost_a_table_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """MLflow's client would make it anew, empty: the runs would be without their values."""
+    path = tmp_path / "mlflow.db"
+    make(path)
+    for table in tracking.TABLES:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"ALTER TABLE {table} RENAME TO away")
+            before = path.read_bytes()
+            message = rf"is not a whole ledger \(no such table: {table}\)"
+            with pytest.raises(LedgerError, match=message), tracking.opened(f"sqlite:///{path}"):
+                pass
+            assert path.read_bytes() == before
+            connection.execute(f"ALTER TABLE away RENAME TO {table}")
+
+
 @pytest.mark.parametrize(
     ("spoil", "found", "cure"),
     [

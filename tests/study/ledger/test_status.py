@@ -6,7 +6,7 @@ from typing import get_args
 
 from mlflow.entities import RunStatus
 
-from analysis.tables.runs import EXCLUDED_STATUS
+from analysis.tables.entering import EXCLUDED_STATUS
 from study.display.tables import STYLES
 from study.ledger.status import ADOPTABLE, ENDED, MLFLOW_STATUS, Status
 from workloads.run_dir.result import EndStatus
