@@ -1,4 +1,4 @@
-"""What the commands of `python -m study` share: arguments, output, reading study and ledger."""
+"""What the commands of `python -m study` share: arguments, and reading study and ledger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from study.ledger import reader
 from study.ledger.identities import check_identities
@@ -16,10 +15,6 @@ from study.plan import planner
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
-
-# A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
-results = Console(width=max(100, Console().width))
-progress = Console(stderr=True)
 
 RUNS = Path("runs")
 
@@ -45,11 +40,6 @@ Runs = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-
-
-def say(text: str) -> None:
-    """Print a line of progress on stderr."""
-    progress.print(text, highlight=False, soft_wrap=True)
 
 
 def load_recorded(

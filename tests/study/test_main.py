@@ -47,6 +47,22 @@ def test_a_report_without_runs_is_one_line(write_spec: Callable[..., Path], tmp_
     assert "has no runs yet; start it with: python -m study run" in done.stderr
 
 
+def test_brackets_in_names_and_paths_are_printed_as_they_are(
+    write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec, runs = write_spec("brackets"), tmp_path / "b[i]b" / "[/x]"
+    spec.write_text(spec.read_text().replace("kind: dense", 'kind: dense, arm: "[/x]"'))
+    study = planner.load(spec, runs)
+    record(study, study.points)
+    for command in ("plan", "status", "run", "report"):
+        done = in_process(command, spec, "--runs", runs)
+        if command in ("run", "report"):
+            assert f"report: {study.directory / 'report.html'}\n" in done.stdout
+            assert "[/x]" in done.stdout.replace(str(runs), "")
+    done = in_process("export", spec, tmp_path / "out[b]", "--runs", runs)
+    assert done.stderr == f"2 runs written to {tmp_path / 'out[b]'}\n"
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "status", "report", "export", "adopt"])
 @pytest.mark.parametrize("in_the_way", ["runs", "runs/blocked"])
 def test_a_file_in_the_way_of_a_folder_is_one_line(
