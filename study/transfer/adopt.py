@@ -53,8 +53,9 @@ def adopt(study: Study, source: str) -> list[str]:
         adopted = _adopt_experiment(study, source, free)
     if not adopted:
         raise InputError(
-            f"{source} holds no ended run of a point of {study.name} that has none yet; compare "
-            f"the fingerprints with: python -m study plan {study.spec.path} --json"
+            f"{tracking.without_password(source)} holds no ended run of a point of {study.name} "
+            "that has none yet; compare the fingerprints with: python -m study plan "
+            f"{study.spec.path} --json"
         )
     return adopted
 
@@ -148,7 +149,8 @@ def _read(uri: str, name: str) -> list[StoredRun]:
 
 def _as_point(run: StoredRun, point: Point, study: Study, source: str) -> StoredRun:
     """Return the run under this study's names: its id and its arm may be others at its source."""
-    tags = {"study": study.name, "point_id": point.id} | copy.audit_tags("adopted_from", source)
+    origin = copy.audit_tags("adopted_from", tracking.without_password(source))
+    tags = {"study": study.name, "point_id": point.id} | origin
     named = {name: str(value) for name, value in point.summary().items() if value is not None}
     return replace(run, tags=run.tags | tags, params=run.params | named)
 
