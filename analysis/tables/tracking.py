@@ -300,6 +300,7 @@ def _of_schema(uri: str, version: str) -> LedgerError:
 
 def _of_database(path: Path, text: str) -> LedgerError:
     """Return the cause and cure of what SQLite, or MLflow on it, says of a store."""
+    text = re.sub(r"^\(sqlite3\.\w+\) ", "", text)
     if path.exists() and not path.is_file():
         return LedgerError(f"{path} is not a file", "move it away: the ledger belongs there")
     if re.search("not a database|no such table", text) and not os.path.getsize(path):
