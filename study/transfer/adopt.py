@@ -17,6 +17,7 @@ from analysis.tables import tracking
 from kernels.nearest import nearest_name
 from study.ledger import copy, reader, store
 from study.ledger.copy import StoredRun
+from study.ledger.identities import check_name
 from study.ledger.provenance import capture
 from study.ledger.status import ADOPTABLE
 from study.ledger.writer import Tracker
@@ -45,6 +46,7 @@ def adopt(study: Study, source: str) -> list[str]:
     that ended, or no such point.
     """
     records = reader.read(store.tracking_uri(study.runs_dir), study.name)
+    check_name(study, records)
     study = with_recorded(study, records)
     free = {p.fingerprint: p for p in study.points if p.id not in records}
     if Path(source).is_dir():
