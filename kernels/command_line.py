@@ -19,6 +19,7 @@ IN_THE_WAY = "move away what is in the way, or choose another folder"
 CURES = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another disk",
     errno.EROFS: ALLOW,
     errno.EACCES: ALLOW,
     errno.EPERM: ALLOW,

@@ -59,8 +59,19 @@ def create_file(path: Path, text: str) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append one line to a text file in one write; create the file and its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as file:
+    with naming(path), path.open("ab", buffering=0) as file:
         file.write(f"{line}\n".encode())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError of the context a path where it has none, as one of a write has not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -70,7 +81,7 @@ def _written_aside(path: Path, content: str | bytes, durable: bool = False) -> I
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             if durable:
                 file.flush()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from analysis.tables.errors import RunTableError, first_line
 
@@ -84,13 +84,28 @@ def database(uri: str) -> Path | None:
     else:
         name = uri.partition(":///")[2]
     if not name or name.startswith((":memory:", "file:")):
-        raise LedgerError(f"{uri} names no file", WRITE)
+        raise LedgerError(f"{without_password(uri)} names no file", WRITE)
     return Path(name).absolute()
 
 
 def shown(uri: str) -> str:
     """Return how messages name a store: by its file, or by its URI without the password."""
-    return str(database(uri) or _without_password(uri))
+    return str(database(uri) or without_password(uri))
+
+
+def without_password(text: str) -> str:
+    """Return a URI, or words that may hold one, with `***` for the password.
+
+    All up to the last `@` counts: a password may hold an `@` or `/` that should be escaped.
+    """
+    text = re.sub(r"((?:^|://)[^/@:]*):(?!//).*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&;](?:password|passwd|pwd|odbc_connect)=)[^&;]*", r"\1***", text)
+
+
+def without_login(uri: str) -> str:
+    """Return the address of a server without user and password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager
@@ -122,8 +137,8 @@ def opened(uri: str) -> Iterator[MlflowClient]:
         uri = address(path)
     elif uri.startswith(HTTP):
         _check_answers(uri)
-    elif re.match(r"[\w.-]+:\d+(/|$)", uri):
-        raise LedgerError(f"{uri} has no scheme", f"write http://{uri}")
+    else:
+        _check_scheme(uri)
     with explained(uri):
         from mlflow import MlflowClient
 
@@ -182,12 +197,12 @@ def edited(run_id: str, point_id: str, what: str) -> LedgerError:
 
 def command(uri: str, words: str) -> str:
     """Return a command line of MLflow's for this store."""
-    return f"MLFLOW_TRACKING_URI={shlex.quote(_without_password(uri))} python -m mlflow {words}"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(without_password(uri))} python -m mlflow {words}"
 
 
 def cause(uri: str, error: Exception) -> LedgerError:
     """Return the real cause of an error that MLflow raised, with its cure."""
-    text, path = first_line(error), database(uri)
+    text, path = first_line(error).replace(uri, without_password(uri)), database(uri)
     if isinstance(error, ModuleNotFoundError):
         needed = error.name or text
         found = f"{shown(uri)} needs the package {needed}, which is not installed"
@@ -201,14 +216,20 @@ def cause(uri: str, error: Exception) -> LedgerError:
     if "unsupported URI" in text or "Can't load plugin" in text or "Could not parse" in text:
         return LedgerError(f"{shown(uri)} is of no kind that MLflow knows", WRITE)
     if "filesystem tracking backend" in text:
-        return LedgerError(f"{uri} is a folder of files, which MLflow no longer writes", WRITE)
+        found = f"{shown(uri)} is a folder of files, which MLflow no longer writes"
+        return LedgerError(found, WRITE)
+    if "Unity Catalog" in text:
+        return LedgerError(
+            f"{shown(uri)} is a Unity Catalog, which keeps models and no runs", WRITE
+        )
+    if "Databricks credential" in text:
+        return LedgerError(
+            f"Databricks at {shown(uri)} knows no login of this user",
+            "pip install databricks-sdk, then set DATABRICKS_HOST and DATABRICKS_TOKEN",
+        )
     return LedgerError(
         f"MLflow at {shown(uri)} does not answer ({text})", f"start it, or {CORRECT}"
     )
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def _check_whole(path: Path) -> None:
@@ -223,10 +244,31 @@ def _check_whole(path: Path) -> None:
         raise _of_database(path, "no such table")
 
 
+def _check_scheme(uri: str) -> None:
+    """Raise LedgerError for what is no URI, but the path, or the host and port, that one needs."""
+    if not uri.strip():
+        raise LedgerError("the tracking URI is blank", f"{WRITE}, or unset MLFLOW_TRACKING_URI")
+    place = Path(uri.removeprefix("file://").removeprefix("file:")).absolute()
+    if place.is_file():
+        raise LedgerError(f"{uri} is a file, and no URI of one", f"write {address(place)}")
+    if re.match(r"[\w.-]+:\d+(/|$)", uri):
+        raise LedgerError(f"{uri} has no scheme", f"write http://{uri}")
+    if not re.match(r"[\w+.-]+://|(file|uc):|databricks", uri) and not place.exists():
+        raise LedgerError(f"{without_password(uri)} is no URI, and nothing is there", WRITE)
+
+
 def _check_answers(uri: str) -> None:
     """Raise LedgerError when nothing answers at an address, which MLflow's client asks for long."""
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        parts = urlsplit(uri)
+        complete = parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        complete = False
+    if not complete:
+        raise LedgerError(f"{shown(uri)} lacks a host, or has a port that is none", WRITE)
+    health = f"{without_login(uri).rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(health, timeout=ANSWER_SECONDS):
             pass
     except urllib.error.HTTPError:
         pass  # an answer, too
@@ -262,21 +304,26 @@ def _of_schema(uri: str, version: str) -> LedgerError:
     if version != "None" and not any(known.glob(f"{version}_*.py")):
         found = f"{place} was made by a newer MLflow than {mlflow.__version__}, which is installed"
         return LedgerError(found, "install the newer one: pip install -U mlflow")
-    upgrade = f"copy it, then run: python -m mlflow db upgrade {shlex.quote(uri)}"
+    store = shlex.quote(without_password(uri))
+    upgrade = f"copy it, then run: python -m mlflow db upgrade {store}"
     return LedgerError(f"{place} has the tables of an older MLflow", upgrade)
 
 
 def _of_database(path: Path, text: str) -> LedgerError:
     """Return the cause and cure of what SQLite, or MLflow on it, says of a store."""
+    text = re.sub(r"^\(sqlite3\.\w+\) ", "", text)
     if path.exists() and not path.is_file():
         return LedgerError(f"{path} is not a file", "move it away: the ledger belongs there")
-    if path.exists() and not path.stat().st_size:
+    if re.search("not a database|no such table", text) and not os.path.getsize(path):
         return LedgerError(f"{path} is empty, and no ledger", RESTORE)
     causes = {
         "locked": ("is locked by another program", "wait for that program, or end it"),
-        "not a database|malformed|disk I/O": (f"is damaged ({text})", RESTORE),
+        "not a database|malformed": (f"is damaged ({text})", RESTORE),
         "no such (table|column)": (f"is not a whole ledger ({text})", RESTORE),
-        "is full": ("cannot grow: no space is left on its disk", "free some"),
+        "is full|disk I/O": (
+            f"cannot be written or read: its disk is full or failing ({text})",
+            "free some space, or raise the limit on the size of files (ulimit -f)",
+        ),
         "readonly|unable to open": (
             f"cannot be opened ({text})",
             "give this user the right to read and write it, and its folder",

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from study.commands.options import RUNS, Runs, results
+from study.commands.options import RUNS, Runs
+from study.display.console import results
 from study.plan import planner
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from study.commands.options import RUNS, Runs, Spec, say
+from study.commands.options import RUNS, Runs, Spec
+from study.display.console import say
 from study.plan import planner
 from study.spec.study_file import load as load_spec
 from study.submit import ray_job as jobs

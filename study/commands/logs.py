@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from kernels.nearest import nearest_name
-from study.commands.options import RUNS, Runs, Spec, say
+from study.commands.options import RUNS, Runs, Spec
+from study.display.console import say
 from study.plan import planner
 from study.plan.planner import Study
 from study.running import failures

@@ -1,4 +1,4 @@
-"""What the commands of `python -m study` share: arguments, output, reading study and ledger."""
+"""What the commands of `python -m study` share: arguments, and reading study and ledger."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from study.ledger import reader
-from study.ledger.identities import check_identities
+from study.ledger.identities import check_identities, check_name
 from study.ledger.reader import Record
 from study.ledger.store import tracking_uri
 from study.plan import planner
 from study.plan.planner import Study
 from study.search.samples import with_recorded
 from workloads.errors import InputError
-
-# A table of points needs 100 columns; a narrower terminal wraps its lines rather than lose digits.
-results = Console(width=max(100, Console().width))
-progress = Console(stderr=True)
 
 RUNS = Path("runs")
 
@@ -29,9 +24,14 @@ def _folder(runs: Path) -> Path:
     if runs.parts and runs.parts[0].endswith(":"):
         raise InputError(f"--runs {runs} begins as a URI does; give the path alone")
     try:
-        runs.resolve()
+        str(runs.resolve()).encode()  # MLflow and Ray take a path as text
     except RuntimeError:
         raise InputError(f"--runs {runs} is a loop of links; choose another folder") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            f"--runs {runs}: this folder, or one above it, has a name that is not UTF-8; choose "
+            "another"
+        ) from None
     return runs
 
 
@@ -47,21 +47,17 @@ Runs = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def say(text: str) -> None:
-    """Print a line of progress on stderr."""
-    progress.print(text, highlight=False, soft_wrap=True)
-
-
 def load_recorded(
     spec: Path, runs: Path, with_params: bool = False
 ) -> tuple[Study, dict[str, Record]]:
     """Return the planned study with its recorded samples, and the ledger's records by point id.
 
-    A report needs the records' parameters. Raises InputError for a mistake in the file, or where a
-    point's id is recorded with another meaning.
+    A report needs the records' parameters. Raises InputError for a mistake in the file, a name that
+    no new study can have, or where a point's id is recorded with another meaning.
     """
     planned = planner.load(spec, runs)
     records = reader.read(tracking_uri(runs), planned.name, with_params)
+    check_name(planned, records)
     planned = with_recorded(planned, records)
     check_identities(planned.points, records)
     return planned, records

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from study.commands.options import RUNS, Json, Runs, Spec, load_recorded, results
+from study.commands.options import RUNS, Json, Runs, Spec, load_recorded
+from study.display.console import results
 from study.display.plan_json import plan_as_json
 from study.display.plan_table import print_notes, print_plan
 from study.ledger import reader
@@ -30,7 +31,7 @@ def plan(spec: Spec, as_json: Json = False, runs: Runs = RUNS) -> None:
         print_notes(results, planned, notes)
         if ray_session.starts_here() and (reason := this_machine.cannot_hold(planned)):
             text = f"caution: not on this machine: {reason}"
-            results.print(text, highlight=False, markup=False, soft_wrap=True)
+            results.print(text, soft_wrap=True)
 
 
 def schema() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from study.commands.options import RUNS, Runs, Spec, results, say
+from study.commands.options import RUNS, Runs, Spec
+from study.display.console import results, say
 from study.plan.planner import data_root
 from study.spec.study_file import load as load_spec
 
@@ -31,7 +32,7 @@ def prepare(spec: Spec, runs: Runs = RUNS) -> None:
             tokens = f", {size.train_tokens:,} and {size.val_tokens:,} tokens" if size else ""
             state = "made" if each.is_new else "there"
             line = f"{each.name}: {each.found.dataset or each.found.place}{tokens}; {state}"
-            results.print(line, highlight=False, soft_wrap=True)
+            results.print(line, soft_wrap=True)
     except KeyboardInterrupt:
         say(f"stopped; {kept}")
         raise typer.Exit(1) from None

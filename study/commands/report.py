@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from study.commands.options import RUNS, Runs, Spec, load_recorded, results
+from study.commands.options import RUNS, Runs, Spec, load_recorded
+from study.display.console import results
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.store import tracking_uri
@@ -36,4 +37,4 @@ def write_report(planned: Study, records: dict[str, Record]) -> None:
 
     written = write(planned, records)
     for line in (*written.lines, f"report: {written.out_dir / 'report.html'}"):
-        results.print(line, highlight=False, soft_wrap=True)
+        results.print(line, soft_wrap=True)

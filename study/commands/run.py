@@ -8,8 +8,9 @@ from collections import Counter
 
 import typer
 
-from study.commands.options import RUNS, Runs, Spec, progress, results, say
+from study.commands.options import RUNS, Runs, Spec
 from study.commands.report import read_records, write_report
+from study.display.console import progress, results, say
 from study.display.pareto_table import print_pareto_table
 from study.display.progress import Display
 from study.display.tables import duration

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from study.commands.options import RUNS, Json, Runs, Spec, results, say
+from study.commands.options import RUNS, Json, Runs, Spec
+from study.display.console import results, say
 from study.display.status import print_status, repeat_status
 from study.ledger import reader
 from study.ledger.identities import check_identities

@@ -60,10 +60,10 @@ def print_plan(
     if study.points:
         print_whole(console, table)
     if (more := len(study.points) - MANY_POINTS) > 0:
-        console.print(f"... and {more:,} points more; --json lists all.", highlight=False)
+        console.print(f"... and {more:,} points more; --json lists all.")
     lines = _work(study, states, seconds, basis) + _gpus(study, list(prices.values()))
     for line in lines + _misfits(study, prices):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
@@ -81,7 +81,7 @@ def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     if (most := study.largest_flops_error) is not None:
         lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _texts(study: Study) -> list[str]:

@@ -112,7 +112,7 @@ class Display:
         line = Text(f"{time.strftime('%H:%M:%S')}  ")
         line.append(f"{state:<9}", style=STYLES.get(state, "yellow"))
         line.append(f" {point.id}  ", style="bold")
-        self._console.print(line.append(text), highlight=False, soft_wrap=True)
+        self._console.print(line.append(text), soft_wrap=True)
 
     def _update(self, point: Point, rows: list[Row]) -> None:
         self._latest[point.id] = rows[-1]

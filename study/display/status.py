@@ -34,7 +34,7 @@ def print_status(console: Console, overview: Overview) -> None:
     if overview.study.points:
         print_whole(console, _status_table(overview))
     for line in _status_lines(overview):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     print_pareto_table(console, overview.study, overview.records)
 
 

@@ -58,7 +58,7 @@ def open_ui(study: Study) -> None:
     study = with_recorded(study, records)
     page = f"/#/experiments/{_share_view(uri, study)}/runs?{QUERY}"
     if uri.startswith(tracking.HTTP):
-        _show(uri.rstrip("/") + page)
+        _show(tracking.without_login(uri).rstrip("/") + page)  # the page asks for it
     else:
         _serve(uri, page)
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from study.ledger.reader import Record
+from study.ledger.store import ARTIFACTS
 from study.plan.naming import ROUNDED_FIELDS
+from study.plan.planner import Study
 from study.plan.points import Point
 from workloads.config.fingerprint import flatten
 from workloads.errors import InputError
@@ -41,6 +43,17 @@ def _with_recorded_text(
         if text and (told := replace(point, text=text)).fingerprint in known:
             return told
     return point
+
+
+def check_name(study: Study, records: dict[str, Record]) -> None:
+    """Raise InputError for a new study that is named as a folder which all studies share.
+
+    One that is recorded already is read as ever.
+    """
+    if study.name in (study.data_root.name, ARTIFACTS) and not records:
+        raise study.spec.error(
+            ("study",), "the runs folder has a folder of this name for all studies; choose another"
+        )
 
 
 def check_identities(points: Iterable[Point], records: dict[str, Record]) -> None:

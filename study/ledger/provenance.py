@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from analysis.tables.tracking import without_password
+
 PACKAGES = ("torch", "ray", "mlflow", "numpy", "scipy", "pandas", "pydantic", "safetensors")
 ROOT = Path(__file__).parents[2]
 # What `pack` leaves beside the packages for `capture` in another place.
@@ -71,7 +73,7 @@ def _checkout() -> Origin:
     return Origin(
         commit=_git("rev-parse", "HEAD").strip() or "unknown",
         diff=_git("diff", "HEAD") + _untracked(),
-        command=" ".join(["python", "-m", "study", *sys.argv[1:]]),
+        command=" ".join(["python", "-m", "study", *map(without_password, sys.argv[1:])]),
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from study.plan.naming import describe
 from study.spec.study_file import StudySpec
 from workloads.recipes.variant import Variant
 from workloads.schema.strict_yaml import Loaded, Location
+
+MOST_COMBINATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
     """Return the combinations to plan, in the order of the file, and those that are dropped
     before that.
 
-    Raises InputError when a list of the grid has a value twice, or a row of `exclude` matches
-    nothing.
+    Raises InputError when a list of the grid has a value twice, its combinations are too many to
+    plan, or a row of `exclude` matches nothing.
     """
     _check_lists(spec)
     found = [*_grid(spec.value), *_rows(spec.value)]
@@ -77,14 +79,22 @@ def combinations(spec: Loaded[StudySpec]) -> tuple[list[Combination], list[Dropp
 
 
 def _check_lists(spec: Loaded[StudySpec]) -> None:
-    """Raise InputError where a list of the grid has a value twice."""
-    for name, values in spec.value.grid or ():
-        seen: list[Any] = []
-        for index, value in enumerate(values if isinstance(values, tuple) else ()):
-            if value in seen:
+    """Raise InputError where a list of the grid has a value twice, or the lists multiply to more
+    than can be planned."""
+    lists = {n: values for n, values in spec.value.grid or () if isinstance(values, tuple)}
+    if (count := math.prod(map(len, lists.values()))) > MOST_COMBINATIONS:
+        raise spec.error(
+            ("grid",),
+            f"{count:,} combinations are too many to plan, at most {MOST_COMBINATIONS:,}; shorten "
+            "a list",
+        )
+    for name, values in lists.items():
+        seen = set[str]()  # of what is written, because a mixture has no hash
+        for index, value in enumerate(values):
+            if repr(value) in seen:
                 message = "stands in the list already; remove one of the two"
                 raise spec.error(("grid", name, index), message)
-            seen.append(value)
+            seen.add(repr(value))
 
 
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:

@@ -18,7 +18,7 @@ from study.plan.naming import describe, require_name, variant_tag
 from study.plan.points import Point, Text
 from study.plan.texts import Texts, find_texts
 from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
-from study.spec.search import FloatRange, IntRange, with_sample
+from study.spec.search import MOST_VALUES, FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.config.run import RunConfig
@@ -27,7 +27,7 @@ from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import Variant
 from workloads.schema.rounding import rounded_up
-from workloads.schema.strict_yaml import Loaded, blamed, reason
+from workloads.schema.strict_yaml import Loaded, Location, blamed, reason
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,18 @@ def plan_search(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Sea
     dimensions, search = _open_dimensions(spec.value, item), spec.value.search
     assert search is not None
     highest_flops, most_passes = 0, 0.0
-    for values in itertools.product(*(each.planned_values() for each in dimensions.values())):
+    planned = [each.planned_values() for each in dimensions.values()]
+    if (count := math.prod(map(len, planned))) > MOST_VALUES:
+        raise spec.error(
+            ("search",),
+            f"{count:,} values of {' and '.join(dimensions)} are too many to plan each of them, at "
+            f"most {MOST_VALUES:,}; narrow a range",
+        )
+    for values in itertools.product(*planned):
         try:
             variant = with_sample(item.variant, dict(zip(dimensions, values, strict=True)))
         except ValueError as error:
-            raise _error(spec, item, error) from error
+            raise _error(spec, item, error, ("ffn",)) from error
         point = plan_point(spec, replace(item, variant=variant), texts)
         if isinstance(point, Dropped):
             raise spec.error(item.location, f"{point.point}: {point.reason}")
@@ -256,10 +263,13 @@ def _budget(variant: Variant, study: StudySpec) -> Budget | None:
     return budget.model_copy(update=spent)
 
 
-def _error(spec: Loaded[StudySpec], item: Combination, error: ValueError) -> InputError:
-    """Return the error of a combination, at the place of what it blames."""
+def _error(
+    spec: Loaded[StudySpec], item: Combination, error: ValueError, part: Location = ()
+) -> InputError:
+    """Return the error of a combination, or of a part of it, at the place of what it blames."""
     message = f"with preset {item.variant.preset}: {reason(error)}"
-    return spec.error(item.place(spec, blamed(error)), message)
+    fields = [(*part, *field) for field in blamed(error)]
+    return spec.error(item.place(spec, fields), message)
 
 
 def _check_total(

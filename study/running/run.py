@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from study.display.progress import Display
 from study.ledger import reader
-from study.ledger.identities import check_identities
+from study.ledger.identities import check_identities, check_name
 from study.ledger.reader import Record
 from study.ledger.store import tracking_uri
 from study.plan.planner import Point, Study
@@ -42,12 +42,14 @@ def run(study: Study, show: Callable[[Study, dict[str, Record]], Display]) -> Ou
 
     `show` makes the display of a study with these records. Safe to kill at any time: the same call
     goes on with what is missing. The ledger is read once, when no other driver can change it.
-    Raises InputError when a point was recorded with other settings or cannot be placed, or another
-    process runs the study, and LedgerError when the ledger cannot be used.
+    Raises InputError when the study's name is taken, a point was recorded with other settings or
+    cannot be placed, or another process runs the study, and LedgerError when the ledger cannot be
+    used.
     """
     # One driver a study; the lock goes with the process.
     with exclusive(study.directory, DRIVER_PATIENCE_SECONDS), ExitStack() as session:
         records = reader.read(tracking_uri(study.runs_dir), study.name, with_params=True)
+        check_name(study, records)
         study = with_recorded(study, records)
         check_identities(study.points, records)
         outcome, rounds = Outcome(study, records), _Rounds(study, records)

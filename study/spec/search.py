@@ -57,9 +57,12 @@ class _Range(Config):
             ways = ", ".join(type(self).model_fields)
             found = ", ".join(given) or "none"
             raise ValueError(f"a dimension has exactly one of {ways}; found {found}")
-        low_high = getattr(self, given[0])
-        if given[0] != "choice" and low_high[0] >= low_high[1]:
-            raise ValueError(f"{given[0]} goes from a lower to a higher value; swap the two")
+        if given[0] != "choice":
+            low, high, *_ = getattr(self, given[0])
+            if low == high:
+                raise ValueError(f"both ends of {given[0]} are {low:g}; move one of them")
+            if low > high:
+                raise ValueError(f"{given[0]} goes from a lower to a higher value; swap the two")
         return self
 
 

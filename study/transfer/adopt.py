@@ -17,6 +17,7 @@ from analysis.tables import tracking
 from kernels.nearest import nearest_name
 from study.ledger import copy, reader, store
 from study.ledger.copy import StoredRun
+from study.ledger.identities import check_name
 from study.ledger.provenance import capture
 from study.ledger.status import ADOPTABLE
 from study.ledger.writer import Tracker
@@ -45,6 +46,7 @@ def adopt(study: Study, source: str) -> list[str]:
     that ended, or no such point.
     """
     records = reader.read(store.tracking_uri(study.runs_dir), study.name)
+    check_name(study, records)
     study = with_recorded(study, records)
     free = {p.fingerprint: p for p in study.points if p.id not in records}
     if Path(source).is_dir():
@@ -53,8 +55,9 @@ def adopt(study: Study, source: str) -> list[str]:
         adopted = _adopt_experiment(study, source, free)
     if not adopted:
         raise InputError(
-            f"{source} holds no ended run of a point of {study.name} that has none yet; compare "
-            f"the fingerprints with: python -m study plan {study.spec.path} --json"
+            f"{tracking.without_password(source)} holds no ended run of a point of {study.name} "
+            "that has none yet; compare the fingerprints with: python -m study plan "
+            f"{study.spec.path} --json"
         )
     return adopted
 
@@ -150,7 +153,8 @@ def _read(uri: str, name: str) -> list[StoredRun]:
 
 def _as_point(run: StoredRun, point: Point, study: Study, source: str) -> StoredRun:
     """Return the run under this study's names: its id and its arm may be others at its source."""
-    tags = {"study": study.name, "point_id": point.id} | copy.audit_tags("adopted_from", source)
+    origin = copy.audit_tags("adopted_from", tracking.without_password(source))
+    tags = {"study": study.name, "point_id": point.id} | origin
     named = {name: str(value) for name, value in point.summary().items() if value is not None}
     return replace(run, tags=run.tags | tags, params=run.params | named)
 

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.tables import tracking
-from kernels.files import write_atomically
+from kernels.files import naming, write_atomically
 from study.ledger import copy, reader, store
 from study.ledger.copy import MetricValue, StoredRun
 from study.ledger.provenance import Provenance
@@ -53,15 +53,16 @@ def export_study(study: Study, out: Path) -> int:
         runs = sorted(copy.read(client, study.name), key=lambda run: run.point_id)
         parent = copy.parent_id(client, study.name)
     out.mkdir(parents=True, exist_ok=True)
-    report.table(with_recorded(study, records), records).to_csv(
-        out / RUNS_FILE, index=False, lineterminator="\n"
-    )
-    _write_metrics(out / METRICS_FILE, runs)
-    points = [{k: v for k, v in asdict(run).items() if k != "metrics"} for run in runs]
-    _write_json(out / POINTS_FILE, points)
-    configs = {point: record.tree("identity") for point, record in records.items()}
-    _write_json(out / CONFIGS_FILE, configs)
-    _copy_artifacts(client, parent, out)
+    with naming(out):
+        report.table(with_recorded(study, records), records).to_csv(
+            out / RUNS_FILE, index=False, lineterminator="\n"
+        )
+        _write_metrics(out / METRICS_FILE, runs)
+        points = [{k: v for k, v in asdict(run).items() if k != "metrics"} for run in runs]
+        _write_json(out / POINTS_FILE, points)
+        configs = {point: record.tree("identity") for point, record in records.items()}
+        _write_json(out / CONFIGS_FILE, configs)
+        _copy_artifacts(client, parent, out)
     return len(runs)
 
 

@@ -9,6 +9,7 @@ from analysis.tables import runs
 from analysis.tables.curves import CURVE_COLUMNS
 from analysis.tables.errors import RunTableError
 from analysis.tables.tracking import shown
+from kernels.files import naming
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.status import Status
@@ -25,9 +26,10 @@ def write(study: Study, records: dict[str, Record]) -> report.Report:
     The records are read with their parameters. Raises InputError when they make no table.
     """
     try:
-        return report.write_report(
-            table(study, records), study.directory, f"Study {study.name}", _curves(study)
-        )
+        with naming(study.directory):
+            return report.write_report(
+                table(study, records), study.directory, f"Study {study.name}", _curves(study)
+            )
     except RunTableError as error:
         raise InputError(str(error)) from error
 

@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 
+from kernels.files import naming
 from workloads.run_dir.paths import METRICS_FILE
 
 Row = dict[str, float]
@@ -31,7 +32,7 @@ class MetricsLog:
         if row["step"] <= self._last_step:
             return False
         self._last_step = row["step"]
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row | {"timestamp_ms": int(time.time() * 1000)}) + "\n")
         return True
 

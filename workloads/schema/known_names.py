@@ -31,17 +31,20 @@ class OneOf:
     what: str
     elsewhere: Collection[str] = ()
 
-    def check(self, name: str) -> str:
-        """Return the name. Raises ValueError where the table has none such."""
-        if name not in self.table:
-            known = suggestion(name, [*self.table, *self.elsewhere])
+    def check(self, name: Any) -> Any:
+        """Return the name, or what is no scalar. Raises ValueError where the table has none such.
+
+        A number is no name either: to write it in quotes would help nobody.
+        """
+        if isinstance(name, str | int | float) and name not in self.table:
+            known = suggestion(str(name), [*self.table, *self.elsewhere])
             raise ValueError(f"no such {self.what}; {known}")
         return name
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler

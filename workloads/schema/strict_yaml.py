@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
+from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from workloads.errors import InputError, Misfit
@@ -24,6 +27,8 @@ from workloads.schema.by_kind import ByKind
 
 T = TypeVar("T", bound=BaseModel)
 Location = tuple[str | int, ...]
+# Lists and scalars of a file, each counted as often as an alias repeats it: far beyond any study.
+MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,16 @@ class Loaded(Generic[T]):
 
 def load(path: Path, model: type[T]) -> Loaded[T]:
     """Read `path` as `model`. Raises InputError for an unreadable, malformed or invalid file."""
+    text = _text(path)
+    yaml = YAML(typ="rt")
+    yaml.Constructor = _Constructor
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; check the path") from error
-    try:
-        tree = YAML(typ="rt").load(text)
-        content = _plain(tree)
-    except (YAMLError, ValueError) as error:  # ValueError: a scalar that is not what its tag says
-        raise _malformed(path, error) from error
+        tree = yaml.load(text)
+    except YAMLError as error:
+        raise _malformed(path, text, error) from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply, or in itself; write it flatter") from error
+    content = _plain(tree)
     if (key := _key_that_is_no_word(tree)) is not None:
         line, what = key
         raise InputError(f"{path}:{line}: {what} is no key; write a word in its place")
@@ -67,10 +71,63 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
         raise _invalid(path, tree, model, error) from error
 
 
-def _malformed(path: Path, error: Exception) -> InputError:
-    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-    problem = error.problem if isinstance(error, MarkedYAMLError) else str(error)
-    line = mark.line + 1 if mark else 1
+class _Constructor(RoundTripConstructor):
+    """ruamel's constructor, with a place for every error: of a value that is not what its tag says,
+    and of aliases that make a small file a huge one."""
+
+    def construct_document(self, node: Any) -> Any:
+        _count(node, {})
+        self.deep_construct = True  # what a value's constructor raises is then raised at its node
+        return super().construct_document(node)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (YAMLError, RecursionError):
+            raise
+        except Exception as error:  # ruamel lets through whatever Python says of the text
+            tag = str(node.tag).replace("tag:yaml.org,2002:", "!!")
+            problem = str(error) if isinstance(error, ValueError) else f"this cannot be {tag}"
+            raise ConstructorError(None, None, problem, node.start_mark) from error
+
+
+def _count(node: Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, aliases written out. `known` are those of others.
+
+    Raises ConstructorError at the first node that stands for too many, and RecursionError for one
+    that stands in itself.
+    """
+    if id(node) not in known:
+        parts = node.value if isinstance(node.value, list) else []
+        pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+        count = 1 + sum(_count(child, known) for pair in pairs for child in pair)
+        if count > MOST_VALUES:
+            problem = f"more than {MOST_VALUES:,} values with what its aliases repeat"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        known[id(node)] = count
+    return known[id(node)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}; check the path") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise InputError(
+            f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8 text"
+        ) from error
+
+
+def _malformed(path: Path, text: str, error: YAMLError) -> InputError:
+    problem, line = str(error).partition("\n")[0], 1
+    if isinstance(error, MarkedYAMLError):
+        problem, mark = error.problem, error.problem_mark
+        line = mark.line + 1 if mark else 1
+    elif isinstance(error, ReaderError):
+        line = text.count("\n", 0, error.position) + 1
     return InputError(f"{path}:{line}: not valid YAML: {problem}; correct the line")
 
 
@@ -102,7 +159,7 @@ def _mistakes(details: list[ErrorDetails]) -> list[ErrorDetails]:
     return unknown + [
         detail
         for detail in details
-        if detail not in unknown
+        if detail["type"] != "extra_forbidden"
         and not (detail["type"] == "missing" and detail["loc"][:-1] in misspelt)
         and not (detail["type"] == "too_short" and detail["loc"] in inside)
     ]
@@ -125,7 +182,8 @@ def reason(error: ValueError) -> str:
 def blamed(error: ValueError) -> list[Location]:
     """Return the fields that an error says to change, the likeliest first."""
     if isinstance(error, ValidationError):
-        return _blamed(error.errors()[0])
+        first = error.errors()[0]
+        return _blamed(first) or [first["loc"]] * bool(first["loc"])
     return [*error.fields] if isinstance(error, Misfit) else []
 
 
@@ -178,14 +236,11 @@ def _find(tree: Any, location: Location) -> tuple[int, Any]:
     """Return the 1-based line and the value of the deepest part of `location` in the file."""
     line, node = 1, tree
     for part in location:
-        if isinstance(node, CommentedMap) and part in node:
-            # A key merged in by `<<` has no place of its own: its mapping's stands.
-            places = node.lc.data or {}
-            line = places[part][0] + 1 if part in places else line
-        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-            line = node.lc.item(part)[0] + 1
-        else:
+        if not _has(node, (part,)):
             return line, None
+        # A key merged in by `<<` has no place of its own: its mapping's stands.
+        places = node.lc.data or {}
+        line = places[part][0] + 1 if part in places else line
         node = node[part]
     return line, node
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from pydantic_core import ErrorDetails
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.resolver import VersionedResolver
 
 from workloads.schema.known_names import suggestion
 
@@ -45,9 +49,10 @@ def message(detail: ErrorDetails, keys: Sequence[str]) -> str:
             return f"this list takes {limits['max_length']} items or fewer; remove some"
         case "bool_type":
             return "this should be a valid boolean; write true or false"
-        case "int_type" | "float_type" if isinstance(given, str) and _is_number(given):
-            return f"{_start(detail)}; write it without quotes"
-        case "string_type" if isinstance(given, int | float):
+        case "int_type" | "float_type" if isinstance(given, str):
+            hint = _as_number(given, whole=kind == "int_type")
+            return f"{_start(detail)}; {hint or 'change it'}"
+        case "string_type" if isinstance(given, int | float | date):
             return f"{_start(detail)}; write it in quotes"
         case "greater_than":
             return f"must be greater than {_digits(limits['gt'])}; raise it"
@@ -78,7 +83,7 @@ def value(given: Any) -> str:
     """Return ` = VALUE` for a scalar, shortened where it is long; nothing for anything else."""
     if isinstance(given, dict | list) or given is None:
         return ""
-    shown = repr(given) if isinstance(given, str | int | float) else str(given)
+    shown = repr(given) if isinstance(given, str) else _word(given)
     return f" = {shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + '...'}"
 
 
@@ -100,9 +105,17 @@ def _quoted(text: str) -> list[str]:
     return re.findall(r"'([^']*)'", text)
 
 
-def _is_number(text: str) -> bool:
+def _as_number(text: str, whole: bool) -> str | None:
+    """Return how to write the number that a text means, None where it means none that will do.
+
+    YAML knows fewer forms of numbers than Python does.
+    """
     try:
-        float(text)
+        number = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    if not math.isfinite(number) or (whole and not number.is_integer()):
+        return None
+    tag = str(VersionedResolver().resolve(ScalarNode, text, (True, False)))
+    bare = tag.endswith((":int", ":float"))
+    return "write it without quotes" if bare else f"write {number:.17g}"

@@ -127,6 +127,19 @@ def test_a_database_that_cannot_be_used_is_named_with_its_cause(
         ("file:///tmp/mlruns", "a folder of files", "sqlite:////ABSOLUTE/PATH/mlflow.db"),
         ("http://127.0.0.1:9", "does not answer", "start it, or correct the tracking URI"),
         (
+            "http://u:p@127.0.0.1:9",
+            "u:***@127.0.0.1:9 does not answer ([Errno 111]",
+            "start it",
+        ),
+        ("http://", "http:// lacks a host", "write http://HOST:PORT"),
+        ("http://[::1", "has a port that is none", "write http://HOST:PORT"),
+        ("http://host:99999", "has a port that is none", "write http://HOST:PORT"),
+        ("databricks", "knows no login of this user", "DATABRICKS_TOKEN"),
+        ("uc:x", "uc:x is a Unity Catalog, which keeps models and no runs", "write http://HOST:PO"),
+        (" ", "the tracking URI is blank", "or unset MLFLOW_TRACKING_URI"),
+        ("nowhere/mlflow.db", "is no URI, and nothing is there", "write http://HOST:PORT"),
+        ("u:secret@host:5000", "u:***@host:5000 is no URI", "write http://HOST:PORT"),
+        (
             "mysql://u:secret@127.0.0.1:1/x",
             "mysql://u:***@127.0.0.1:1/x needs the package MySQLdb",
             "pip install mysqlclient",
@@ -141,6 +154,42 @@ def test_an_address_that_leads_nowhere_is_named_with_its_cause(
         pass
     assert found in caught.value.found and cure in caught.value.cure
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("prefix", ["", "file:", "file://"])
+def test_a_database_without_a_scheme_is_named_with_its_uri(prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "a#b" / "mlflow.db"
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises(LedgerError) as caught, tracking.opened(f"{prefix}{path}"):
+        pass
+    assert caught.value.found == f"{prefix}{path} is a file, and no URI of one"
+    with tracking.opened(caught.value.cure.removeprefix("write ")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://u:hidden@127.0.0.1:1/x",
+        "postgresql://u:a@hidden@127.0.0.1:1/x",
+        "postgresql://u:a/hidden@127.0.0.1:1/x",
+        "postgresql://u:1/a:hidden@127.0.0.1:1/x",
+        "postgresql://u@127.0.0.1:1/x?user=u&password=hidden",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dhidden",
+        "http://u:hidden@127.0.0.1:9",
+        "http://u:a@hidden@127.0.0.1:9",
+        "http://u:a/hidden@127.0.0.1:9",
+        "ftp://u:hidden@host/x",
+        "sqlite://u:hidden@host",
+    ],
+)
+def test_no_part_of_a_password_is_printed(uri: str) -> None:
+    with pytest.raises(LedgerError) as caught, tracking.opened(uri):
+        pass
+    assert "hidden" not in str(caught.value) and "***" in str(caught.value)
+    assert "hidden" not in tracking.command(uri, "server")
+    assert "hidden" not in tracking.without_password(f"adopt --from {uri}")
 
 
 @pytest.fixture
@@ -183,6 +232,14 @@ def test_a_server_that_refuses_is_named_with_its_cause(server: str, found: str, 
         pass
     assert server in caught.value.found
     assert found in caught.value.found and cure in caught.value.cure
+
+
+@pytest.mark.parametrize("server", [(404, b"<html>")], indirect=True)
+def test_a_login_in_the_address_of_a_server_is_no_part_of_its_host(server: str) -> None:
+    uri = server.replace("http://", "http://user:hidden@")
+    with pytest.raises(LedgerError, match="is not MLflow: it answers 404"), tracking.opened(uri):
+        pass
+    assert tracking.without_login(f"{uri}/path") == f"{server}/path"
 
 
 def test_a_deleted_experiment_is_said_to_be_deleted(tmp_path: Path) -> None:

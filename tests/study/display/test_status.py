@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy import stats
 
+from study.display.console import new_console
 from study.display.plan_table import print_plan
 from study.display.status import print_status, repeat_status
 from study.display.tables import MANY_POINTS
@@ -62,8 +62,23 @@ def look_at(study: Study, found: dict[str, Record]) -> Overview:
 
 def shown(look: Overview) -> str:
     out = io.StringIO()
-    print_status(Console(file=out, width=200), look)
+    print_status(new_console(file=out, width=200), look)
     return out.getvalue()
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    study, cause = made_up(tmp_path), "KeyError: '[/x]' [red]not red :smile:"
+    found = records(study, {0: 0.5})
+    tags = {"status": "failed", "failure": cause}
+    found[study.points[0].id].tags.update(tags)
+    look = look_at(study, found)
+    assert cause in shown(look)
+    out, looks = (
+        io.StringIO(),
+        iter([look, look_at(study, records(study, dict.fromkeys(range(8), 1)))]),
+    )
+    repeat_status(new_console(file=out, width=300, force_terminal=True), looks.__next__, 0.01)
+    assert cause in out.getvalue()
 
 
 def test_spending_and_hours_are_sums_over_points(tmp_path: Path) -> None:
@@ -129,7 +144,9 @@ def test_watch_shows_changes_and_ends_with_the_last_point(tmp_path: Path) -> Non
         look_at(study, records(study, dict.fromkeys(everything, 1.0))),
     ]
     out = io.StringIO()
-    repeat_status(Console(file=out, width=200, force_terminal=True), iter(moments).__next__, 0.01)
+    repeat_status(
+        new_console(file=out, width=200, force_terminal=True), iter(moments).__next__, 0.01
+    )
     assert "7 queued, 1 running" in out.getvalue() and "8 finished" in out.getvalue()
 
 
@@ -158,7 +175,7 @@ def test_plan_of_a_large_study_lists_the_first_points(tmp_path: Path) -> None:
     study = made_up(tmp_path, seeds=MANY_POINTS // 8 + 1)
     states = {point.id: "queued" for point in study.points}
     out = io.StringIO()
-    print_plan(Console(file=out, width=300), study, states, {}, "nothing")
+    print_plan(new_console(file=out, width=300), study, states, {}, "nothing")
     shown, hidden = study.points[:MANY_POINTS], study.points[MANY_POINTS:]
     assert all(point.id in out.getvalue() for point in shown)
     assert not any(point.id in out.getvalue() for point in hidden)

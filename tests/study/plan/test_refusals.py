@@ -51,6 +51,24 @@ REFUSED = {
         ":6: grid.batch_size[1] = 20: with preset pico: batch_size 20 must divide evenly",
         "change batch_size",
     ),
+    "a fraction beyond the dense FFN in a search": (
+        "grid: {preset: [pico], ffn: [{kind: dense}, {kind: lowrank}]}\n"
+        "search: {trials: 2, fraction: {uniform: [0.2, 2]}}",
+        ":4: search.fraction: with preset pico: fraction must be at most 1",
+        "lower it",
+    ),
+    "more combinations than can be planned": (
+        "grid:\n  preset: [pico]\n  ffn: [{kind: dense}]\n"
+        f"  seed: {[*range(400)]}\n  learning_rate: {[0.001 * n for n in range(1, 401)]}",
+        ":3: grid: 160,000 combinations are too many to plan, at most 100,000",
+        "shorten a list",
+    ),
+    "more values of a search than can be planned": (
+        "grid: {preset: [pico], ffn: [{kind: blockdense}]}\nsearch: {trials: 2, "
+        "rank: {integers: [1, 10000]}, nblocks: {integers: [1, 2]}}",
+        ":4: search: 20,000 values of rank and nblocks are too many to plan each of them",
+        "at most 10,000; narrow a range",
+    ),
     "heads": (
         "points: [{preset: pico, model: {num_heads: 3}}]",
         ":3: points[0].model.num_heads = 3: with preset pico: attn_dim 32 over num_heads 3",

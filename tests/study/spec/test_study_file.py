@@ -33,7 +33,7 @@ MISTAKES = {
     "budget below a step": ("steps: 20", "tokens: 100", 8, "less than one step", "raise it"),
     "over the cap": ("1.0e12", "1.0e9", 2, "max_total_flops = 1000000000.0", "raise it to"),
     "point twice": ("rank: 8", "rank: 8}\n    - {kind: lowrank, rank: 8", 8, "already", "remove"),
-    "true for a number": ("steps: 20", "steps: true", 8, "budget.steps = True", "valid integer"),
+    "true for a number": ("steps: 20", "steps: true", 8, "budget.steps = true", "valid integer"),
     "text for a number": ("steps: 20", 'steps: "20"', 8, "budget.steps = '20'", "valid integer"),
     "half a step": ("steps: 20", "steps: 2.5", 8, "budget.steps = 2.5", "valid integer"),
     "number for a switch": ("rank: 8", "rank: 8, keep_first_dense: 1", 7, "dense = 1", "boolean"),

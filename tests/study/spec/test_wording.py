@@ -62,6 +62,41 @@ MISTAKES = {
         ":4: budget.steps = '20': this should be a valid integer; write it without quotes",
         ("'20'", "20"),
     ),
+    "a number as Python writes it": (
+        HEAD.replace("1.0e12", ".5e12") + GRID,
+        ":2: max_total_flops = '.5e12': this should be a valid number; write 500000000000",
+        (".5e12", "500000000000"),
+    ),
+    "a number that is none": (
+        HEAD.replace("1.0e12", "nan") + GRID,
+        ":2: max_total_flops = 'nan': this should be a valid number; change it",
+        ("nan", "1.0e12"),
+    ),
+    "a broken number for a whole one": (
+        HEAD + GRID + "budget: {steps: '1.5'}\n",
+        ":4: budget.steps = '1.5': this should be a valid integer; change it",
+        ("'1.5'", "2"),
+    ),
+    "a number for a name": (
+        HEAD + GRID.replace("pico", "3"),
+        ":3: grid.preset[0] = 3: no such preset; the nearest is ",
+        ("[3]", "[pico]"),
+    ),
+    "a date for a name": (
+        HEAD.replace("study: a", "study: 2026-01-02") + GRID,
+        ":1: study = 2026-01-02: this should be a valid string; write it in quotes",
+        ("2026-01-02", "'2026-01-02'"),
+    ),
+    "a range of one value": (
+        HEAD + GRID + SEARCH.replace("LR", "{log: [1.0e-3, 1.0e-3]}"),
+        ":4: search.learning_rate: both ends of log are 0.001; move one of them",
+        ("[1.0e-3, 1.0e-3]", "[1.0e-3, 2.0e-3]"),
+    ),
+    "a range from high to low": (
+        HEAD + GRID + SEARCH.replace("LR", "{log: [2.0e-3, 1.0e-3]}"),
+        ":4: search.learning_rate: log goes from a lower to a higher value; swap the two",
+        ("[2.0e-3, 1.0e-3]", "[1.0e-3, 2.0e-3]"),
+    ),
     "text without quotes": (
         HEAD + GRID.replace("kind: dense", "kind: dense, arm: 3"),
         ":3: grid.ffn[0].arm = 3: this should be a valid string; write it in quotes",

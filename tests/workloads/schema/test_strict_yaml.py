@@ -116,12 +116,16 @@ def test_several_mistakes_are_counted(tmp_path: Path) -> None:
         ("preset: *nowhere\n", ":1: not valid YAML: found undefined alias 'nowhere'"),
         ("preset: pico\n---\npreset: nano\n", ":2: not valid YAML: but found another document"),
         ("preset: pi\x00co\n", ":1: not valid YAML: unacceptable character #x0000"),
-        ("preset: pico\nseed: !!int abc\n", ":1: not valid YAML: invalid literal for int()"),
-        ("preset: pico\nseed: 2020-99-99\n", ":1: not valid YAML: month must be in 1..12"),
-        (f"preset: pico\nseed: {'9' * 5000}\n", ":1: not valid YAML: Exceeds the limit"),
+        ("preset: pico\nseed: !!int abc\n", ":2: not valid YAML: invalid literal for int()"),
+        ("preset: pico\nseed: 2020-99-99\n", ":2: not valid YAML: month must be in 1..12"),
+        (f"preset: pico\nseed: {'9' * 5000}\n", ":2: not valid YAML: Exceeds the limit"),
         ("&a\npreset: *a\n", ": nested too deeply, or in itself"),
         (f"preset: {'[' * 1000}{']' * 1000}\n", ": nested too deeply, or in itself"),
-        (b"preset: caf\xe9\n", ": cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        ("preset: pico\r\n# \x07\r\n", ":2: not valid YAML: unacceptable character #x0007"),
+        ("seed: 1\npreset: !!bool maybe\n", ":2: not valid YAML: this cannot be !!bool; correct"),
+        ("seed: 1\npreset: !!omap 3\n", ":2: not valid YAML: this cannot be !!omap; correct"),
+        (b"# a\npreset: caf\xe9\n", ":2: byte 0xe9 is not UTF-8; save the file as UTF-8 text"),
+        ("preset: pico\n".encode("utf-16"), ":1: byte 0xff is not UTF-8; save the file as UTF-8"),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -153,6 +157,27 @@ def test_whatever_the_file_holds_the_error_is_one_line(
     tmp_path: Path, content: str | bytes
 ) -> None:
     error_of(tmp_path, content)
+
+
+TAGS = ["bool", "int", "float", "null", "timestamp", "binary", "str", "set", "omap", "pairs"]
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_that_does_not_fit_its_value_is_one_line(tmp_path: Path, tag: str) -> None:
+    values = ("maybe", "6", "~", "''", "[1]", "[a: 1]", "{a: 1}", "2026-01-01")
+    for value in values:
+        error_of(tmp_path, f"seed: !!{tag} {value}\n!!{tag} {value} : 1\npreset: !!{tag} {value}\n")
+
+
+@pytest.mark.parametrize("item", ["[{}]", "{{{}}}", "{{<<: [{}]}}"], ids=["list", "map", "merge"])
+def test_aliases_that_make_a_small_file_a_huge_one_are_refused(tmp_path: Path, item: str) -> None:
+    lines = ["a: &a {x: 1}"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        parts = [f"k{i}: *{before}" if item == "{{{}}}" else f"*{before}" for i in range(9)]
+        lines.append(f"{name}: &{name} " + item.format(", ".join(parts)))
+    message = error_of(tmp_path, "\n".join(lines))
+    assert ": not valid YAML: more than 1,000,000 values with what its aliases repeat" in message
+    assert message.startswith(":7:")
 
 
 @pytest.mark.parametrize(
