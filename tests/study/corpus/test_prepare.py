@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -177,7 +178,8 @@ def test_a_killed_preparation_ends_with_the_same_files(spec: Path, tmp_path: Pat
             wait_for(partial(_ended_or_finished, driver, runs, finished))
             assert driver.poll() is None, "it was ready before it could be killed"
             for process in psutil.Process(driver.pid).children(recursive=True):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             driver.kill()
     subprocess.run(command, cwd=ROOT, check=True)
     (place,) = (runs / "data").iterdir()
