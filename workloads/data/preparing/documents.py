@@ -66,13 +66,20 @@ class _Problem(Exception):
 _Row = tuple[int | None, Callable[[], str | None]]
 
 
-def documents(unit: Unit, settings: Settings) -> Iterator[Text | BadRows]:
-    """Yield the rows that the filter keeps, and the rows that cannot be used."""
+def documents(
+    unit: Unit, settings: Settings, refusal: Callable[[str], str | None] = lambda text: None
+) -> Iterator[Text | BadRows]:
+    """Yield the rows that the filter keeps, and the rows that cannot be used.
+
+    `refusal` says what is wrong with a text, if anything is.
+    """
     row = unit.range.first_row
     try:
         for row, read in READERS[unit.input.kind](unit, settings):
             try:
                 text = read()
+                if text is not None and (problem := refusal(text)):
+                    raise _Problem(problem)
             except _Problem as problem:
                 yield BadRows(_line(unit, row, str(problem)))
             else:

@@ -66,7 +66,7 @@ def tokenize_piece(piece: Piece, settings: Settings, parts_dir: Path, skip_bad: 
     tokens, rows, units = [], [], []
     bad = _BadRows(skip_bad)
     for unit in piece.units:
-        texts = bad.removed(documents(unit, settings))
+        texts = bad.removed(documents(unit, settings, tokenizer.refusal))
         before, skipped = len(rows), bad.count
         for batch in _batches(texts):
             encoded = tokenizer.encode_batch([each.text for each in batch])

@@ -64,6 +64,9 @@ class GigatokenTokenizer(Tokenizer):
             self._check(texts[number], found[number])
         return found
 
+    def refusal(self, text: str) -> str | None:
+        return self._reference.refusal(text)
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._reference.decode(ids)
 

@@ -20,6 +20,8 @@ from workloads.data.tokenizers.tokenizer import Tokenizer
 # The tokens that end a document in public vocabularies; the first that a vocabulary has is taken.
 ENDS_OF_DOCUMENT = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|endofdocument|>", "<eos>")
 TOGETHER = 2**17  # characters that are encoded at once, at least; it bounds the memory
+# Characters that are encoded as a whole, at most: they take about 1 GB of memory.
+MOST_UNCUT = 2**22
 # Text cannot hold this: it is not a character. It stands before special tokens in the vocabulary
 # that text is looked up in.
 NOT_A_CHARACTER = "\ufdd0"
@@ -63,6 +65,14 @@ class JsonTokenizer(Tokenizer):
         parts = [self._cutter.parts(text) for text in texts]
         ids = self._ids(chain.from_iterable(parts))
         return [np.concatenate(list(islice(ids, len(cut)))) for cut in parts]
+
+    def refusal(self, text: str) -> str | None:
+        if len(text) <= MOST_UNCUT:
+            return None
+        longest = max(map(len, self._cutter.parts(text)))
+        if longest <= MOST_UNCUT:
+            return None
+        return f"{longest:,} characters without an end of a word, {MOST_UNCUT:,} at most"
 
     def _ids(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
         """Yield the ids of each part, of several at a time."""

@@ -28,6 +28,10 @@ class Tokenizer(ABC):
         """Return the ids of each text, as `encode` does."""
         return [self.encode(text) for text in texts]
 
+    def refusal(self, text: str) -> str | None:
+        """Return why a text cannot be encoded in bounded memory, if it cannot."""
+        return None
+
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of `ids`, of any length, without ends of documents.

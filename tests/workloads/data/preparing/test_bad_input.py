@@ -27,6 +27,7 @@ from tests.workloads.data.preparing.corpora import (
 from workloads.data.manifest import DataError
 from workloads.data.preparing import pieces
 from workloads.data.preparing.parts import PartEntry
+from workloads.data.tokenizers.json_file import MOST_UNCUT
 
 GOOD = numbered(500, "good")
 LINES = [json.dumps({"text": text}).encode() for text in GOOD]
@@ -178,6 +179,16 @@ def test_a_long_document_is_no_matter(tmp_path: Path) -> None:
     manifest = prepared(tmp_path / "out", source, tokenizer=TOKENIZER, val_fraction=0)
     assert manifest.counts.documents == 3
     assert manifest.counts.longest_document > 100_000 * 5
+
+
+def test_a_word_without_end_is_a_bad_row(tmp_path: Path) -> None:
+    endless = "x" * (MOST_UNCUT + 1)
+    source = write_file(tmp_path / "a.jsonl", ["short", endless, "short too"])
+    with pytest.raises(DataError, match=rf"{source}: row 2: 4,194,305 characters without an end"):
+        prepared(tmp_path / "out", source, tokenizer=TOKENIZER)
+    manifest = prepared(tmp_path / "out", source, tokenizer=TOKENIZER, skip_bad=True)
+    assert (manifest.counts.documents, manifest.counts.skipped) == (2, 1)
+    assert prepared(tmp_path / "bytes", source).counts.documents == 3
 
 
 def test_an_input_that_changes_meanwhile_is_an_error(
