@@ -73,6 +73,9 @@ COMMANDS = {
     "workloads": {
         "train": {"config", "--out", "--data-root"},
         "import-reference": {"checkpoint", "config", "out"},
+        "grow": {"source", "out", "--operator", "--layers", "--width", "--layer-map"}
+        | {"--interleaved", "--alpha", "--matrices", "--seed", "--json"},
+        "growth-guideline": {"--params", "--tokens", "--json"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench step": {"--rounds", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},

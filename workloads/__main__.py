@@ -12,6 +12,7 @@ import typer
 from kernels.command_line import run_command
 from workloads.bench.cli import app as bench_app
 from workloads.errors import InputError, Preempted
+from workloads.interop import growth_commands
 from workloads.recipes.recipe import load_run
 
 app = typer.Typer(
@@ -21,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(bench_app, name="bench")
+app.command()(growth_commands.grow)
+app.command()(growth_commands.growth_guideline)
 
 
 @app.callback()
