@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workloads.config.growth import GrowthOptions, GrowthPlan, plan_growth
+from workloads.config.growth import GrowthPlan, plan_growth
+from workloads.config.growth_options import GrowthOptions
 from workloads.config.model import ModelConfig
 from workloads.nn.growth.grow import operator_of
 from workloads.nn.growth.operator import Operator

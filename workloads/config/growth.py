@@ -1,9 +1,4 @@
-"""Growth of a model from a smaller one: what can be asked for, and the shape that comes of it.
-
-The operators are those that Du et al. 2024 (arXiv 2405.15319, section 3) sort model growth into.
-An operator is one row here and the class that the row names. No torch, so that growth is planned on
-any laptop.
-"""
+"""Growth of a model from a smaller one: the shape that comes of what is asked for (no torch)."""
 
 from __future__ import annotations
 
@@ -11,115 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, PositiveInt
-
-from workloads.config.model import ModelConfig
+from workloads.config.growth_options import OPERATORS, GrowthOptions, GrowthPolicy
+from workloads.config.model import GrowthConfig, ModelConfig
 from workloads.errors import Misfit
-from workloads.schema.base import MOST_FEATURES, MOST_LAYERS, Config
-from workloads.schema.known_names import OneOf
 
 # The base layer that each layer of a grown model comes from; None where it is new.
 LayerMap = tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class OperatorRow:
-    """One operator of growth.
-
-    `operator` names its class, `module:Class`. `order` is the layer map where none is given: base
-    layers over and over (`cyclic`), each beside itself (`interleaved`), or new layers on top of all
-    (`on_top`); an operator without one does not grow depth. `width` says whether it grows width,
-    and `whole` whether only by whole multiples. Under `keeps_base` a layer map names every base
-    layer, each before its copies and in their order. Under `silent` the features that it adds to
-    the residual stream hold nothing at first where they can, so that norms need a smaller eps.
-    `options` are the fields of `GrowthOptions` that it takes.
-    """
-
-    operator: str
-    order: Literal["cyclic", "interleaved", "on_top"] | None = None
-    width: bool = False
-    whole: bool = False
-    keeps_base: bool = False
-    silent: bool = False
-    options: frozenset[str] = frozenset()
-
-
-OPERATORS: dict[str, OperatorRow] = {
-    "stack": OperatorRow(
-        operator="workloads.nn.growth.stack:Stack",
-        order="cyclic",
-        options=frozenset({"layers", "layer_map", "interleaved"}),
-    ),
-    "split": OperatorRow(
-        operator="workloads.nn.growth.split:Split",
-        width=True,
-        whole=True,
-        options=frozenset({"width", "alpha"}),
-    ),
-    "zero": OperatorRow(
-        operator="workloads.nn.growth.zero:Zero",
-        order="interleaved",
-        width=True,
-        keeps_base=True,
-        silent=True,
-        options=frozenset({"layers", "width", "layer_map", "interleaved"}),
-    ),
-    "learn": OperatorRow(
-        operator="workloads.nn.growth.learn:Learn",
-        order="cyclic",
-        width=True,
-        options=frozenset({"layers", "width", "layer_map", "interleaved"}),
-    ),
-    "random": OperatorRow(
-        operator="workloads.nn.growth.random:Random",
-        order="on_top",
-        width=True,
-        options=frozenset({"layers", "width", "mask_steps"}),
-    ),
-}
-
-
-class GrowthOptions(Config):
-    """One growth: the operator, and the size of the grown model.
-
-    Depth grows where `layers` or `layer_map` is given, width where `width` is.
-    """
-
-    operator: Annotated[str, OneOf(OPERATORS, "operator")]
-    """How the new parameters come about: `stack` copies layers; `split` copies features, with
-    weights that sum to 1; `zero` adds what is not read yet; `learn` multiplies by trained matrices;
-    `random` draws anew and fades it in (arXiv 2405.15319, section 3)."""
-    layers: Annotated[int, Field(le=MOST_LAYERS)] | None = None
-    """Layers of the grown model."""
-    width: Annotated[int, Field(le=MOST_FEATURES)] | None = None
-    """The `hidden_dim` of the grown model. `ffn_dim` and the number of heads grow in proportion;
-    heads keep their size."""
-    layer_map: tuple[int, ...] | None = None
-    """The base layer, counted from 0, that each layer of the grown model comes from."""
-    interleaved: bool = False
-    """Copies of a layer stand beside it, as in 0,0,1,1; left out, `stack` and `learn` repeat all
-    layers in their order, as in 0,1,0,1."""
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The weight of the first of the copies that `split` makes; the others share the rest. Left
-    out, all are equal, and then get equal gradients."""
-    mask_steps: PositiveInt = 5000
-    """Optimizer steps in which `random` fades new layers in, and likewise new features: those of
-    the FFN, then those of the residual stream, then those of the heads."""
-
-    @property
-    def row(self) -> OperatorRow:
-        """The operator's row of the table."""
-        return OPERATORS[self.operator]
-
-    def written(self) -> set[str]:
-        """Return the options that differ from their defaults."""
-        return {
-            name
-            for name, field in type(self).model_fields.items()
-            if name != "operator" and getattr(self, name) != field.default
-        }
 
 
 @dataclass(frozen=True)
@@ -155,6 +49,30 @@ def plan_growth(base: ModelConfig, options: GrowthOptions) -> GrowthPlan:
         return GrowthPlan(options, base, wide, wide, tuple(range(base.num_layers)))
     layer_map = _layer_map(base, options)
     return GrowthPlan(options, base, wide, _deepened(wide, layer_map), layer_map)
+
+
+def grown_model(
+    base: ModelConfig, options: GrowthOptions, policy: GrowthPolicy, **at: Any
+) -> ModelConfig:
+    """Return the model of a run that trains `base` first; `at` is `at_step` or `at_fraction`.
+
+    Raises Misfit as `plan_growth` does.
+    """
+    if not options.row.in_runs:
+        raise Misfit(
+            f"operator {options.operator} does not grow within a run; use "
+            f"{' or '.join(name for name, row in OPERATORS.items() if row.in_runs)}",
+            "grow.operator",
+        )
+    model = plan_growth(base, options).model
+    given = dict(options) | dict(policy) | at | {"base": base}
+    return model.model_copy(update={"growth": GrowthConfig.model_validate(given)})
+
+
+def plan_of(growth: GrowthConfig) -> GrowthPlan:
+    """Return the shapes of a growth in the course of a run."""
+    options = {name: getattr(growth, name) for name in GrowthOptions.model_fields}
+    return plan_growth(growth.base, GrowthOptions.model_validate(options))
 
 
 def _check_options(base: ModelConfig, options: GrowthOptions) -> None:
@@ -309,7 +227,7 @@ def _width_problem(base: ModelConfig, options: GrowthOptions, width: int, unit: 
 
 
 def _changed(model: ModelConfig, changes: dict[str, Any]) -> ModelConfig:
-    return ModelConfig.model_validate(dict(model) | changes)
+    return ModelConfig.model_validate(dict(model) | {"growth": None} | changes)
 
 
 def listed(layer_map: Sequence[int | None]) -> str:

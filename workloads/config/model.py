@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from workloads.config.ffn_kinds import SizedFFN
+from workloads.config.growth_options import GrowthOptions, GrowthPolicy
 from workloads.errors import Misfit
 from workloads.schema.base import Config, Depth, Size
 
@@ -97,6 +98,8 @@ class ModelConfig(ArchitectureOptions):
     norm_eps: Annotated[PositiveFloat, Field(exclude_if=lambda v: v == NORM_EPS)] = NORM_EPS
     """What the norms add to the mean square or the variance; a model grown in width with features
     that hold nothing has a smaller one."""
+    growth: Annotated[GrowthConfig | None, Field(exclude_if=lambda v: v is None)] = None
+    """From what the model grows in the course of its run."""
 
     @property
     def head_dim(self) -> int:
@@ -118,6 +121,12 @@ class ModelConfig(ArchitectureOptions):
         self._check_heads()
         for name, value in self.ffn.sizes.items():
             self._check_size(name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _grows_without_a_guide(self) -> Self:
+        if self.guide and self.growth:
+            raise Misfit("a run has a guide or grows, and not both; remove one", "guide", "grow")
         return self
 
     @model_validator(mode="after")
@@ -164,6 +173,24 @@ class ModelConfig(ArchitectureOptions):
                     f"{fitting}",
                     f"ffn.{name}",
                 )
+
+
+class GrowthConfig(GrowthOptions, GrowthPolicy):
+    """The growth of a run's model from a smaller one, which trains in the steps before."""
+
+    base: ModelConfig
+    """The smaller model; it may have grown itself."""
+    at_step: PositiveInt | None = None
+    """Fresh steps before the growth, or"""
+    at_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """their fraction of all fresh steps of the run."""
+
+    def start(self, fresh_steps: int) -> int:
+        """Return the steps before the growth in a run of so many fresh steps."""
+        return self.at_step or int((self.at_fraction or 0.0) * fresh_steps)
+
+
+ModelConfig.model_rebuild()
 
 
 def _nearest_divisor(size: int, wanted: int) -> int:

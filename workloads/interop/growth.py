@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workloads.config.growth import GrowthOptions, plan_growth
+from workloads.config.growth import plan_growth
+from workloads.config.growth_options import GrowthOptions
 from workloads.errors import InputError
 from workloads.interop.model_file import guides_of, is_model, load_model, save_model
 from workloads.nn.growth.grow import GrowthRecord, grow

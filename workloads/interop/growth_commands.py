@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from workloads.config.growth import GrowthOptions, listed
+from workloads.config.growth import listed
+from workloads.config.growth_options import GrowthOptions
 from workloads.errors import InputError
 from workloads.recipes import growth_guideline as formula
 from workloads.schema import strict_yaml

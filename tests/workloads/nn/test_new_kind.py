@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from tests.workloads.definition import config
 from workloads.config.ffn_kinds import FFN_KINDS, SIZES, FFNKind, Size, with_sizes
 from workloads.config.fingerprint import identity
-from workloads.config.growth import GrowthOptions, plan_growth
+from workloads.config.growth import plan_growth
+from workloads.config.growth_options import GrowthOptions
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops, memory

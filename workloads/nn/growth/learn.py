@@ -21,7 +21,7 @@ from torch.func import functional_call
 from kernels.cross_entropy import Reduction
 from workloads.config.growth import GrowthPlan
 from workloads.errors import InputError
-from workloads.nn.growth.operator import Operator, layers_from, moved
+from workloads.nn.growth.operator import Operator, Trace, layers_from, moved
 from workloads.nn.growth.widening import Part, Weights, spaces, widened
 from workloads.nn.transformer import Transformer
 
@@ -57,6 +57,9 @@ class Learn(Operator):
             matrices[f"depth.{suffix}"] = torch.tensor(one_hot, dtype=torch.double)
         like = next(iter(weights.values()))
         return {name: matrix.to(like) for name, matrix in matrices.items()}
+
+    def trace(self, weights: Mapping[str, Tensor]) -> dict[str, Trace]:
+        return {}  # Every entry is a sum of many.
 
     def preserves(self) -> bool:
         return False

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from workloads.config.growth import GrowthPlan, LayerMap
 from workloads.config.model import ModelConfig
-from workloads.nn.growth.widening import Weights
+from workloads.nn.growth.widening import Origins, Part, Weights, widened
 from workloads.nn.transformer import Transformer
+
+
+class Trace(NamedTuple):
+    """Where the entries of a grown tensor come from.
+
+    `entries` numbers those of the base's tensor `source`, from 1 on in row-major order, and is 0
+    for new ones. The tensor is `original` unless another one is the first copy of `source`.
+    """
+
+    source: str
+    original: bool
+    entries: Tensor
 
 
 class Operator:
@@ -48,12 +61,54 @@ class Operator:
         """
         raise NotImplementedError
 
+    def equip(self, model: Transformer) -> None:
+        """Add to the grown model what it has in training beside its weights."""
+
+    def trace(self, weights: Mapping[str, Tensor]) -> dict[str, Trace]:
+        """Return where the grown tensors come from that have entries of the base's, by name."""
+        numbers = {name: torch.arange(1, t.numel() + 1).view_as(t) for name, t in weights.items()}
+        if self.plan.widens:
+            numbers = widened(self.plan, numbers, self.fresh(self.plan.wide), _Numbers(self))
+        names = {name: name for name in numbers if not name.startswith("layers.")}
+        for at, layer in enumerate(self.plan.layer_map):
+            own = [name for name in numbers if name.startswith(f"layers.{layer}.")]
+            names |= {name.replace(f".{layer}.", f".{at}.", 1): name for name in own}
+        seen: set[str] = set()
+        traces = {}
+        for name, source in names.items():
+            traces[name] = Trace(source, source not in seen, numbers[source].long())
+            seen.add(source)
+        return traces
+
+    def axis(self, parts: Sequence[Part]) -> Origins:
+        """Return where the features of a grown axis come from."""
+        raise NotImplementedError
+
     def fresh(self, model: ModelConfig) -> Weights:
         """Return the weights of a new model, in float64."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             drawn = Transformer(model)
         return {name: p.detach().double() for name, p in drawn.named_parameters()}
+
+
+class _Numbers:
+    """Growth in width of numbered entries: each keeps its number where it is copied."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+
+    def axis(self, parts: Sequence[Part]) -> Origins:
+        return self.operator.axis(parts)
+
+    def matrix(
+        self, old: Tensor, out: Origins, into: Origins, held: Tensor, fresh: Tensor
+    ) -> Tensor:
+        copies = (held != 0) & ~out.new[:, None] & ~into.new
+        return torch.where(copies, old[out.origin][:, into.origin], 0)
+
+    def norm(self, name: str, old: Tensor, hidden: Origins, fresh: Tensor) -> Tensor:
+        return torch.where(hidden.new, 0, old[hidden.origin])
 
 
 def layers_from(

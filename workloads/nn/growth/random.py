@@ -45,6 +45,9 @@ class Random(Operator):
         model = self.plan.model
         return layers_from(self.plan.layer_map, weights, model, self.fresh(model))
 
+    def equip(self, model: Transformer) -> None:
+        add_masks(model, self.plan)
+
     def preserves(self) -> bool:
         return False  # The weights by themselves are those behind masks of 1.
 

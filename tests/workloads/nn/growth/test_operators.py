@@ -17,7 +17,7 @@ from tests.workloads.grown import (
     plan_of,
     weights_of,
 )
-from workloads.config.growth import OPERATORS
+from workloads.config.growth_options import OPERATORS
 from workloads.cost.flops import count_params, layer_ffns
 from workloads.nn.growth.grow import grow
 from workloads.nn.transformer import Transformer
