@@ -164,7 +164,8 @@ class RunConfig(Config):
                 works = min(max(start, 1), before - 1)
                 raise Misfit(
                     f"grow.at is after {start} steps, and the model has to grow within the first "
-                    f"{before - 1} of them; the nearest that works is {works}",
+                    f"{before - 1} of them; the nearest that works is {works}, after "
+                    f"{works * self.tokens_per_step} tokens",
                     "grow.at",
                 )
             growth, before = growth.base.growth, start

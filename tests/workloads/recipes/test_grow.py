@@ -85,7 +85,10 @@ def test_its_arm_says_how_it_grows() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("at: {tokens: 40_960}", r":3: grow.*: .*after 20 steps, .* first 19 .* works is 19"),
+        (
+            "at: {tokens: 40_960}",
+            r":3: grow.*: .*after 20 steps, .* first 19 .* is 19, after 38912 tokens",
+        ),
         ("at: {tokens: 100}", r"grow.at.tokens 100 is less than one step; .* is 2048"),
         ("at: {fraction: 1.5}", "must be less than 1; lower it"),
         ("at: {fraction: 0.01}", "grow.at is after 0 steps, .* nearest that works is 1"),
