@@ -84,6 +84,9 @@ COMMANDS = {
         "data export": {"directory", "out", "--format", "--split", "--block", "--chunk", "--pad"}
         | {"--prefix"},
         "data seen": {"run", "--step", "--json"},
+        "grow": {"source", "out", "--operator", "--layers", "--width", "--layer-map"}
+        | {"--interleaved", "--alpha", "--matrices", "--seed", "--json"},
+        "growth-guideline": {"--params", "--tokens", "--json"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},

@@ -13,6 +13,7 @@ from kernels.command_line import run_command
 from workloads.bench.cli import app as bench_app
 from workloads.data.commands import app as data_app
 from workloads.errors import InputError, Preempted
+from workloads.interop import growth_commands
 from workloads.recipes.recipe import load_run
 from workloads.run_dir.seen_command import seen
 
@@ -26,6 +27,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 # It reads runs, which the commands of `workloads.data` know nothing of.
 data_app.command()(seen)
+app.command()(growth_commands.grow)
+app.command()(growth_commands.growth_guideline)
 
 
 @app.callback()

@@ -45,7 +45,9 @@ class FFNKind:
     between the factors, which training keeps for the backward pass. `merge` counts the
     multiply-adds that turn the weights into one dense matrix; a kind without it is not linear, or
     is dense already. `fraction_size` names the size that a fraction of the dense weights chooses;
-    the weights must be proportional to it.
+    the weights must be proportional to it. `grows` names the sizes that grow in proportion where a
+    model grows in width; the others stay. Under `grows_whole` blocks of the last factor tie
+    features together: the width grows by whole multiples, and no output can be the mean of others.
     """
 
     projection: str
@@ -54,6 +56,8 @@ class FFNKind:
     merge: Count | None = None
     sizes: Mapping[str, Size] = field(default_factory=dict)
     fraction_size: str | None = None
+    grows: tuple[str, ...] = ()
+    grows_whole: bool = False
 
     @property
     def mergeable(self) -> bool:
@@ -93,6 +97,7 @@ FFN_KINDS: dict[str, FFNKind] = {
         merge=lambda n, m, sizes: n * m * sizes["rank"] // sizes["nblocks"],
         sizes={"rank": RANK, "nblocks": BLOCKS},
         fraction_size="rank",
+        grows=("rank", "nblocks"),
     ),
     "blockshuffle": FFNKind(
         projection="workloads.nn.projections.blockshuffle:BlockShuffleProjection",
@@ -100,6 +105,7 @@ FFN_KINDS: dict[str, FFNKind] = {
         inner=lambda n, m, sizes: min(n, m),
         merge=_blockshuffle_merge,
         sizes={"nblocks": BLOCKS},
+        grows_whole=True,
     ),
 }
 

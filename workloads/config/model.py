@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from workloads.config.ffn_kinds import SizedFFN
+from workloads.config.growth_options import GrowthOptions, GrowthPolicy
 from workloads.errors import Misfit
 from workloads.schema.base import Config, Depth, Size
+
+NORM_EPS = 1e-5
 
 
 class FFNConfig(SizedFFN):
     """The FFNs of a model: their kind and its sizes, and whether the first layer's is dense."""
 
     keep_first_dense: bool = True
+    dense_layers: Annotated[tuple[PositiveInt, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Further layers, counted from 0, whose FFN is dense: copies of the first one in a model that
+    has been grown."""
+
+    def dense_at(self, layer: int) -> bool:
+        """Return whether the FFN of the layer, counted from 0, is dense."""
+        return self.is_dense or layer in self.dense_layers or (layer == 0 and self.keep_first_dense)
 
     @model_validator(mode="after")
     def _has_its_sizes(self) -> Self:
@@ -85,6 +95,11 @@ class ModelConfig(ArchitectureOptions):
     num_kv_heads: Depth = Field(default_factory=lambda fields: fields["num_heads"])
     ffn: FFNConfig = FFNConfig()
     guide: GuideConfig | None = None
+    norm_eps: Annotated[PositiveFloat, Field(exclude_if=lambda v: v == NORM_EPS)] = NORM_EPS
+    """What the norms add to the mean square or the variance; a model grown in width with features
+    that hold nothing has a smaller one."""
+    growth: Annotated[GrowthConfig | None, Field(exclude_if=lambda v: v is None)] = None
+    """From what the model grows in the course of its run."""
 
     @property
     def head_dim(self) -> int:
@@ -109,9 +124,15 @@ class ModelConfig(ArchitectureOptions):
         return self
 
     @model_validator(mode="after")
+    def _grows_without_a_guide(self) -> Self:
+        if self.guide and self.growth:
+            raise Misfit("a run has a guide or grows, and not both; remove one", "guide", "grow")
+        return self
+
+    @model_validator(mode="after")
     def _guides_something(self) -> Self:
-        guided = self.num_layers - self.ffn.keep_first_dense
-        if self.guide and not (self.ffn.row.mergeable and guided):
+        structured = not all(map(self.ffn.dense_at, range(self.num_layers)))
+        if self.guide and not (self.ffn.row.mergeable and structured):
             raise Misfit("guide needs layers with a structured FFN; remove it", "guide")
         return self
 
@@ -152,6 +173,24 @@ class ModelConfig(ArchitectureOptions):
                     f"{fitting}",
                     f"ffn.{name}",
                 )
+
+
+class GrowthConfig(GrowthOptions, GrowthPolicy):
+    """The growth of a run's model from a smaller one, which trains in the steps before."""
+
+    base: ModelConfig
+    """The smaller model; it may have grown itself."""
+    at_step: PositiveInt | None = None
+    """Fresh steps before the growth, or"""
+    at_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """their fraction of all fresh steps of the run."""
+
+    def start(self, fresh_steps: int) -> int:
+        """Return the steps before the growth in a run of so many fresh steps."""
+        return self.at_step or int((self.at_fraction or 0.0) * fresh_steps)
+
+
+ModelConfig.model_rebuild()
 
 
 def _nearest_divisor(size: int, wanted: int) -> int:

@@ -1,20 +1,21 @@
 """The phases of a run: which model trains in which of its optimizer steps.
 
 A plain run has one phase. A self-guided run has two: the model with its guide, then the model
-alone. Planning, budgets, training and resuming read this list, and know no method by name; a
-method that trains one model after another is one more list in `phases_of`.
+alone. A grown run has one for each of its models. Planning, budgets, training and resuming read
+this list, and know no method by name; a method that trains one model after another is one more list
+in `phases_of`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from workloads.config.model import ModelConfig
+from workloads.config.model import GrowthConfig, ModelConfig
 
 # What turns the model of one phase into the model of the next (`workloads.training.phases`).
-Entry = Literal["drop_guide"]
+Entry = Literal["drop_guide", "grow"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,21 @@ class Phase:
     """Consecutive optimizer steps in which one model trains; `start` counts the steps before them.
 
     `model` has its guide where the phase is guided, and what one of its tokens costs follows from
-    it. `entry` is None in the first phase. At an entry the optimizer keeps its state of every
-    parameter that both models have.
+    it. `entry` is None in the first phase. After `drop_guide` the optimizer keeps its state of
+    every parameter that both models have; after `grow` the model's `growth` says what it keeps.
+
+    The learning rate follows the schedule of the steps from `schedule_start` to the run's end, with
+    the peak `learning_rate`, or the run's; it rises to it in the first `rewarmup_steps` of the
+    phase.
     """
 
     model: ModelConfig
     start: int
     steps: int
     entry: Entry | None = None
+    schedule_start: int = 0
+    rewarmup_steps: int = 0
+    learning_rate: float | None = None
 
     @property
     def end(self) -> int:
@@ -47,6 +55,8 @@ def phases_of(model: ModelConfig, fresh_steps: int) -> tuple[Phase, ...]:
     A guide in mode `fixed_flops` adds as many steps at the end as it guides. The last phase has no
     step where a guide stays to the end.
     """
+    if model.growth is not None:
+        return _grown_phases(model, model.growth, fresh_steps)
     guide = model.guide
     if guide is None:
         return (Phase(model, start=0, steps=fresh_steps),)
@@ -57,6 +67,29 @@ def phases_of(model: ModelConfig, fresh_steps: int) -> tuple[Phase, ...]:
         Phase(model, start=0, steps=guided),
         Phase(alone, start=guided, steps=fresh_steps - guided + repeated, entry="drop_guide"),
     )
+
+
+def _grown_phases(model: ModelConfig, growth: GrowthConfig, fresh_steps: int) -> tuple[Phase, ...]:
+    """Return the phases of the base up to the growth, and that of the grown model."""
+    start = min(growth.start(fresh_steps), fresh_steps)
+    before = [
+        replace(
+            phase,
+            steps=phase.steps_among(start),
+            learning_rate=phase.learning_rate or growth.base_learning_rate,
+        )
+        for phase in phases_of(growth.base, fresh_steps)
+        if phase.start < start
+    ]
+    grown = Phase(
+        model,
+        start=start,
+        steps=fresh_steps - start,
+        entry="grow",
+        schedule_start=start if growth.schedule == "restart" else 0,
+        rewarmup_steps=growth.rewarmup_steps,
+    )
+    return (*before, grown)
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:

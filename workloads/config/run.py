@@ -158,13 +158,31 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _warms_up_before_it_decays(self) -> Self:
-        warmup, steps = self.optimizer.warmup_steps or 0, self.total_steps
-        if warmup > (start := self.optimizer.decay_start(steps)):
-            raise Misfit(
-                f"optimizer.warmup_steps {warmup} is more than the first {start} of {steps} steps, "
-                "when the rate decays or the run ends; lower it, or raise the budget",
-                "optimizer.warmup_steps",
-            )
+        warmup = self.optimizer.warmup_steps or 0
+        for phase in self.phases:
+            steps = self.total_steps - phase.schedule_start
+            if warmup > (start := self.optimizer.decay_start(steps)):
+                raise Misfit(
+                    f"optimizer.warmup_steps {warmup} is more than the first {start} of {steps} "
+                    "steps, when the rate decays or the run ends; lower it, or raise the budget",
+                    "optimizer.warmup_steps",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _grows_within_its_steps(self) -> Self:
+        growth, before = self.model.growth, self.steps
+        while growth is not None:
+            start = growth.start(self.steps)
+            if not 0 < start < before:
+                works = min(max(start, 1), before - 1)
+                raise Misfit(
+                    f"grow.at is after {start} steps, and the model has to grow within the first "
+                    f"{before - 1} of them; the nearest that works is {works}, after "
+                    f"{works * self.tokens_per_step} tokens",
+                    "grow.at",
+                )
+            growth, before = growth.base.growth, start
         return self
 
     @model_validator(mode="after")

@@ -56,8 +56,8 @@ def ffn_fraction(model: ModelConfig) -> float:
 
 def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
     """Return the FFN parametrization of each layer, first to last."""
-    dense_layers = 1 if model.ffn.keep_first_dense else 0
-    return [FFNConfig() if layer < dense_layers else model.ffn for layer in range(model.num_layers)]
+    dense_at = model.ffn.dense_at
+    return [FFNConfig() if dense_at(layer) else model.ffn for layer in range(model.num_layers)]
 
 
 def guide_params(model: ModelConfig) -> int:

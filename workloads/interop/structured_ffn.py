@@ -28,8 +28,9 @@ from workloads.config.ffn_kinds import FFN_KINDS, SIZES
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import layer_ffns
 from workloads.errors import InputError
-from workloads.interop.model_file import filled, guides_of, is_model, outline, save_model
+from workloads.interop.model_file import guides_of, is_model, save_model
 from workloads.nn.ffn import projection_class
+from workloads.nn.outline import filled, outline
 from workloads.nn.transformer import Transformer
 
 GUIDE = ("guide_linear", "count", "ratio")

@@ -16,8 +16,6 @@ from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache
 from workloads.nn.projections.base import INIT_STD
 
-NORM_EPS = 1e-5
-
 
 class Attention(nn.Module):
     """Causal attention with grouped queries; (batch, time, hidden_dim) to the same shape.
@@ -166,8 +164,8 @@ def build_norm(config: ModelConfig) -> nn.Module:
     It works in fp32, because the residual stream is in fp32 under autocast, too.
     """
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.hidden_dim, eps=NORM_EPS)
-    return nn.LayerNorm(config.hidden_dim, eps=NORM_EPS, bias=config.bias)
+        return nn.RMSNorm(config.hidden_dim, eps=config.norm_eps)
+    return nn.LayerNorm(config.hidden_dim, eps=config.norm_eps, bias=config.bias)
 
 
 def _embedding(count: int, hidden_dim: int) -> nn.Embedding:

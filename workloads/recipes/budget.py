@@ -41,9 +41,11 @@ class Budget(Config):
     """Seconds of training on the study's `hardware` at its MFU, never exceeded."""
     isoflop: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Training FLOPs, one point for each: as many tokens as spend them to within 1%."""
-    match_flops_of: Literal["dense"] | None = None
-    """A structured run gets the tokens that spend, to within 1%, what its dense twin spends. The
-    twin differs in its FFN alone; the unit beside this key, or else the preset, is its budget."""
+    match_flops_of: Literal["dense", "scratch"] | None = None
+    """A structured run gets the tokens that spend, to within 1%, what its `dense` twin spends; a
+    run that grows those of its `scratch` twin. The dense twin differs in its FFN alone, the scratch
+    twin trains the grown model from its first step; the unit beside this key, or else the preset,
+    is its budget."""
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:
@@ -61,7 +63,7 @@ class Budget(Config):
         return self
 
     def of_twin(self) -> Budget | None:
-        """Return the budget of the dense twin; None stands for its preset's."""
+        """Return the budget of the twin; None stands for its preset's."""
         given = self.model_dump(exclude={"match_flops_of"}, exclude_none=True)
         return Budget.model_validate(given) if given else None
 

@@ -43,9 +43,14 @@ class Recipe(Variant):
         """
         if self.matches_dense:
             return self._matched(self.dense_twin().resolve())
-        budget = self.budget or Budget(tokens=PRESETS[self.preset].tokens)
-        if budget.match_flops_of:  # of a dense run itself
+        if self.matches_scratch:
+            model, spent = self._model(None), flops.train_flops(self._scratch_twin())
+            return self._spending(model, spent)
+        budget = self._budget
+        if budget.match_flops_of == "dense":  # of a dense run itself
             return self.dense_twin().resolve()
+        if budget.match_flops_of:  # of a run that does not grow
+            return self.model_copy(update={"budget": budget.of_twin()}).resolve()
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
@@ -57,12 +62,22 @@ class Recipe(Variant):
         exact = self.budget and self.budget.exact_flops
         if exact is None and self.matches_dense:
             return flops.train_flops(self.dense_twin().resolve())
+        if exact is None and self.matches_scratch:
+            return flops.train_flops(self._scratch_twin())
         return exact
 
     def dense_twin(self) -> Recipe:
         """Return the same run with a dense FFN and no guide, under the same budget."""
         budget = self.budget and self.budget.of_twin()
         return self.model_copy(update={"ffn": FFNChoice(), "guide": None, "budget": budget})
+
+    def _scratch_twin(self) -> RunConfig:
+        """Return the run that trains the grown model from its first step."""
+        budget = (self.budget and self.budget.of_twin()) or Budget(tokens=self._preset_tokens)
+        model = self._model(None).model_copy(update={"growth": None})
+        if budget.exact_flops:
+            return self._spending(model, budget.exact_flops)
+        return self._run(model, budget.resolve(model, self.optimizer, self._batch_size))
 
     def _matched(self, twin: RunConfig) -> RunConfig:
         """Return this run at its twin's FLOPs: by the guide's ratio where it may be chosen, or by
@@ -83,6 +98,14 @@ class Recipe(Variant):
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
         return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    @property
+    def _budget(self) -> Budget:
+        return self.budget or Budget(tokens=self._preset_tokens)
+
+    @property
+    def _preset_tokens(self) -> int:
+        return PRESETS[self.preset].tokens
 
     @property
     def _batch_size(self) -> int:
@@ -108,7 +131,18 @@ class Recipe(Variant):
         dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
         guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
         parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
-        return ModelConfig.model_validate(dense.model_dump() | parts)
+        model = ModelConfig.model_validate(dense.model_dump() | parts)
+        for growth in self.grow:
+            tokens_per_step = self._batch_size * model.block_size
+            model = growth.grow(model, tokens_per_step, self._steps_of)
+        return model
+
+    def _steps_of(self, model: ModelConfig) -> int | None:
+        """Return the fresh steps of a run with the model, None where they follow from FLOPs."""
+        budget = self._budget
+        if budget.match_flops_of or not (budget.tokens or budget.steps or budget.tokens_per_param):
+            return None
+        return budget.resolve(model, self.optimizer, self._batch_size)
 
     def _run(self, model: ModelConfig, steps: int) -> RunConfig:
         preset = PRESETS[self.preset]

@@ -24,6 +24,7 @@ from workloads.cost import flops
 from workloads.data.config import Weights, mixture_label
 from workloads.errors import Misfit
 from workloads.recipes.budget import Budget
+from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PresetName
 from workloads.schema.base import BatchSize, Config, Depth, Seed, Size, Width
 
@@ -165,6 +166,9 @@ class Variant(Config):
     """The feedforward layers."""
     guide: GuideChoice | None = None
     """Self-guided training; left out or null, there is none."""
+    grow: Growths = ()
+    """The model grows in the course of the run: the shape above is that of the base, which trains
+    first. One growth, or a list of several in a row."""
     budget: Budget | None = None
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
@@ -177,14 +181,17 @@ class Variant(Config):
     """Seed of initialization, data order and dropout."""
 
     def arm_name(self) -> str:
-        """Return the name of the run's curve: the FFN's, how the run is guided if it is, and the
+        """Return the name of the run's curve: the FFN's, how the run is guided or grows, and the
         mixture that it trains on if it has one of its own."""
         mixture = mixture_label(self.mixture) if self.mixture else ""
         return f"{self._model_arm()} {mixture}".rstrip()
 
     def _model_arm(self) -> str:
-        if self.guide is None or self.ffn.arm is not None:
+        if self.ffn.arm is not None or not (self.guide or self.grow):
             return self.ffn.arm_name()
+        if self.guide is None:
+            growths = (growth.label() for growth in self.grow)
+            return f"{self.ffn.arm_name()} grown {', '.join(growths)}"
         until = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
         mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
         return f"{self.ffn.arm_name()} guided {until}{mode}"
@@ -192,5 +199,11 @@ class Variant(Config):
     @property
     def matches_dense(self) -> bool:
         """True where a structured run is to spend the FLOPs of its dense twin."""
-        matching = (part and part.match_flops_of for part in (self.budget, self.guide))
-        return not self.ffn.is_dense and any(matching)
+        matching = [part.match_flops_of for part in (self.budget, self.guide) if part]
+        return not self.ffn.is_dense and "dense" in matching
+
+    @property
+    def matches_scratch(self) -> bool:
+        """True where a run that grows is to spend the FLOPs of its scratch twin."""
+        scratch = self.budget is not None and self.budget.match_flops_of == "scratch"
+        return bool(self.grow) and scratch

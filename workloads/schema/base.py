@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # A size of a model, a multiplier of one, a batch in sequences, and a seed as torch takes it: beyond
 # what anyone trains, so that a slip of the keyboard is told before it is computed with.
-Size = Annotated[int, Field(gt=0, le=2**24)]
-Depth = Annotated[int, Field(gt=0, le=10_000)]
+MOST_FEATURES, MOST_LAYERS = 2**24, 10_000
+Size = Annotated[int, Field(gt=0, le=MOST_FEATURES)]
+Depth = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
 Width = Annotated[float, Field(gt=0, le=1000)]
 BatchSize = Annotated[int, Field(gt=0, le=2**20)]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]

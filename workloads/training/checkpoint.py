@@ -27,6 +27,8 @@ from workloads.errors import InputError
 from workloads.run_dir.paths import checkpoint_file, saved_steps
 
 KEPT = 2
+# Whole CPU tensors: weights as `model.NAME`, the optimizer's state as `optimizer.NAME.KEY`.
+Tensors = dict[str, Tensor]
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +57,7 @@ class Saved:
 
     path: Path
     progress: Progress
-    tensors: dict[str, Tensor]
+    tensors: Tensors
 
     @torch.no_grad()
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -77,12 +79,12 @@ class Saved:
             }
 
 
-def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
     """Return weights and optimizer state as one flat mapping of whole, contiguous CPU tensors.
 
     Under sharding every worker must call it, because the shards are gathered.
     """
-    named: dict[str, Tensor] = {}
+    named: Tensors = {}
     for name, parameter in model.named_parameters():
         named[f"model.{name}"] = _whole(parameter)
         for key, value in optimizer.state[parameter].items():
@@ -92,7 +94,7 @@ def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 def save(
     directory: Path,
-    tensors: dict[str, Tensor],
+    tensors: Tensors,
     progress: Progress,
     fingerprint: str,
     stable: Stable | None = None,

@@ -31,7 +31,6 @@ from workloads.files import exclusive
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
-from workloads.optim.schedules import learning_rate
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
@@ -39,7 +38,7 @@ from workloads.run_dir.paths import CHECKPOINT_FOLDER
 from workloads.run_dir.reading import record_reading
 from workloads.run_dir.result import EndStatus, Result, read_result
 from workloads.training import checkpoint, parallel, phases
-from workloads.training.checkpoint import Progress, Stable
+from workloads.training.checkpoint import Progress, Stable, Tensors
 from workloads.training.clock import Clock
 from workloads.training.evaluation import Evaluated, HeldOut, RunTexts, loss_metrics
 from workloads.training.hardware import (
@@ -204,10 +203,10 @@ class _Trainer:
 
         When the loss or the gradient is not finite, the weights are left as they were.
         """
-        rate = learning_rate(index, self.config.total_steps, self.config.optimizer)
+        rate = phases.rate(self.config, self.phase, index)
         set_learning_rate(self.optimizer, rate)
         self.config.optimizer.before_step(self.optimizer, index)
-        prepared = phases.prepare(self.model, self.config, index)
+        prepared = phases.prepare(self.model, self.config, self.phase, index)
         loss = self._accumulate_gradients(index)
         layers = _layer_grad_norms(self.model) if with_layers else {}
         norm = _number(
@@ -269,7 +268,7 @@ class _Trainer:
         Where there are several texts, each has metrics of its own: `val_loss/NAME`. Each worker
         evaluates its part of the fixed validation tokens.
         """
-        phases.prepare(self.model, self.config, step)
+        phases.prepare(self.model, self.config, self.phase, step)
         self.network.eval()
         guides = MergedGuides(self.model)
         guides.begin(self._precision())
@@ -327,8 +326,7 @@ class _Trainer:
         Building anew is what frees all that held parameters which the model has no more:
         optimizer, wrappers and compiled code.
         """
-        phases.enter(phase, self.model)
-        self._save(phase.start)
+        self._write(phase.start, phases.enter(phase, self.model, self.optimizer, self.config.seed))
         parallel.wait_for_all()
         del self.model, self.network, self.optimizer  # before the new ones take their memory
         resumed = self._build().step
@@ -338,7 +336,9 @@ class _Trainer:
             )
 
     def _save(self, step: int) -> None:
-        tensors = checkpoint.collect(self.model, self.optimizer)
+        self._write(step, checkpoint.collect(self.model, self.optimizer))
+
+    def _write(self, step: int, tensors: Tensors) -> None:
         if parallel.rank() == 0:
             progress = self.clock.progress(step)
             checkpoint.save(self.checkpoints, tensors, progress, self.run_id, self.stable)

@@ -199,7 +199,7 @@ def test_wall_seconds_are_those_of_the_stated_hardware(tmp_path: Path) -> None:
         ("{isoflop: [1.0e+12, 1.0e+12]}", "isoflop lists the same FLOPs twice"),
         ("{isoflop: [1.0e+12], steps: 3}", "exactly one of"),
         ("{match_flops_of: dense, steps: 3, tokens: 9}", "exactly one of"),
-        ("{match_flops_of: lowrank}", "not a known value; the nearest is dense"),
+        ("{match_flops_of: lowrank}", "(of dense, scratch)"),
         ("{isoflop: [1.0]}", "no point is left: pico dense at 1 FLOPs seed0: 1 FLOPs pay for less"),
     ],
 )

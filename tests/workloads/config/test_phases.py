@@ -1,4 +1,4 @@
-"""The phases of a run, and what asks them: a made-up method is one more list and nothing else."""
+"""The phases of a run, and what asks them: a method is one more list and nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_steps_lie_in_one_phase_each() -> None:
     assert phase_at(phases_of(run.model, 0), 0).model.guide is None
 
 
-# A method that this platform does not have: 4 steps of a small model, then 6 of a larger one.
+# A method of its own: 4 steps of a small model, then 6 of a larger one.
 
 
 class GrownRun(RunConfig):
@@ -60,7 +60,7 @@ class GrownRun(RunConfig):
     def phases(self) -> tuple[Phase, ...]:
         return (
             Phase(self.small, start=0, steps=4),
-            Phase(self.model, start=4, steps=6, entry="grow"),  # type: ignore[arg-type]  # none yet
+            Phase(self.model, start=4, steps=6, entry="grow"),
         )
 
 

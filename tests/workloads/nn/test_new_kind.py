@@ -13,11 +13,16 @@ from torch.nn import functional as F
 from tests.workloads.definition import config
 from workloads.config.ffn_kinds import FFN_KINDS, SIZES, FFNKind, Size, with_sizes
 from workloads.config.fingerprint import identity
+from workloads.config.growth import plan_growth
+from workloads.config.growth_options import GrowthOptions
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops, memory
+from workloads.errors import Misfit
 from workloads.inference.crossover import Setting, premerge
 from workloads.nn.ffn import projection_class
+from workloads.nn.growth.grow import grow
+from workloads.nn.outline import filled, outline
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides, guided_projections
 from workloads.nn.transformer import Transformer
@@ -167,3 +172,21 @@ def test_a_kind_that_is_not_linear_is_not_guided_and_not_merged(
     projection = projection_class("band")(6, 9, band(order=3)).eval()
     projection.premerge(8)
     assert projection.merged is None and projection.crossover_tokens == 0
+
+
+def test_it_is_stacked_and_says_that_it_gives_no_matrices_for_other_growth() -> None:
+    model = Transformer(config(ffn=band(order=3))).double()
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def grown(**options: Any) -> Transformer:
+        plan = plan_growth(model.config, GrowthOptions(operator=options.pop("operator"), **options))
+        tensors, record = grow(plan, weights)
+        assert record.params == sum(tensor.numel() for tensor in tensors.values())
+        return filled(outline(plan.model, False, False), tensors, {}, torch.float64)
+
+    stacked = grown(operator="stack", layers=4)
+    again = stacked.get_parameter("layers.3.mlp.fc1.bands")
+    assert torch.equal(again, model.get_parameter("layers.1.mlp.fc1.bands"))
+    for options in ({"operator": "zero", "layers": 4}, {"operator": "split", "width": 36}):
+        with pytest.raises(Misfit, match="BandProjection does not give its weights as matrices"):
+            grown(**options)

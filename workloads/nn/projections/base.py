@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -70,6 +70,22 @@ class Projection(nn.Module):
         assert self.operation is not None
         return self.operation.dense(*self.factors()[:2])
 
+    @staticmethod
+    def matrices(weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the kind's own weights, by name, as matrices (outputs, inputs) in the order in
+        which they are applied; they hold zeros where the kind has no weight. Differentiable.
+
+        A kind that does not define this and `weights_of` does not grow.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def weights_of(
+        matrices: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        """Return the weights of these shapes that hold what the kind can hold of `matrices`."""
+        raise NotImplementedError
+
     @property
     def guided(self) -> bool:
         """True when the next pass mixes the guide in."""
@@ -77,8 +93,9 @@ class Projection(nn.Module):
 
     @property
     def plain(self) -> bool:
-        """True when the next training pass is `product`, without a guide or a merged weight."""
-        return not (self.crossover_tokens or self.guided)
+        """True when the next training pass is `product`, without a guide, a merged weight or a
+        hook on its input."""
+        return not (self.crossover_tokens or self.guided or self._forward_pre_hooks)
 
     def merge(self) -> Tensor:
         """Mix the guide with the kind's own weights as one matrix (m, n); differentiable."""
@@ -162,3 +179,14 @@ def orthonormal(*shape: int) -> Tensor:
     factor."""
     left, _, right = torch.linalg.svd(normal(*shape), full_matrices=False)
     return (left @ right).contiguous()
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """Return the matrix (B r, B c) with these blocks (B, r, c) on its diagonal."""
+    return torch.diag_embed(blocks.permute(1, 2, 0)).permute(2, 0, 3, 1).flatten(2).flatten(0, 1)
+
+
+def diagonal_blocks(matrix: Tensor, count: int) -> Tensor:
+    """Return the blocks (count, r, c) on the diagonal of a matrix (count r, count c)."""
+    rows = matrix.unflatten(1, (count, -1)).unflatten(0, (count, -1))
+    return rows.diagonal(dim1=0, dim2=2).permute(2, 0, 1)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from kernels.block_dense import BlockDense
 from kernels.factored import Factors
-from workloads.nn.projections.base import Projection, orthonormal
+from workloads.nn.projections.base import (
+    Projection,
+    block_diagonal,
+    diagonal_blocks,
+    orthonormal,
+)
 
 
 class BlockDenseProjection(Projection):
@@ -25,3 +30,14 @@ class BlockDenseProjection(Projection):
 
     def factors(self) -> Factors:
         return Factors(self.v, self.u, self.bias)
+
+    @staticmethod
+    def matrices(weights: Mapping[str, Tensor]) -> list[Tensor]:
+        return [block_diagonal(weights["v"]), weights["u"]]
+
+    @staticmethod
+    def weights_of(
+        matrices: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        v, u = matrices
+        return {"v": diagonal_blocks(v, shapes["v"][0]), "u": u}

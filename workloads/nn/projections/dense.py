@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -24,3 +24,13 @@ class DenseProjection(Projection):
 
     def dense_weight(self) -> Tensor:
         return self.weight
+
+    @staticmethod
+    def matrices(weights: Mapping[str, Tensor]) -> list[Tensor]:
+        return [weights["weight"]]
+
+    @staticmethod
+    def weights_of(
+        matrices: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        return {"weight": matrices[0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -35,3 +35,14 @@ class LowRankProjection(Projection):
 
     def factors(self) -> Factors:
         return Factors(self.v[None], self.u, self.bias)
+
+    @staticmethod
+    def matrices(weights: Mapping[str, Tensor]) -> list[Tensor]:
+        return [weights["v"], weights["u"]]
+
+    @staticmethod
+    def weights_of(
+        matrices: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        v, u = matrices
+        return {"v": v, "u": u}

@@ -1,0 +1,134 @@
+"""`grow` of a recipe: the run that it stands for, and what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workloads.config.fingerprint import fingerprint, identity
+from workloads.config.run import RunConfig
+from workloads.cost.flops import count_params, train_flops
+from workloads.errors import InputError
+from workloads.recipes.recipe import Recipe, load_run
+
+TOKENS = 16 * 128
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe.model_validate({"preset": "pico", "budget": {"steps": 20}} | changes)
+
+
+def grown(**growth: Any) -> RunConfig:
+    return recipe(
+        grow={"operator": "stack", "factor": 2, "at": {"fraction": 0.5}} | growth
+    ).resolve()
+
+
+def test_the_shape_is_that_of_the_base_and_the_model_that_of_the_end() -> None:
+    run = grown()
+    assert run.model.num_layers == 4 and run.phases[0].model == recipe().resolve().model
+    assert [(phase.start, phase.steps) for phase in run.phases] == [(0, 10), (10, 10)]
+    assert recipe(grow=None).resolve() == recipe(grow=[]).resolve() == recipe().resolve()
+    assert grown(at={"tokens": 3 * TOKENS + 1}).phases[1].start == 3
+    assert grown(factor=None, layers=6).model.num_layers == 6
+
+
+def test_every_key_stands_in_the_identity() -> None:
+    prints = {
+        fingerprint(identity(run, "abc"))
+        for run in (
+            recipe().resolve(),
+            recipe(model={"num_layers": 4}).resolve(),
+            grown(),
+            grown(factor=3),
+            grown(at={"fraction": 0.6}),
+            grown(interleaved=True),
+            grown(optimizer_state="carry"),
+            grown(schedule="continue"),
+            grown(schedule="continue", rewarmup_steps=2),
+            grown(base_learning_rate=1e-3),
+        )
+    }
+    assert len(prints) == 10
+
+
+def test_a_run_spends_what_its_scratch_twin_does() -> None:
+    growth = {"operator": "stack", "factor": 3, "at": {"tokens": 40 * TOKENS}}
+    run = recipe(grow=growth, budget={"match_flops_of": "scratch", "steps": 100}).resolve()
+    scratch = recipe(model={"num_layers": 6}, budget={"steps": 100}).resolve()
+    assert count_params(run.model) == count_params(scratch.model)
+    assert train_flops(run) == pytest.approx(train_flops(scratch), rel=0.01)
+    assert run.steps > 120
+    asked = recipe(grow=growth, budget={"match_flops_of": "scratch", "steps": 100})
+    assert asked.target_flops == train_flops(scratch)
+    # A run that does not grow is its own twin.
+    alone = recipe(budget={"match_flops_of": "scratch", "steps": 100}).resolve()
+    assert alone == recipe(budget={"steps": 100}).resolve()
+
+
+def test_other_budgets_count_both_phases() -> None:
+    flops = 20 * train_flops(recipe(budget={"steps": 1}).resolve())
+    growth = {"operator": "stack", "factor": 2, "at": {"tokens": 10 * TOKENS}}
+    run = recipe(grow=growth, budget={"train_flops": flops}).resolve()
+    assert train_flops(run) <= flops < train_flops(run.model_copy(update={"steps": run.steps + 1}))
+    assert 10 < run.steps < 20
+
+
+def test_its_arm_says_how_it_grows() -> None:
+    growth = {"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}
+    wide = {"operator": "split", "width": 64, "at": {"fraction": 0.7}}
+    assert recipe(grow=growth).arm_name() == "dense grown stack x2"
+    assert recipe(grow=[growth, wide]).arm_name() == "dense grown stack x2, split 64 wide"
+    assert recipe(grow=growth, ffn={"arm": "mine"}).arm_name() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "at: {tokens: 40_960}",
+            r":3: grow.*: .*after 20 steps, .* first 19 .* is 19, after 38912 tokens",
+        ),
+        ("at: {tokens: 100}", r"grow.at.tokens 100 is less than one step; .* is 2048"),
+        ("at: {fraction: 1.5}", "must be less than 1; lower it"),
+        ("at: {fraction: 0.01}", "grow.at is after 0 steps, .* nearest that works is 1"),
+        (
+            "at: {guideline: true}",
+            r"guideline gives .* to the base, and the run has 4\.1e\+04: out",
+        ),
+        ("at: {}", "exactly one of tokens, fraction, guideline; found none"),
+        ("layers: 8, at: {fraction: 0.5}", "factor 2 and layers 8 both give the depth"),
+        ("rewarmup_steps: 3, at: {fraction: 0.5}", "rewarmup_steps 3 is for schedule continue"),
+        ("wdith: 64, at: {fraction: 0.5}", "no such key; the nearest is width"),
+        ("width: 64, at: {fraction: 0.5}", "width 64 does not apply to operator stack"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_with_the_nearest_that_works(
+    tmp_path: Path, written: str, expected: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"preset: pico\nbudget: {{steps: 20}}\ngrow: {{operator: stack, factor: 2, {written}}}\n"
+    )
+    with pytest.raises(InputError, match=expected) as caught:
+        load_run(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_matrices_are_not_trained_within_a_run_and_guides_do_not_grow() -> None:
+    with pytest.raises(ValueError, match="learn does not grow within a run; use stack or"):
+        grown(operator="learn")
+    growth = {"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}
+    lowrank = {"kind": "lowrank", "rank": 4}
+    with pytest.raises(ValueError, match="guide"):
+        recipe(grow=growth, ffn=lowrank, guide={"ratio": 0.5}).resolve()
+
+
+def test_a_schedule_that_restarts_has_room_for_its_warm_up() -> None:
+    wsd = {"schedule": "wsd", "warmup_steps": 9}
+    with pytest.raises(ValueError, match="warmup_steps 9 is more than the first 8 of 10 steps"):
+        recipe(
+            grow={"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}, optimizer=wsd
+        ).resolve()
+    late = {"operator": "stack", "factor": 2, "at": {"fraction": 0.8}, "schedule": "continue"}
+    assert recipe(grow=late, optimizer=wsd).resolve().phases[1].start == 16
