@@ -69,6 +69,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+def prepare_command(spec: Path, runs: Path) -> list[str]:
+    """Return `study prepare` in a process that knows the corpus, and a Ray of its own."""
+    script = (
+        "import sys; from tests.study.corpus.test_prepare import Here; import study.__main__\n"
+        "from workloads.data.corpora.named import NAMED; from workloads.data.manifest import *\n"
+        f"files = {NAMED['letters'].files!r}\n"
+        "NAMED['letters'] = Here('', '', files, 'body', 'default', TextSize(1, 1, 1))\n"
+        f"sys.argv = ['study', 'prepare', {str(spec)!r}, '--runs', {str(runs)!r}]\n"
+        "study.__main__.main()\n"
+    )
+    return [sys.executable, "-c", script]
+
+
 def test_a_named_corpus_is_planned_refused_prepared_and_trained_on(
     spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +104,9 @@ def test_a_named_corpus_is_planned_refused_prepared_and_trained_on(
     doctor = in_process("doctor", spec, "--runs", runs, check=False)
     assert doctor.returncode == 1 and f"python -m study prepare {spec}" in doctor.stdout
 
-    done = in_process("prepare", spec, "--runs", runs)
+    done = subprocess.run(
+        prepare_command(spec, runs), cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "data: " in done.stdout and "made" in done.stdout and "there" in done.stdout
     (place,) = (runs / "data").iterdir()
     sources = (f"{tmp_path}/letters/*.jsonl",)
@@ -165,14 +180,7 @@ def test_a_killed_preparation_ends_with_the_same_files(spec: Path, tmp_path: Pat
     lines = (json.dumps({"body": f"{i} " + "quick brown fox " * (i % 4000)}) for i in range(2500))
     (tmp_path / "letters" / "c.jsonl").write_text("\n".join(lines) + "\n")
     runs, row = tmp_path / "runs", NAMED["letters"]
-    script = (
-        "import sys; from tests.study.corpus.test_prepare import Here; import study.__main__\n"
-        "from workloads.data.corpora.named import NAMED; from workloads.data.manifest import *\n"
-        f"NAMED['letters'] = Here('', '', {row.files!r}, 'body', 'default', TextSize(1, 1, 1))\n"
-        f"sys.argv = ['study', 'prepare', {str(spec)!r}, '--runs', {str(runs)!r}]\n"
-        "study.__main__.main()\n"
-    )
-    command = [sys.executable, "-c", script]
+    command = prepare_command(spec, runs)
     for finished in (1, 2, 4):
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as driver:
             wait_for(partial(_ended_or_finished, driver, runs, finished))

@@ -126,7 +126,7 @@ MISTAKES = {
     ),
     "kind": ("hardware: {accelerator: h100, mfu: {lowrnk: 0.4}}", "the nearest is lowrank"),
     "share": ("hardware: {accelerator: h100, mfu: {dense: 1.2}}", "hardware.mfu.dense = 1.2"),
-    "not a number": ("hardware: {accelerator: h100, mfu: true}", "hardware.mfu = True: this is a"),
+    "not a number": ("hardware: {accelerator: h100, mfu: true}", "hardware.mfu = true: this is a"),
     "price": ("hardware: {accelerator: h100, price_per_gpu_hour: -1}", "price_per_gpu_hour = -1"),
     "cap": (
         "hardware: {accelerator: a100-80g}\nmax_gpu_hours: 500",
