@@ -27,7 +27,7 @@ from workloads.data.corpora.table import CORPORA
 from workloads.data.preparing.training import train
 
 VOCABULARY = 32_000
-COPIES = 6  # of the bundled text, so that starting a process is little of the time
+COPIES = 12  # of the bundled text, so that starting a process is little of the time
 LEAST_PER_PROCESS, LEAST_WITH_TWO = 0.9, 1.8
 
 PLAIN = """

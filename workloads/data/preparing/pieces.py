@@ -27,7 +27,7 @@ from workloads.data.unchanged import remembered
 
 T = TypeVar("T")
 
-UNIT_BYTES = 2**23
+UNIT_BYTES = 2**22
 # So many small files are one piece of work that what is done once for each piece is little.
 FILES_AT_ONCE = 1000
 SCANNED_AT_ONCE = 2**26
