@@ -1,15 +1,19 @@
-"""The user's cache, and directories that one process holds alone."""
+"""The user's cache, folders that appear whole, and directories that one process holds alone."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kernels.files import sync_folder
 from workloads.errors import InputError
 
 
@@ -25,6 +29,26 @@ def measured_here(file: str) -> Path:
         except RuntimeError:
             cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return cache / "structured-scaling" / file
+
+
+@contextmanager
+def appearing_whole(directory: Path) -> Iterator[Path]:
+    """Give a folder to fill, beside `directory`, which becomes `directory` at the end.
+
+    Where another process was faster, its folder stays and this one is dropped; after an error, too.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(directory)
+        sync_folder(directory.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

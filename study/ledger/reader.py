@@ -79,11 +79,7 @@ class Record:
         return self.metrics[name]
 
     def _edited(self, what: str) -> LedgerError:
-        point = self.tags["point_id"]
-        return LedgerError(
-            f"run {self.run_id} of point {point} {what}: someone has edited it in MLflow",
-            f"set it back there, or take the run out: python -m study drop SPEC {point}",
-        )
+        return tracking.edited(self.run_id, self.tags["point_id"], what)
 
 
 def read(uri: str, study: str, with_params: bool = False) -> dict[str, Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -57,9 +57,7 @@ def train(
     size = Size(width, tokens, rounds, threads)
     rows = measure(size, lambda name: typer.echo(f"measuring {name}", err=True))
     typer.echo(table(rows))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record(size, rows), indent=2) + "\n", encoding="utf-8")
+    _write(out, record(size, rows))
 
 
 @app.command()
@@ -109,9 +107,7 @@ def loader(
 
     found = measure(tokens, rounds, lambda name: typer.echo(f"measuring {name}", err=True))
     typer.echo(table(found))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record(found), indent=2) + "\n", encoding="utf-8")
+    _write(out, record(found))
     raise typer.Exit(0 if found.passes else 1)
 
 
@@ -141,9 +137,7 @@ def prepare(
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), rounds, datatrove, lambda line: typer.echo(line, err=True))
     typer.echo(table(result))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record(result), indent=2) + "\n", encoding="utf-8")
+    _write(out, record(result))
     raise typer.Exit(0 if result.passes else 1)
 
 
@@ -185,9 +179,7 @@ def decode(
         model, Size.filling(model), training_device(), lambda name: typer.echo(name, err=True)
     )
     typer.echo(table(report))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report.record(), indent=2) + "\n", encoding="utf-8")
+    _write(out, report.record())
     typer.echo(f"stored in {store(report.crossover)}", err=True)
 
 
@@ -216,3 +208,10 @@ def _decoded_model(
     if not any(layer.row.mergeable for layer in layer_ffns(model)):
         raise InputError("the model has no structured FFN to compare; choose another kind")
     return model
+
+
+def _write(out: Path | None, samples: Any) -> None:
+    """Write what was measured to `out` as JSON, where it is asked for."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(samples, indent=2) + "\n", encoding="utf-8")

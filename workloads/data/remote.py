@@ -6,17 +6,14 @@ reads windows in random order, which an object store answers too slowly; so it r
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from kernels.files import sync_folder, write_atomically
+from kernels.files import write_atomically
 from workloads.data.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -29,6 +26,7 @@ from workloads.data.manifest import (
     parse_manifest,
 )
 from workloads.data.tokenizers.table import TOKENIZERS
+from workloads.files import appearing_whole
 
 BLOCK_BYTES = 2**23
 
@@ -55,19 +53,10 @@ def local_copy(url: str, data_root: Path) -> Path:
     directory = data_root / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if directory.exists():
         return directory
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
+    with appearing_whole(directory) as unfinished:
         for entry in _files(manifest):
-            _copy(f"{url.rstrip('/')}/{entry.file}", temporary / entry.file, entry.sha256)
-        write_atomically(temporary / MANIFEST_FILE, content, durable=True)
-        temporary.rename(directory)
-        sync_folder(directory.parent)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _copy(f"{url.rstrip('/')}/{entry.file}", unfinished / entry.file, entry.sha256)
+        write_atomically(unfinished / MANIFEST_FILE, content, durable=True)
     return directory
 
 

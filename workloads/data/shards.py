@@ -12,17 +12,14 @@ This module imports no torch.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import shutil
-import uuid
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from kernels.files import sync_folder, write_atomically
+from kernels.files import write_atomically
 from workloads.data.config import DataConfig
 from workloads.data.corpora.table import CORPORA
 from workloads.data.dataset import TokenDataset, TokenFile
@@ -47,6 +44,7 @@ from workloads.data.manifest import (
 from workloads.data.shard_writer import MAX_SHARD_TOKENS, ShardWriter
 from workloads.data.tokenizers.table import load_tokenizer
 from workloads.data.unchanged import remembered
+from workloads.files import appearing_whole
 
 
 def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
@@ -111,18 +109,8 @@ def build_dataset(
     It is written beside `directory` and moved into place whole. When another builder was faster,
     its dataset stays and this one is dropped.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    temporary.mkdir()
-    try:
-        _write_dataset(config, digest, temporary, shard_tokens)
-        temporary.rename(directory)
-        sync_folder(directory.parent)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with appearing_whole(directory) as unfinished:
+        _write_dataset(config, digest, unfinished, shard_tokens)
 
 
 def split_of(path: str, val_fraction: float) -> SplitName:

@@ -44,16 +44,24 @@ def processes(workers: int) -> Iterator[MapFunction]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin) as pool:
 
+        def submit(function: Callable[[T], R], item: T) -> Future[R]:
+            # This may start a worker, which inherits the mask: while it loads, it has no handler.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return pool.submit(function, item)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
         def mapped(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             waiting = iter(items)
             # No more than the workers need, so that little is left to do after a stop.
             running: set[Future[R]] = {
-                pool.submit(function, item) for item in islice(waiting, workers + 1)
+                submit(function, item) for item in islice(waiting, workers + 1)
             }
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for item in islice(waiting, len(done)):
-                    running.add(pool.submit(function, item))
+                    running.add(submit(function, item))
                 for future in done:
                     yield future.result()
 

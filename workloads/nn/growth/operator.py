@@ -44,7 +44,7 @@ class Operator:
 
     def widen(self, weights: Weights) -> Weights:
         """Return the weights of the base in the new width."""
-        raise NotImplementedError
+        return widened(self.plan, weights, self.fresh(self.plan.wide), self)
 
     def deepen(self, weights: Weights) -> Weights:
         """Return the weights of the grown model, given those of the base in the new width."""
@@ -82,6 +82,16 @@ class Operator:
 
     def axis(self, parts: Sequence[Part]) -> Origins:
         """Return where the features of a grown axis come from."""
+        raise NotImplementedError
+
+    def matrix(
+        self, old: Tensor, out: Origins, into: Origins, held: Tensor, fresh: Tensor
+    ) -> Tensor:
+        """Return the grown matrix, as `Widening.matrix` says."""
+        raise NotImplementedError
+
+    def norm(self, name: str, old: Tensor, hidden: Origins, fresh: Tensor) -> Tensor:
+        """Return the grown gain or bias of a norm."""
         raise NotImplementedError
 
     def fresh(self, model: ModelConfig) -> Weights:

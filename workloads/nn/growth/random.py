@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from workloads.config.growth import GrowthPlan
 from workloads.nn.growth.operator import Operator, layers_from
-from workloads.nn.growth.widening import Origins, Part, Weights, grown_matrix, placed, widened
+from workloads.nn.growth.widening import Origins, Part, Weights, grown_matrix, placed
 from workloads.nn.transformer import Block, Transformer
 
 # The parts of the width in the order in which they fade in.
@@ -25,9 +25,6 @@ FADES = ("ffn", "stream", "heads")
 
 class Random(Operator):
     """Fresh layers on top, and fresh features; the weights are those behind the masks."""
-
-    def widen(self, weights: Weights) -> Weights:
-        return widened(self.plan, weights, self.fresh(self.plan.wide), self)
 
     def axis(self, parts: Sequence[Part]) -> Origins:
         # Masks silence new features, but for those between the factors of a projection.

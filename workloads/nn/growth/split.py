@@ -18,19 +18,14 @@ from workloads.nn.growth.operator import Operator
 from workloads.nn.growth.widening import (
     Origins,
     Part,
-    Weights,
     copied,
     copied_norm,
     grown_matrix,
-    widened,
 )
 
 
 class Split(Operator):
     """Copies of all features of the residual stream, the FFN and the heads."""
-
-    def widen(self, weights: Weights) -> Weights:
-        return widened(self.plan, weights, self.fresh(self.plan.wide), self)
 
     def axis(self, parts: Sequence[Part]) -> Origins:
         return copied(parts, self.plan.options.alpha)

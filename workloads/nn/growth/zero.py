@@ -28,15 +28,11 @@ from workloads.nn.growth.widening import (
     grown_matrix,
     matrices_of,
     placed,
-    widened,
 )
 
 
 class Zero(Operator):
     """Identity blocks, and features that are not read or not written yet."""
-
-    def widen(self, weights: Weights) -> Weights:
-        return widened(self.plan, weights, self.fresh(self.plan.wide), self)
 
     def axis(self, parts: Sequence[Part]) -> Origins:
         if parts[0].space != "hidden":
