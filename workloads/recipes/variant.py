@@ -25,7 +25,7 @@ from workloads.data.config import Weights, mixture_label
 from workloads.errors import Misfit
 from workloads.recipes.budget import Budget
 from workloads.recipes.grow_choice import Growths
-from workloads.recipes.presets import PresetName
+from workloads.recipes.presets import PRESETS, PresetName
 from workloads.schema.base import BatchSize, Config, Depth, Seed, Size, Width
 
 
@@ -121,8 +121,14 @@ class ModelChanges(ArchitectureOptions):
     """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
-        """Return the changes, by field."""
-        return self.model_dump(exclude_unset=True, exclude_none=True)
+        """Return the changes, by field. A size that is null is the preset's."""
+        changes = self.model_dump(exclude_unset=True)
+        return {
+            name: changes.get(name)  # A dump leaves out what is null.
+            for name in type(self).model_fields
+            if name in self.model_fields_set
+            and (getattr(self, name) is not None or name in ArchitectureOptions.model_fields)
+        }
 
     def apply(self, model: ModelConfig) -> ModelConfig:
         """Return the dense model with the changes. Raises ValueError where they do not fit."""
@@ -179,6 +185,19 @@ class Variant(Config):
     """The share of the samples that comes from each source of `data`; left out, that of `data`."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
+
+    def tree(self) -> dict[str, Any]:
+        """Return what differs from the defaults or, of the model, from the preset's, JSON-ready."""
+        tree = self.model_dump(mode="json", exclude_defaults=True)
+        preset = PRESETS[self.preset].model.model_dump()
+        changes = {
+            name: value
+            for name, value in self.model.written().items()
+            if name in ArchitectureOptions.model_fields and value != preset.get(name)
+        }
+        if changes:
+            tree["model"] = tree.get("model", {}) | changes
+        return tree
 
     def arm_name(self) -> str:
         """Return the name of the run's curve: the FFN's, how the run is guided or grows, and the

@@ -31,6 +31,7 @@ from workloads.files import exclusive
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
+from workloads.run_dir.configuration import record_config
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
@@ -76,6 +77,7 @@ def train(
     texts = RunTexts(dataset, eval_sets or {})
     run_id = fingerprint(texts.identity(config))
     if ended := read_result(run_dir, run_id):
+        record_config(run_dir, config)  # Runs of before had none.
         return ended
     writes = parallel.rank() == 0
     with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
@@ -112,6 +114,7 @@ class _Trainer:
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
         if parallel.rank() == 0:
             claim(run_dir, run_id)
+            record_config(run_dir, config)
             record_reading(run_dir, config, texts.data)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
