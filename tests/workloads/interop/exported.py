@@ -55,7 +55,8 @@ MODELS = LLAMAS | NEOXES
 
 
 def built(options: dict[str, Any], std: float = 0.25) -> Transformer:
-    """With no parameter at a special value; guides have a weight of 0.3."""
+    """With no parameter at a special value, and different tokens are followed by different ones;
+    guides have a weight of 0.3."""
     model = Transformer(ModelConfig.model_validate(SHAPE | options))
     if model.config.guide:
         add_guides(model, model.config.guide)
@@ -63,6 +64,9 @@ def built(options: dict[str, Any], std: float = 0.25) -> Transformer:
         nn.init.normal_(parameter, std=std)
         if "ln" in name.split(".")[-2] and name.endswith("weight"):
             parameter.data += 1
+        # Or a tied token is followed by itself, or all are by one that the last bias has large.
+        if name in ("wte.weight", "ln_f.bias"):
+            parameter.data /= 5
     for module in model.modules():
         if isinstance(module, Projection):
             module.guide_weight.fill_(0.3)

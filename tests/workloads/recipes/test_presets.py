@@ -68,6 +68,19 @@ def test_the_llama_models_are_the_published_ones_but_for_the_tied_head(name: str
     assert run.tokens == pytest.approx(20 * count_params(model).total, rel=0.01)
 
 
+@pytest.mark.parametrize("name", LLAMA)
+def test_the_llama_models_cost_what_their_products_do(name: str) -> None:
+    """Multiply-adds a token, forward: matrices and the head, and the scores over 8,192 keys."""
+    layers, hidden, inner, _, _ = LLAMA[name]
+    keys = 8 * hidden // 32
+    matrices = layers * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner)
+    head, scores = 128_256 * hidden, layers * 2 * 8192 * hidden
+    found = train_flops_per_token(PRESETS[name].model)
+    assert found == 3 * 2 * (matrices + head + scores)
+    norms = (2 * layers + 1) * hidden
+    assert count_params(PRESETS[name].model).total == matrices + 2 * head + norms
+
+
 def test_the_small_llama_is_of_the_same_family() -> None:
     small, large = PRESETS["llama-nano"].model, PRESETS["llama-8b"].model
     for name in ("norm", "activation", "bias", "tie_embeddings", "rope_base", "position"):

@@ -17,7 +17,7 @@ from workloads.interop.huggingface.folder import CONFIG, WEIGHTS
 from workloads.interop.huggingface.table import architecture_of
 from workloads.interop.huggingface.tensors import dense_shape, outgoing
 from workloads.interop.huggingface.tokenizer import (
-    require_vocabulary,
+    read_tokenizer,
     tokenizer_of_run,
     write_tokenizer,
 )
@@ -72,8 +72,7 @@ def _tokenizer(source: Path, model: Transformer) -> tuple[str | None, str | None
         beside = tokenizer_beside(source)
         if not beside.is_file():
             return None, f"{beside} is missing"
-        require_vocabulary(beside, model.config.vocab_size)
-        return beside.read_text(encoding="utf-8"), None
+        return read_tokenizer(beside, model.config.vocab_size), None
     try:
         return tokenizer_of_run(source).as_json(), None
     except InputError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from kernels.files import write_atomically
 from workloads.config.model import ModelConfig
 from workloads.errors import InputError
 from workloads.interop.entries import difference
 from workloads.interop.huggingface.architecture import Architecture
 from workloads.interop.huggingface.folder import CONFIG, TOKENIZER, Weights, read_architecture
 from workloads.interop.huggingface.tensors import full_shapes, incoming, shape_at
-from workloads.interop.huggingface.tokenizer import require_vocabulary
+from workloads.interop.huggingface.tokenizer import read_tokenizer
 from workloads.interop.model_file import is_model, save_model, tokenizer_beside
 from workloads.nn.transformer import Transformer
 from workloads.schema import strict_yaml
@@ -52,15 +52,14 @@ def import_folder(folder: Path, out: Path) -> Imported:
         raise InputError(f"{out}: exists and is not a model file; choose another name")
     architecture = read_architecture(folder)
     config = _shape(folder, architecture)
-    tokenizer, beside = folder / TOKENIZER, tokenizer_beside(out)
-    if tokenizer.is_file():
-        require_vocabulary(tokenizer, config.vocab_size)
+    path, beside = folder / TOKENIZER, tokenizer_beside(out)
+    tokenizer = read_tokenizer(path, config.vocab_size) if path.is_file() else None
     model = _model(architecture, config, Weights(folder))
     save_model(model, out)
-    if not tokenizer.is_file():
+    if tokenizer is None:
         beside.unlink(missing_ok=True)  # of a model that had this name before
         return Imported(architecture.name, model, None)
-    shutil.copyfile(tokenizer, beside)
+    write_atomically(beside, tokenizer)
     return Imported(architecture.name, model, beside)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Library
 
 from workloads.config.run import RunConfig
-from workloads.data.config import DataConfig, MixtureConfig, OneText
+from workloads.data.config import DataConfig, MixtureConfig, OneText, PathConfig
 from workloads.data.fingerprint import fingerprint
 from workloads.data.formats.opening import read_path
 from workloads.data.tokenizers.table import load_tokenizer
@@ -19,16 +19,16 @@ from workloads.run_dir.configuration import read_config
 from workloads.run_dir.reading import Source, read_reading
 
 
-def require_vocabulary(tokenizer: Path, vocab_size: int) -> Tokenizer:
-    """Return a file's tokenizer. Raises InputError where it is none, or has more ids than the
-    model."""
-    found = load_tokenizer(str(tokenizer))
-    if found.vocab_size > vocab_size:
+def read_tokenizer(path: Path, vocab_size: int) -> str:
+    """Return the content of a tokenizer's file. Raises InputError where it is none, or has more ids
+    than the model."""
+    found = load_tokenizer(str(path)).vocab_size
+    if found > vocab_size:
         raise InputError(
-            f"{tokenizer}: has {found.vocab_size} ids and the model {vocab_size}: it is of another "
-            "model; put the model's own in its place, or remove it"
+            f"{path}: has {found} ids and the model {vocab_size}: it is of another model; put the "
+            "model's own in its place, or remove it"
         )
-    return found
+    return path.read_text(encoding="utf-8")
 
 
 def tokenizer_of_run(run_dir: Path) -> Tokenizer:
@@ -54,6 +54,8 @@ def _tokenizer(text: OneText, source: Source) -> Tokenizer | None:
         if fingerprint(text) != source.fingerprint:
             raise InputError(f"{file}: is another tokenizer than the run's, or the text is another")
         return load_tokenizer(file)
+    if isinstance(text, PathConfig) and text.tokenizer:
+        return load_tokenizer(text.tokenizer)
     own = read_path(source.path).own
     return own and own.tokenizer
 
