@@ -87,6 +87,7 @@ COMMANDS = {
         "grow": {"source", "out", "--operator", "--layers", "--width", "--layer-map"}
         | {"--interleaved", "--alpha", "--matrices", "--seed", "--json"},
         "growth-guideline": {"--params", "--tokens", "--json"},
+        "schedule": {"config", "--json", "--plot"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},

@@ -130,7 +130,7 @@ def test_the_state_that_is_declared_is_the_state_that_there_is() -> None:
     for name, kind in OPTIMIZERS.items():
         options = kind.options.model_validate({"kind": name})
         model = nn.Linear(30, 20)
-        optimizer = build_optimizer(model, of_run(options, 1e-3))
+        optimizer = build_optimizer(model, of_run(options, 1e-3), tokens_per_step=64)
         model(torch.ones(1, 30)).sum().backward()
         optimizer.step()
         state = [tensor for each in optimizer.state.values() for tensor in each.values()]

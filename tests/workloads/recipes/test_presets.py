@@ -19,7 +19,7 @@ PAPER = {
     "transformer-l": (24, 1536, 6144, 12, 14.58e9, 2.5e-4, 27809),
     "transformer-xl": (24, 2048, 8192, 16, 25.5e9, 2.0e-4, 48637),
 }
-OURS = [name for name in PRESETS if name not in PAPER]
+OURS = [name for name in PRESETS if name not in (*PAPER, "noam-wide")]
 
 
 def rank_of(preset: str, ffn: FFNChoice) -> int | None:
