@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 # Keeps these draws apart from others that the same seed makes.
 STREAM = 0x1ABE1
-# The most entries of logits at once.
-CHUNK = 2**24
+# The most entries of logits at once: they take less memory than those of the loss.
+CHUNK = 2**23
 
 
 def label_draws(seed: int, step: int, batch_size: int, block_size: int) -> Tensor:
