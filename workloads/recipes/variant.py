@@ -180,7 +180,9 @@ class Variant(Config):
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     mixture: Weights | None = None
     """The share of the samples that comes from each source of `data`; left out, that of `data`."""
-    optimizer: AnyOptimizerOptions | None = None
+    optimizer: Annotated[
+        AnyOptimizerOptions | None, Field(exclude_if=lambda value: value is None)
+    ] = None
     """The optimizer and its schedule; what is left out is the preset's."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
