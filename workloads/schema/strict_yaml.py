@@ -212,9 +212,9 @@ def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel]
         choice = _choice(field.annotation, field.metadata) if field else None
         if field and choice:
             kind = next(parts, None)
-            named = get_origin(field.annotation) is dict and kind is not None
-            if named or isinstance(kind, int):  # by name or number: the kind follows it
-                in_file += (kind,)
+            named = get_origin(field.annotation) is dict
+            if kind is not None and (named or isinstance(kind, int)):
+                in_file += (kind,)  # an item, by name or number: the kind follows it
                 kind = next(parts, None)
             model = choice.classes.get(str(kind), model)
         elif field:

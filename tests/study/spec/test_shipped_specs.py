@@ -103,6 +103,22 @@ def test_self_guided_runs_spend_what_their_dense_model_does(tmp_path: Path) -> N
             assert point.train_flops == pytest.approx(DENSE_FLOPS[size], rel=5e-3), point.id
 
 
+def test_optimizers_compares_four_arms_at_two_sizes_with_three_seeds(tmp_path: Path) -> None:
+    for name, sizes in (("optimizers", {110_926_080, 179_983_360}), ("optimizers_cpu", None)):
+        found = points(name, tmp_path)
+        arms = {p.variant.arm_name().replace(" weight_decay=0.2", "") for p in found}
+        settings = "betas=0.9,0.95 hessian_tokens=5120"
+        kinds = ["adamw", "muon", "sophia_g", f"sophia_g {settings}"]
+        assert arms == {f"dense {kind}" for kind in kinds}
+        assert Counter(p.params.total for p in found).keys() == (
+            sizes or {p.params.total for p in found}
+        )
+        assert set(Counter((p.variant.arm_name(), p.params.total) for p in found).values()) == {3}
+        assert len(found) == 24
+        # Sophia-G decays as its authors' script does, whatever the preset.
+        assert {p.config.optimizer.weight_decay for p in found} == {0.1, 0.2}
+
+
 def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Path) -> None:
     for name in ("dynamics", "dynamics_cpu"):
         found = Counter(
@@ -115,7 +131,9 @@ def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Pa
         }
 
 
-@pytest.mark.parametrize("spec", ["paper", "self_guided", "wide_structured", "dynamics"])
+@pytest.mark.parametrize(
+    "spec", ["paper", "self_guided", "wide_structured", "dynamics", "optimizers"]
+)
 def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path: Path) -> None:
     def shape(name: str) -> Counter[tuple[str, str | None, bool]]:
         return Counter(

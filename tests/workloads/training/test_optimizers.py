@@ -128,6 +128,19 @@ def test_the_planned_flops_are_those_that_are_executed(
     assert low <= more <= high
 
 
+@over_optimizers
+def test_a_grown_model_takes_over_the_state_of_its_base(
+    kind: str, stdlib: TokenDataset, tmp_path: Path
+) -> None:
+    grow = {"operator": "stack", "layers": 4, "at": {"fraction": 0.5}, "optimizer_state": "carry"}
+    config = run(kind, guide=None, budget={"steps": 6}, grow=grow)
+    result = train(config, stdlib, tmp_path)
+    assert (result.status, result.step) == ("finished", 6)
+    state = final_state(tmp_path)
+    found = sum(t.nbytes for n, t in state.items() if n.startswith("optimizer.") and t.ndim)
+    assert found == config.optimizer.state_bytes(trained(config.phases[-1].model))
+
+
 def test_sophia_g_reads_no_other_text_and_takes_the_time_of_its_estimates(
     stdlib: TokenDataset, tmp_path: Path
 ) -> None:
