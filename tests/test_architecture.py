@@ -89,6 +89,7 @@ COMMANDS = {
         "growth-guideline": {"--params", "--tokens", "--json"},
         "import-hf": {"folder", "out"},
         "export-hf": {"source", "out", "--dtype"},
+        "schedule": {"config", "--json", "--plot"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},

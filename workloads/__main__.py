@@ -16,6 +16,7 @@ from workloads.errors import InputError, Preempted
 from workloads.interop import growth_commands
 from workloads.interop.huggingface import commands as huggingface_commands
 from workloads.recipes.recipe import load_run
+from workloads.recipes.schedule_command import schedule
 from workloads.run_dir.seen_command import seen
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(growth_commands.grow)
 app.command()(growth_commands.growth_guideline)
 app.command()(huggingface_commands.import_hf)
 app.command()(huggingface_commands.export_hf)
+app.command()(schedule)
 
 
 @app.callback()

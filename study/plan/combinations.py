@@ -100,7 +100,7 @@ def _check_lists(spec: Loaded[StudySpec]) -> None:
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (index, ffn), guide, rate, batch_size, mixture, seed in itertools.product(
+    for values in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
@@ -108,8 +108,10 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
         grid.learning_rate or [None],
         grid.batch_size or [None],
         grid.mixture or [None],
+        grid.optimizer or [None],
         grid.seed,
     ):
+        preset, width, (index, ffn), guide, rate, batch_size, mixture, optimizer, seed = values
         variant = Variant(
             preset=preset,
             model=grid.model,
@@ -119,6 +121,7 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             learning_rate=rate,
             batch_size=batch_size,
             mixture=mixture,
+            optimizer=optimizer,
             seed=seed,
         )
         if ffn.row.mergeable:

@@ -66,6 +66,11 @@ def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
 
 
+def optimizer_parts(variant: Variant) -> list[str]:
+    """Return the variant's own optimizer, and what is written of it: `sophia_g`, `rho=0.04`."""
+    return variant.optimizer.written_words() if variant.optimizer else []
+
+
 def mixture_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return the weights of the variant's own mixture: `web0.8`, `code0.2`."""
     mixture = variant.mixture or {}

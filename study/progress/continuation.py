@@ -68,7 +68,8 @@ def _note(point: Point, donor: Donor) -> str:
     if point.config.model.guide:
         return f"new, beside {donor.point_id}: the guide weight depends on the budget"
     if not point.config.stable_steps:
-        return f"new, beside {donor.point_id}: cosine's decay depends on the budget"
+        schedule = point.config.optimizer.schedule
+        return f"new, beside {donor.point_id}: {schedule}'s decay depends on the budget"
     return f"new, beside {donor.point_id}: no checkpoint of its stable phase is at hand"
 
 

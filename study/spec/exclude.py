@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
 from workloads.data.config import Weights
+from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
+from workloads.schema.known_names import OneOf
 from workloads.schema.strict_yaml import Loaded, Location
 
 # What a variant that does not give it has from its preset.
@@ -54,6 +56,13 @@ class GuideMatch(_Match):
     """Matches guides whose ratio is chosen by FLOPs."""
 
 
+class OptimizerMatch(_Match):
+    """Fields of an optimizer of the grid or of a point."""
+
+    kind: Annotated[str, OneOf(OPTIMIZERS, "optimizer")] | None = None
+    """The kind."""
+
+
 class Exclude(_Match):
     """A row drops the combinations that have all of its values."""
 
@@ -71,6 +80,8 @@ class Exclude(_Match):
     """Sequences of one optimizer step, the preset's where none are given."""
     mixture: Weights | None = None
     """The weights, as they are written."""
+    optimizer: OptimizerMatch | None = None
+    """The kind of the optimizer."""
     seed: NonNegativeInt | None = None
     """The seed."""
 

@@ -90,12 +90,11 @@ class RunConfig(Config):
     def stable_steps(self) -> int:
         """Number of first steps that are the same whatever the length of the run.
 
-        Under `constant` these are all steps, under `wsd` those before the decay, under `cosine`
-        none. A run of several phases has none: where a phase ends depends on the length.
+        Under `constant` and `inverse_sqrt` these are all steps, under `wsd` those before the decay,
+        under `cosine` and `onecycle` none. A run of several phases has none: where a phase ends
+        depends on the length.
         """
-        if self.optimizer.schedule == "cosine" or len(self.phases) > 1:
-            return 0
-        return self.optimizer.decay_start(self.total_steps)
+        return 0 if len(self.phases) > 1 else self.optimizer.stable_steps(self.total_steps)
 
     def micro_batch(self, workers: int) -> int | None:
         """Return how many sequences one forward pass takes on each of `workers` workers.

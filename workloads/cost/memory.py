@@ -54,7 +54,7 @@ def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
     That of a run of several phases is taken from the phase that trains the most weights.
     """
     model = max((phase.model for phase in config.phases), key=flops.trained_params)
-    state_bytes = config.optimizer.state_bytes_per_param
+    state_bytes = config.optimizer.state_bytes(flops.trained(model))  # type: ignore[reportArgumentType]  # frozen models have a hash
     key = (model, config.runtime, config.batch_size, state_bytes, gpus)
     return _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
 
@@ -100,7 +100,7 @@ def _peak(
     shards = gpus if runtime.parallel == "fsdp" else 1
     gradients = FP32 * flops.trained_params(model) // shards
     # Weights are as large as gradients.
-    states = gradients + state_bytes * gradients // FP32
+    states = gradients + state_bytes // shards
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.

@@ -14,6 +14,7 @@ from kernels.cross_entropy import Reduction, linear_cross_entropy
 from kernels.rotary import rotary
 from workloads.config.model import FFNConfig, ModelConfig, RopeScaling
 from workloads.cost.flops import layer_ffns
+from workloads.nn.drawn_labels import drawn_labels
 from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache
 from workloads.nn.projections.base import INIT_STD
@@ -112,12 +113,16 @@ class Transformer(nn.Module):
         """Return the logits, or with targets (batch, time) their cross entropy in nats.
 
         The cross entropy is the mean per target or the sum, in fp32, and needs no memory for the
-        logits. Targets of -100 do not count.
+        logits. Targets of -100 do not count. Targets of a floating type are numbers in [0, 1), each
+        of which draws a label from the model's own prediction.
         """
         features = self.features(tokens)
         if targets is None:
             return self.logits(features)
-        return linear_cross_entropy(self.ln_f(features), self.head_weight, targets, reduction)
+        features = self.ln_f(features)
+        if targets.is_floating_point():
+            targets = drawn_labels(features, self.head_weight, targets)
+        return linear_cross_entropy(features, self.head_weight, targets, reduction)
 
     def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Return the input of `logits`, (batch, time, hidden_dim).

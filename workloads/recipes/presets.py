@@ -1,8 +1,9 @@
 """Model sizes with their training recipes.
 
-A preset fixes the shape, tokens, learning rate and batch. The transformer-* rows are the paper's
-(arXiv 2406.16450, table of models; 20 tokens a parameter). pico to mini are ours, for CPUs: byte
-vocabulary, short blocks; their tokens are chosen for minutes, not for compute-optimality.
+A preset fixes the shape, tokens, learning rate and batch, and may bring its optimizer. The
+transformer-* rows are the paper's (arXiv 2406.16450, table of models; 20 tokens a parameter). pico
+to mini are ours, for CPUs: byte vocabulary, short blocks; their tokens are chosen for minutes, not
+for compute-optimality.
 
 The llama-* rows have the shapes of the published Llama 3.2 1B and Llama 3.1 8B, and llama-nano is
 their twin for CPUs. Two things differ from the published models: the 1B has a head of its own,
@@ -10,6 +11,9 @@ which is tied there (`model: {tie_embeddings: true}` ties it), and sequences are
 that Llama 3 was trained on before its context was stretched to 131,072 (`block_size`). The 8B's
 rate is the published one (arXiv 2407.21783, table 3). The rate of the 1B, the 4M tokens of a step
 and the 20 tokens a parameter are ours.
+
+noam-wide is the model and recipe that a public hackathon found best for three hours on one A100
+(LauzHack 2024, on epfml/llm-baselines).
 """
 
 from __future__ import annotations
@@ -19,12 +23,16 @@ from typing import Annotated, Any
 from pydantic import PositiveFloat, PositiveInt
 
 from workloads.config.model import ModelConfig, RopeScaling
+from workloads.optim.adamw import AdamWOptions
 from workloads.schema.base import Config
 from workloads.schema.known_names import OneOf
 
 
 class Preset(Config):
-    """A dense model's shape and recipe; `batch_size` is in sequences, `tokens` in tokens."""
+    """A dense model's shape and recipe; `batch_size` is in sequences, `tokens` in tokens.
+
+    What `optimizer` does not write out is the optimizer's own default.
+    """
 
     model: ModelConfig
     tokens: PositiveInt
@@ -32,6 +40,7 @@ class Preset(Config):
     batch_size: PositiveInt
     micro_batch_size: PositiveInt
     eval_tokens: PositiveInt
+    optimizer: AdamWOptions = AdamWOptions()
 
 
 # What the Llama 3 family has and the paper's models have not.
@@ -107,6 +116,35 @@ def _llama(
     )
 
 
+# 10,000 steps of 131,072 tokens were scheduled, and about 8,780 fitted into the three hours.
+NOAM_WIDE = Preset(
+    model=ModelConfig(
+        vocab_size=50_304,
+        block_size=512,
+        num_layers=10,
+        hidden_dim=1024,
+        ffn_dim=2816,
+        num_heads=16,
+        norm="rmsnorm",
+        activation="swiglu",
+        bias=False,
+    ),
+    tokens=10_000 * 256 * 512,
+    learning_rate=1.25e-3,
+    batch_size=256,
+    micro_batch_size=64,
+    eval_tokens=1024 * 512,
+    optimizer=AdamWOptions(
+        betas=(0.9, 0.95),
+        weight_decay=0.1,
+        decay="hidden_matrices",
+        schedule="onecycle",
+        warmup_fraction=0.05,
+        initial_learning_rate_ratio=0.01,
+        min_learning_rate_ratio=0.1,
+    ),
+)
+
 PRESETS: dict[str, Preset] = {
     "pico": _cpu(layers=2, hidden=32, heads=2, tokens=409_600, lr=6.0e-3),
     "nano": _cpu(layers=3, hidden=64, heads=4, tokens=614_400, lr=4.0e-3),
@@ -128,6 +166,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "llama-1b": _llama(16, hidden=2048, inner=8192, stretched=32, tokens=30e9, lr=3.0e-4),
     "llama-8b": _llama(32, hidden=4096, inner=14_336, stretched=8, tokens=160e9, lr=3.0e-4),
+    "noam-wide": NOAM_WIDE,
 }
 
 PresetName = Annotated[str, OneOf(PRESETS, "preset")]

@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     Field,
     PositiveFloat,
+    field_serializer,
     model_validator,
 )
 
@@ -23,6 +24,8 @@ from workloads.config.model import (
 from workloads.cost import flops
 from workloads.data.config import Weights, mixture_label
 from workloads.errors import Misfit
+from workloads.optim.config import OptimizerOptions
+from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PRESETS, PresetName
@@ -183,6 +186,10 @@ class Variant(Config):
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     mixture: Weights | None = None
     """The share of the samples that comes from each source of `data`; left out, that of `data`."""
+    optimizer: Annotated[
+        AnyOptimizerOptions | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The optimizer and its schedule; what is left out is the preset's."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
 
@@ -199,11 +206,17 @@ class Variant(Config):
             tree["model"] = tree.get("model", {}) | changes
         return tree
 
+    @field_serializer("optimizer")
+    def _as_written(self, optimizer: OptimizerOptions | None) -> dict[str, Any] | None:
+        # What is left out is others', and so has to be left out again.
+        return None if optimizer is None else optimizer.model_dump(mode="json", exclude_unset=True)
+
     def arm_name(self) -> str:
         """Return the name of the run's curve: the FFN's, how the run is guided or grows, and the
-        mixture that it trains on if it has one of its own."""
-        mixture = mixture_label(self.mixture) if self.mixture else ""
-        return f"{self._model_arm()} {mixture}".rstrip()
+        optimizer and the mixture of the run if it has some of its own."""
+        optimizer = self.optimizer.written_words() if self.optimizer else []
+        mixture = [mixture_label(self.mixture)] if self.mixture else []
+        return " ".join([self._model_arm(), *optimizer, *mixture])
 
     def _model_arm(self) -> str:
         if self.ffn.arm is not None or not (self.guide or self.grow):

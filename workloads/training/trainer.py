@@ -12,24 +12,25 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
 from workloads.config.phases import Phase, phase_at
+from workloads.config.rates import learning_rate_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
 from workloads.data.dataset import OpenText, TokenDataset
 from workloads.data.loader import IGNORED, BatchLoader, Read, ReadAhead, eval_batches
 from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.files import exclusive
+from workloads.nn.drawn_labels import label_draws
 from workloads.nn.self_guided import MergedGuides
-from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.run_dir.configuration import record_config
 from workloads.run_dir.executed_flops import AttemptFlops
@@ -48,6 +49,7 @@ from workloads.training.hardware import (
     peak_memory_bytes,
     training_device,
 )
+from workloads.training.norms import layer_grad_norms, number
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -137,7 +139,7 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.model = phases.build_model(self.phase).to(self.device)
         self.network = parallel.parallelize(self.model, config, self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = build_optimizer(self.model, config.optimizer, config.tokens_per_step)
         if saved:
             saved.load(self.model, self.optimizer)
         return progress
@@ -206,13 +208,14 @@ class _Trainer:
 
         When the loss or the gradient is not finite, the weights are left as they were.
         """
-        rate = phases.rate(self.config, self.phase, index)
+        rate = learning_rate_at(self.config, self.phase, index)
         set_learning_rate(self.optimizer, rate)
-        self.config.optimizer.before_step(self.optimizer, index)
         prepared = phases.prepare(self.model, self.config, self.phase, index)
+        sample_gradients = partial(self._accumulate_gradients, index, on_drawn_labels=True)
+        self.config.optimizer.before_step(self.optimizer, index, sample_gradients)
         loss = self._accumulate_gradients(index)
-        layers = _layer_grad_norms(self.model) if with_layers else {}
-        norm = _number(
+        layers = layer_grad_norms(self.model) if with_layers else {}
+        norm = number(
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
         )
         if math.isfinite(loss) and math.isfinite(norm):
@@ -221,28 +224,37 @@ class _Trainer:
         metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
         return metrics | prepared | layers
 
-    def _accumulate_gradients(self, index: int) -> float:
-        """Run backward over this worker's micro-batches; return the mean loss over all workers."""
-        _seed_step(self.config.seed, index)
+    def _accumulate_gradients(self, index: int, on_drawn_labels: bool = False) -> float:
+        """Run backward over this worker's micro-batches; return the mean loss over all workers.
+
+        With `on_drawn_labels` the model itself draws the labels of the batch.
+        """
+        config = self.config
+        _seed_step(config.seed, index)
+        draws = None
+        if on_drawn_labels:
+            draws = label_draws(config.seed, index, config.batch_size, config.model.block_size)
         total = torch.zeros((), device=self.device)
         guides = MergedGuides(self.model)
         guides.begin(self._precision())
         reads = self._reads(index)
-        upcoming = [*reads[1:], *self._reads(index + 1)[:1], None]
+        upcoming = [*reads[1:], *self._reads(index if on_drawn_labels else index + 1)[:1], None]
         for read, following in zip(reads, upcoming, strict=False):
             last = read is reads[-1]
             if last:
                 guides.before_last()
             with nullcontext() if last else parallel.accumulating(self.network):
-                batch = self.batches.batch(read, following)
-                loss = self._loss(*batch) / len(self.micro_batches)
+                inputs, targets = self.batches.batch(read, following)
+                if draws is not None:
+                    targets = draws[read[1]]
+                loss = self._loss(inputs, targets) / len(self.micro_batches)
                 loss.backward()
             total += loss.detach()
         guides.end()
         # Workers tell each other with the loss whether to stop, so that all stop after one step.
         stop = torch.full_like(total, self.should_stop())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
-        self.stop_asked = stops > 0
+        self.stop_asked |= stops > 0
         return loss / parallel.world_size()
 
     def _reads(self, index: int) -> list[Read]:
@@ -369,22 +381,6 @@ def _seed_step(seed: int, index: int) -> None:
     """Make dropout's draws a function of seed, step and worker, which resumed runs repeat."""
     words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
-
-
-@torch.no_grad()
-def _layer_grad_norms(model: Transformer) -> Row:
-    """Return the gradient norm of each layer before clipping, which shows the origin of a spike."""
-    return {
-        f"layer_grad_norm/{index:02d}": _number(
-            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
-        )
-        for index, layer in enumerate(model.layers)
-    }
-
-
-def _number(norm: Tensor) -> float:
-    """Return a norm as a float; under sharding that of all shards."""
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def _micro_batches(config: RunConfig) -> list[range]:

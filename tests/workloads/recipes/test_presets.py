@@ -26,7 +26,7 @@ LLAMA = {
     "llama-1b": (16, 2048, 8192, 32.0, 1_235_814_400),
     "llama-8b": (32, 4096, 14_336, 8.0, 8_030_261_248),
 }
-OURS = [name for name in PRESETS if name not in (*PAPER, *LLAMA, "llama-nano")]
+OURS = [name for name in PRESETS if name not in (*PAPER, *LLAMA, "llama-nano", "noam-wide")]
 
 
 def rank_of(preset: str, ffn: FFNChoice) -> int | None:
