@@ -29,9 +29,10 @@ class SophiaG(Optimizer):
         betas: tuple[float, float] = (0.965, 0.99),
         rho: float = 0.05,
         weight_decay: float = 0.2,
-        *,
-        tokens_per_step: int,
+        tokens_per_step: int | None = None,
     ) -> None:
+        if tokens_per_step is None:
+            raise ValueError("Sophia-G needs the tokens of a step; give tokens_per_step")
         super().__init__(
             params,
             {

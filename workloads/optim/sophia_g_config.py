@@ -45,8 +45,6 @@ class SophiaGOptions(OptimizerOptions):
         from workloads.optim.sophia_g import SophiaG
 
         tokens = self.hessian_tokens or tokens_per_step
-        if tokens is None:
-            raise ValueError("Sophia-G needs the tokens of a step; give tokens_per_step")
         return SophiaG(groups, betas=self.betas, rho=self.rho, tokens_per_step=tokens)
 
     def extra_step_flops(self, trained: Trained, tokens: int, pass_flops: int) -> int:
