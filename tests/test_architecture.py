@@ -12,6 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 import analysis.commands.app
+import cluster.__main__
 import kernels.__main__
 import study.commands.app
 import workloads.__main__
@@ -65,7 +66,7 @@ COMMANDS = {
         "submit": {"spec", "--address", "--follow", "--runs"},
         "stop": {"spec", "--address"},
         "ui": {"spec", "--runs"},
-        "doctor": {"spec", "--runs"},
+        "doctor": {"spec", "--machine", "--json", "--runs"},
         "export": {"spec", "out", "--runs"},
         "import": {"folder", "--runs"},
         "adopt": {"spec", "--from", "--runs"},
@@ -93,6 +94,7 @@ COMMANDS = {
         "bench prepare": {"--rounds", "--datatrove", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
     },
+    "cluster": {"preflight": {"spec", "--runs", "--nodes", "--json"}},
     "kernels": {
         "bench claims": {"names", "--device", "--rounds", "--out"},
         "bench latency": {"--out", "--device", "--width", "--tokens", "--rounds"},
@@ -206,6 +208,7 @@ APPS = {
     "workloads": workloads.__main__.app,
     "analysis": analysis.commands.app.app,
     "kernels": kernels.__main__.app,
+    "cluster": cluster.__main__.app,
 }
 
 

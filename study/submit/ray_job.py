@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 from study.ledger import provenance
 from study.plan.planner import Study
 from study.running import ray_session
+from study.submit.doctor import PACKAGES
 from workloads.errors import InputError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 T = TypeVar("T")
-PACKAGES = ("kernels", "workloads", "analysis", "study", "cluster")
 # Ray kills a stopped job's driver after so long; until then its points save their state.
 STOP_SECONDS = 60
 # What Ray gives its jobs' drivers, and nobody else.
