@@ -100,7 +100,8 @@ def _versions() -> Check:
     if others:
         cure = "pip install -c constraints.txt -e ."
         return Check("versions", ", ".join(others), cure)
-    return Check("versions", f"Python {platform.python_version()}, packages as constraints.txt")
+    agree = ", packages as constraints.txt" if pinned else ""
+    return Check("versions", f"Python {platform.python_version()}{agree}")
 
 
 def _version(name: str) -> str | None:
