@@ -13,6 +13,7 @@ from study.display.console import say
 from study.plan import planner
 from study.spec.study_file import load as load_spec
 from study.submit import backends
+from study.submit.ray_job import check_lasting
 from workloads.errors import InputError
 
 
@@ -60,6 +61,7 @@ def submit(
       python -m study submit study/specs/paper.yaml --on slurm --cluster cluster/slurm.yaml \\
         --runs /shared/runs --dry-run
     """
+    check_lasting(runs)
     backend = backends.choose(on, address, cluster)
     study = planner.load(spec, runs)
     if dry_run:

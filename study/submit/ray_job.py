@@ -48,7 +48,6 @@ class RayCluster:
 
     def render(self, study: Study) -> str:
         """Return the job as JSON, and the names of the settings that go with it."""
-        check_lasting(study.runs_dir)
         folder = [*PACKAGES, study.spec.path.name, provenance.PACKED_FILE, SETTINGS_FILE]
         job = {
             "address": self._address,
@@ -67,9 +66,8 @@ class RayCluster:
     def problems(self, study: Study) -> list[str]:
         """Run the preflight as a job of the cluster; return a line for each problem.
 
-        Raises InputError when the cluster cannot be reached, or the runs folder is a relative path.
+        Raises InputError when the cluster cannot be reached.
         """
-        check_lasting(study.runs_dir)
         client, job = self._connect(), f"preflight-{study.name}-{time.time_ns()}"
         command = f"exec python -m cluster preflight {_arguments(study)}"
         self._start(client, study, job, command)

@@ -20,7 +20,7 @@ from study.plan.planner import Study
 from study.submit import doctor
 from study.submit.cluster_file import NodeOptions, fill, limit_hours, node_count
 from study.submit.programs import ProgramError, call
-from study.submit.ray_job import STOP_SECONDS, check_lasting
+from study.submit.ray_job import STOP_SECONDS
 from workloads.errors import InputError
 from workloads.schema.strict_yaml import Loaded
 
@@ -69,7 +69,6 @@ class Slurm:
         Raises InputError for a runs folder that no #SBATCH line can name, and where the nodes hold
         no point.
         """
-        check_lasting(study.runs_dir)
         log = study.directory / "slurm-%j.out"
         if not re.fullmatch(r"[\w./@+-]+", str(study.directory)):
             raise InputError(f"--runs {study.runs_dir}: Slurm takes no spaces or signs; rename it")

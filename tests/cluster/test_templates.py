@@ -54,30 +54,9 @@ def test_ray_cluster_installs_every_package_that_the_platform_needs() -> None:
     assert needed <= set(installed.replace("'", "").split())
 
 
-def test_kuberay_job_runs_this_ray_and_mounts_what_it_names() -> None:
-    job = yaml.safe_load(text("kuberay-rayjob.yaml"))
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster["rayVersion"] == ray.__version__
-    pods: list[Any] = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    for pod in (group["template"]["spec"] for group in pods):
-        volumes = {volume["name"] for volume in pod["volumes"]}
-        [container] = pod["containers"]
-        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-        [mount] = container["volumeMounts"]
-        assert f"--runs {mount['mountPath']}/" in job["spec"]["entrypoint"]
-        assert {"MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} == {
-            variable["name"] for variable in container["env"]
-        }
-
-
-def test_slurm_script_is_bash() -> None:
-    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
-
-
 def test_options_of_ray_and_mlflow_exist() -> None:
     folder = Path(sys.executable).parent
-    for command, name in (("ray start", "slurm.sh"), ("mlflow server", "mlflow.service")):
+    for command, name in (("ray start", "slurm.sh.j2"), ("mlflow server", "mlflow.service")):
         program, sub = command.split()
         help_text = subprocess.run(
             [folder / program, sub, "--help"], capture_output=True, text=True, check=True
