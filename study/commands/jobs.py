@@ -56,7 +56,7 @@ def submit(
     RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token. docs/cluster.md has more.
 
     \b
-    Examples:
+    Example:
       python -m study submit study/specs/paper.yaml --address http://head:8265 --runs /shared/runs
       python -m study submit study/specs/paper.yaml --on slurm --cluster cluster/slurm.yaml \\
         --runs /shared/runs --dry-run
