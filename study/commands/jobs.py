@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +16,9 @@ from study.submit.ray_job import check_lasting
 from workloads.errors import InputError
 
 
-class On(StrEnum):
-    """The back-ends of `--on`."""
-
-    ray = "ray"
-    slurm = "slurm"
-    kuberay = "kuberay"
-
-
-Where = Annotated[On, typer.Option("--on", help="What runs the job.")]
+Where = Annotated[
+    str, typer.Option("--on", metavar="BACKEND", help=f"One of {', '.join(backends.NAMES)}.")
+]
 Address = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Of ray: the dashboard, such as http://head:8265."),
@@ -38,7 +31,7 @@ ClusterFile = Annotated[
 
 def submit(
     spec: Spec,
-    on: Where = On.ray,
+    on: Where = "ray",
     address: Address = None,
     cluster: ClusterFile = None,
     dry_run: Annotated[
@@ -82,7 +75,7 @@ def submit(
 
 
 def stop(
-    spec: Spec, on: Where = On.ray, address: Address = None, cluster: ClusterFile = None
+    spec: Spec, on: Where = "ray", address: Address = None, cluster: ClusterFile = None
 ) -> None:
     """Stop a submitted study; its points save, and what they have done is kept.
 

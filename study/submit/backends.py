@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from kernels.nearest import nearest_name
 from study.plan.planner import Study
 from study.submit.kuberay import KubeRay, KubeRayOptions
 from study.submit.ray_job import RayCluster
@@ -42,6 +43,7 @@ class Backend(Protocol):
 
 
 FILES = {"slurm": (Slurm, SlurmOptions), "kuberay": (KubeRay, KubeRayOptions)}
+NAMES = ("ray", *FILES)
 
 
 def choose(on: str, address: str | None, cluster: Path | None) -> Backend:
@@ -49,6 +51,11 @@ def choose(on: str, address: str | None, cluster: Path | None) -> Backend:
 
     Raises InputError where these do not go together, and for a mistake in the file.
     """
+    if on not in NAMES:
+        near = nearest_name(on, NAMES)
+        raise InputError(
+            f"--on {on}: no such back-end; the nearest is {near} (of {', '.join(NAMES)})"
+        )
     if on == "ray":
         if address is None or cluster is not None:
             raise InputError("--on ray takes --address URL, the cluster's dashboard, and no file")
