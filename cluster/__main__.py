@@ -30,7 +30,7 @@ def cluster() -> None:
 def preflight(
     spec: Annotated[
         Path | None,
-        typer.Argument(metavar="[SPEC]", exists=True, dir_okay=False, help="A study file."),
+        typer.Argument(metavar="[SPEC]", help="A study file, to check for it too."),
     ] = None,
     runs: Annotated[
         Path, typer.Option(envvar="STUDY_RUNS", help="The runs folder that all nodes share.")

@@ -75,7 +75,8 @@ def examine(request: Request) -> Iterator[Finding]:
 
     Raises Mistake where `study doctor` refuses what it is given.
     """
-    answer = probe.doctor(request.doctor_arguments, request.given, os.getcwd())
+    given = [str(request.spec)] if request.spec else []
+    answer = probe.doctor([*given, *request.doctor_arguments], None, os.getcwd())
     if isinstance(answer, str):
         raise Mistake(answer)
     driver = _diagnosed(answer, DRIVER)
@@ -91,7 +92,8 @@ def examine(request: Request) -> Iterator[Finding]:
             yield from _grouped(found)
             yield from _same_data([*driver, *found])
             yield from _clocks(reachable)
-        yield from _gpus(reachable, _bytes_on_a_gpu(request))
+        if any(node.gpus for node in nodes):
+            yield from _gpus(reachable, _bytes_on_a_gpu(request))
         yield from _grouped(_storage(reachable, request.runs))
         yield _exchange(reachable)
 

@@ -15,7 +15,6 @@ from study.submit import backends
 from study.submit.ray_job import check_lasting
 from workloads.errors import InputError
 
-
 Where = Annotated[
     str, typer.Option("--on", metavar="BACKEND", help=f"One of {', '.join(backends.NAMES)}.")
 ]

@@ -142,8 +142,11 @@ class KubeRay:
         return 0 if state["status"].get("jobStatus") == "SUCCEEDED" else 1
 
     def stop(self, job: str) -> None:
-        """Have the driver save and end, then return."""
+        """Have the driver save and end, then return; a job that does not run yet is deleted."""
         status = (self._job(job) or {}).get("status", {})
+        if status.get("jobStatus") != "RUNNING":
+            self._kubectl("delete", "rayjob", job, "--wait=true")
+            return
         cluster, number = status.get("rayClusterName", ""), status.get("jobId", "")
         head = self._kubectl(
             "get",

@@ -2,7 +2,7 @@
 
 The job starts Ray itself (`cluster/slurm.sh.j2`). Before its time limit, and when it is preempted,
 Slurm sends it SIGTERM: the points save, and the job queues again under its number. `study stop`
-sends SIGINT, after which it does not.
+sends SIGUSR1, after which it does not.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Slurm:
         if self._field(job, "JobState") == "PENDING":
             self._call("scancel", job)
         else:
-            self._call("scancel", "--batch", "--signal=INT", job)
+            self._call("scancel", "--batch", "--signal=USR1", job)
         deadline = time.monotonic() + 2 * STOP_SECONDS
         while self._field(job, "JobState") not in ENDED:
             if time.monotonic() > deadline:

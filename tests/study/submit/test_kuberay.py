@@ -153,6 +153,8 @@ def test_job_is_submitted_once_followed_stopped_and_submitted_again(
     assert "nothing to stop" in call("stop", spec, cluster).stderr
     assert "submitted as study-once" in call("submit", spec, cluster).stderr
     assert "status" not in json.loads(job.read_text())
+    assert "stopped study-once" in call("stop", spec, cluster).stderr  # it has not started yet
+    assert not job.exists()
 
 
 def test_what_would_fail_in_the_cluster_is_one_line_before(
