@@ -21,8 +21,7 @@ import pytest
 
 from cluster.nodes import Failure, Node
 from cluster.preflight import MOST_SECONDS_APART, judged_clock, judged_gpus
-from tests.study.launching import ROOT, SPEC, wait_for
-from tests.study.submit.test_ray_job import free_ports, listens
+from tests.study.launching import ROOT, SPEC, free_ports, listens, wait_for
 
 RAY = Path(sys.executable).parent / "ray"
 PLANTED = "hunter2-planted"

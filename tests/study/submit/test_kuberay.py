@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from study.submit import kuberay
 from study.submit.kuberay import MOST_NAME, job_name
 from tests.study.launching import ROOT, in_process
 from tests.study.submit import small_kubernetes
-from tests.study.submit.test_slurm import spec_of
 
 PLANTED = "hunter2-planted"
 CLUSTER = """\
@@ -69,9 +69,11 @@ def rendered(spec: Path, cluster: Path) -> tuple[dict[str, Any], dict[str, Any]]
 @pytest.mark.parametrize(
     "given", [CLUSTER, CLUSTER.partition("secret")[0], (ROOT / "cluster/kuberay.yaml").read_text()]
 )
-def test_manifest_is_one_that_kuberay_takes(given: str, cluster: Path, tmp_path: Path) -> None:
+def test_manifest_is_one_that_kuberay_takes(
+    given: str, cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
+) -> None:
     cluster.write_text(given)
-    spec = spec_of(tmp_path, "manifest", 20)
+    spec = write_spec("manifest")
     spec.write_text(spec.read_text() + '# it\'s a "comment": {{ no }} template ${HOME}\n')
     settings, job = rendered(spec, cluster)
     validator = Draft202012Validator(small_kubernetes.schema())
@@ -85,9 +87,9 @@ def test_manifest_is_one_that_kuberay_takes(given: str, cluster: Path, tmp_path:
 
 
 def test_manifest_has_the_nodes_that_the_plan_needs_and_mounts_what_it_names(
-    cluster: Path, tmp_path: Path
+    cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
 ) -> None:
-    settings, job = rendered(spec_of(tmp_path, "planned", 20), cluster)
+    settings, job = rendered(write_spec("planned"), cluster)
     spec = job["spec"]
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "studies"
     [workers] = spec["rayClusterSpec"]["workerGroupSpecs"]
@@ -107,9 +109,13 @@ def test_manifest_has_the_nodes_that_the_plan_needs_and_mounts_what_it_names(
 
 
 def test_secrets_of_the_environment_stay_out_of_the_manifest(
-    kubernetes: Path, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kubernetes: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_spec: Callable[..., Path],
 ) -> None:
-    spec = spec_of(tmp_path, "secret", 20)
+    spec = write_spec("secret")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://team:{PLANTED}@mlflow:5000")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PLANTED)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "9")
@@ -127,9 +133,9 @@ def test_secrets_of_the_environment_stay_out_of_the_manifest(
 
 
 def test_job_is_submitted_once_followed_stopped_and_submitted_again(
-    kubernetes: Path, cluster: Path, tmp_path: Path
+    kubernetes: Path, cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
 ) -> None:
-    spec, job = spec_of(tmp_path, "once", 20), kubernetes / "rayjob.json"
+    spec, job = write_spec("once"), kubernetes / "rayjob.json"
     assert "submitted as study-once" in call("submit", spec, cluster).stderr
     assert "runs already as study-once" in call("submit", spec, cluster).stderr
     pods = {"items": [{"status": {"containerStatuses": [
@@ -158,9 +164,13 @@ def test_job_is_submitted_once_followed_stopped_and_submitted_again(
 
 
 def test_what_would_fail_in_the_cluster_is_one_line_before(
-    kubernetes: Path, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kubernetes: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_spec: Callable[..., Path],
 ) -> None:
-    spec = spec_of(tmp_path, "refused", 20)
+    spec = write_spec("refused")
 
     def refused(*more: str | Path) -> str:
         done = call("submit", spec, cluster, *more)
@@ -177,23 +187,23 @@ def test_what_would_fail_in_the_cluster_is_one_line_before(
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
 def test_kubectl_without_a_cluster_is_one_line(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_spec: Callable[..., Path]
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", os.devnull)
-    done = call("submit", spec_of(tmp_path, "nowhere", 20), cluster)
+    done = call("submit", write_spec("nowhere"), cluster)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "kubectl reaches no cluster" in done.stderr
 
 
 def test_cluster_without_kuberay_is_one_line(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_spec: Callable[..., Path]
 ) -> None:
     program = tmp_path / "kubectl"
     words = 'error: the server doesn\'t have a resource type "rayjob"'  # kubectl's own
     program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{words}\nEND\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    done = call("submit", spec_of(tmp_path, "bare", 20), cluster)
+    done = call("submit", write_spec("bare"), cluster)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "has no KubeRay" in done.stderr and "helm install" in done.stderr
 

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,16 @@ from study.ledger import provenance, reader
 from study.plan import planner
 from study.plan.planner import Study
 from study.submit import ray_job
-from tests.study.launching import ROOT, SPEC, in_process, records_of, study_cli, wait_for
+from tests.study.launching import (
+    ROOT,
+    SPEC,
+    free_ports,
+    in_process,
+    listens,
+    records_of,
+    study_cli,
+    wait_for,
+)
 from workloads.errors import InputError
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
@@ -223,23 +231,6 @@ def _check_provenance(study: Study) -> None:
 def _steps(study: Study, point: planner.Point) -> list[float]:
     rows, _ = read_rows(study.run_dir(point) / METRICS_FILE)
     return [row["step"] for row in rows]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those that Ray gives its workers."""
-    free = []
-    for port in range(6400, 10_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                free.append(port)
-        if len(free) == count:
-            break
-    return free
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _mentions(process: psutil.Process, text: str) -> bool:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -16,12 +16,12 @@ import pytest
 
 from study.plan import planner
 from study.plan.planner import Study
-from tests.study.launching import SPEC, in_process, records_of, study_cli, wait_for
+from tests.study.launching import in_process, records_of, study_cli, wait_for
 from tests.study.submit import small_slurm
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
 
-STEPS = 400
+STEPS, WAIT = 400, 600.0
 CLUSTER = "nodes: 2\ncpus_per_node: 1\npartition: cpu\n"
 PLANTED = "hunter2-planted"
 
@@ -48,18 +48,16 @@ def cluster(tmp_path: Path) -> Path:
     return path
 
 
-def spec_of(folder: Path, name: str, steps: int, preset: str = "pico") -> Path:
-    path = folder / f"{name}.yaml"
-    path.write_text(SPEC.format(name=name, preset=preset, steps=steps, num_workers=0))
-    return path
-
-
 @pytest.mark.slow
 def test_preempted_job_saves_queues_again_and_completes_beside_another_one(
-    slurm: Path, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_spec: Callable[..., Path],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PLANTED)
-    spec, runs = spec_of(tmp_path, "preempted", STEPS, "nano"), tmp_path / "runs"
+    spec, runs = write_spec("preempted", "nano", STEPS), tmp_path / "runs"
     options = ("--on", "slurm", "--cluster", cluster)
     study = planner.load(spec, runs)
     submitted = study_cli("submit", spec, *options, "--runs", runs)
@@ -67,37 +65,37 @@ def test_preempted_job_saves_queues_again_and_completes_beside_another_one(
     attached = study_cli("submit", spec, *options, "--runs", runs)
     assert f"runs already as {number}" in attached.stderr
 
-    wait_for(lambda: all(len(_steps(study, point)) > 3 for point in study.points), 300)
+    wait_for(lambda: all(len(_steps(study, point)) > 3 for point in study.points), WAIT)
     subprocess.run(["scancel", "--batch", "--signal=TERM", number], check=True)
-    jobs = small_slurm.Jobs(slurm)
-    wait_for(lambda: jobs.read(number).get("requeue") or jobs.read(number)["state"] == "FAILED")
-    beside = spec_of(tmp_path, "beside", 20)
+    jobs, log = small_slurm.Jobs(slurm), study.directory / f"slurm-{number}.out"
+    wait_for(lambda: "queues again" in log.read_text(), WAIT)
+    beside = write_spec("beside")
     followed = study_cli("submit", beside, *options, "--runs", runs, "--follow", check=False)
     assert followed.returncode == 0, followed.stdout
-    wait_for(lambda: jobs.read(number)["state"] not in small_slurm.WAITING, 300)
+    wait_for(lambda: jobs.read(number)["state"] not in small_slurm.WAITING, WAIT)
 
-    log = (study.directory / f"slurm-{number}.out").read_text()
-    assert jobs.read(number)["state"] == "COMPLETED", log
-    assert log.count("queues again") == 1 and log.count("problem ") == 0
-    assert log.count("nodes (") == 2 and "all-reduce" in log
+    text = log.read_text()
+    assert jobs.read(number)["state"] == "COMPLETED", text
+    assert text.count("queues again") == 1 and text.count("problem ") == 0
+    assert text.count("nodes (") == 2 and "all-reduce" in text
     records = records_of(runs, study.name)
     assert {record.status for record in records.values()} == {"finished"}
     assert [_steps(study, point) for point in study.points] == [list(range(5, STEPS + 1, 5))] * 2
     assert not [p for p in psutil.process_iter() if f"/ray-{number}/" in " ".join(_words(p))]
     assert not Path(f"/tmp/ray-{number}").exists()
     script = (slurm / f"{number}.sh").read_text()
-    assert PLANTED not in log + script + submitted.stderr + submitted.stdout
+    assert PLANTED not in text + script + submitted.stderr + submitted.stdout
 
 
 @pytest.mark.slow
 def test_stopped_job_saves_and_does_not_queue_again(
-    slurm: Path, cluster: Path, tmp_path: Path
+    slurm: Path, cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
 ) -> None:
-    spec, runs = spec_of(tmp_path, "stopped", STEPS, "nano"), tmp_path / "runs"
+    spec, runs = write_spec("stopped", "nano", STEPS), tmp_path / "runs"
     options = ("--on", "slurm", "--cluster", cluster)
     study = planner.load(spec, runs)
     study_cli("submit", spec, *options, "--runs", runs)
-    wait_for(lambda: any(_steps(study, point) for point in study.points), 300)
+    wait_for(lambda: any(_steps(study, point) for point in study.points), WAIT)
     study_cli("stop", spec, *options)
     [record] = (slurm / "jobs").glob("*.json")
     assert small_slurm.Jobs(slurm).read(record.stem)["state"] == "FAILED"
@@ -108,9 +106,13 @@ def test_stopped_job_saves_and_does_not_queue_again(
 
 
 def test_what_would_fail_in_the_queue_is_one_line_before(
-    slurm: Path, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: Path,
+    cluster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_spec: Callable[..., Path],
 ) -> None:
-    spec, options = spec_of(tmp_path, "refused", 20), ("--on", "slurm", "--cluster", cluster)
+    spec, options = write_spec("refused"), ("--on", "slurm", "--cluster", cluster)
 
     def refused(*more: str | Path) -> str:
         done = in_process("submit", spec, *options, "--runs", *(more or (tmp_path,)), check=False)
