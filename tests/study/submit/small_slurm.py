@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,9 @@ def daemon(folder: Path, jobs: Jobs, arguments: list[str]) -> int:
             os.killpg(script.pid, signal.SIGKILL)
         job = jobs.read(number)
         if not job["requeue"]:
-            state = job["state"] if job["state"] == "CANCELLED" else "FAILED"
-            jobs.change(number, state=state if code else "COMPLETED", code=code)
+            cancelled = job["state"] == "CANCELLED"
+            if not cancelled:
+                jobs.change(number, state="FAILED" if code else "COMPLETED")
             return 0
         jobs.change(number, state="PENDING")
         restarts += 1
@@ -155,7 +155,7 @@ def squeue(folder: Path, jobs: Jobs, arguments: list[str]) -> int:
 
 
 def scancel(folder: Path, jobs: Jobs, arguments: list[str]) -> int:
-    """End a job: SIGTERM and later SIGKILL; or send its script a signal, with --batch."""
+    """End a job: SIGTERM to all of it; or send its script a signal, with --batch."""
     *options, number = arguments
     pid = jobs.read(number)["pid"]
     if "--batch" in options:
@@ -165,8 +165,6 @@ def scancel(folder: Path, jobs: Jobs, arguments: list[str]) -> int:
     jobs.change(number, state="CANCELLED")
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGTERM)
-        time.sleep(20)
-        os.killpg(pid, signal.SIGKILL)
     return 0
 
 

@@ -138,6 +138,53 @@ def test_what_would_fail_in_the_queue_is_one_line_before(
     assert "squeue is not on this machine" in refused()
 
 
+# In place of the real programs: Ray that is there, and a study that says when it was told to stop.
+RAY_THERE = "#!/bin/bash\n[ $1 = status ] || exec sleep 60\n"
+STUDY_THAT_SAVES = """\
+#!/bin/bash
+if [ "$1" = -c ]; then echo token; fi
+if [ "$2" = cluster ]; then [ ! -e FOLDER/red ]; exit; fi
+if [ "$2" = study ]; then trap 'echo saved; kill $!; exit 1' TERM; echo trains; sleep 60 & wait; fi
+"""
+
+
+@pytest.mark.parametrize("told", ["TERM", "USR1", "cancelled", "red"])
+def test_script_requeues_what_was_preempted_and_nothing_else(
+    told: str, slurm: Path, cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
+) -> None:
+    options = ("--on", "slurm", "--cluster", cluster, "--runs", tmp_path, "--dry-run")
+    script = in_process("submit", write_spec("told"), *options).stdout
+    for name, text in (("ray", RAY_THERE), ("python", STUDY_THAT_SAVES)):
+        (slurm / name).write_text(text.replace("FOLDER", str(slurm)))
+        (slurm / name).chmod(0o755)
+    if told == "red":
+        (slurm / "red").touch()
+    (tmp_path / "told").mkdir()
+    script = script.replace(str(Path(sys.executable).parent), str(slurm))
+    queued = subprocess.run(["sbatch"], input=script, capture_output=True, text=True, check=True)
+    number, jobs = queued.stdout.strip(), small_slurm.Jobs(slurm)
+    log = tmp_path / "told" / f"slurm-{number}.out"
+
+    def trained() -> int:
+        return log.read_text().count("trains") if log.exists() else 0
+
+    wait_for(lambda: jobs.read(number)["state"] == "FAILED" if told == "red" else trained() == 1)
+    if told == "cancelled":
+        subprocess.run(["scancel", number], check=True)
+    elif told != "red":
+        subprocess.run(["scancel", "--batch", f"--signal={told}", number], check=True)
+    if told == "TERM":
+        wait_for(lambda: trained() == 2)
+        subprocess.run(["scancel", number], check=True)
+    times = {"TERM": 2, "red": 0}.get(told, 1)
+    wait_for(lambda: log.read_text().split("\n").count("saved") == times)
+    wait_for(lambda: jobs.read(number)["state"] not in small_slurm.WAITING)
+    assert log.read_text().count("queues again") == (told == "TERM")
+    assert trained() == times
+    ended = {"TERM": "CANCELLED", "cancelled": "CANCELLED"}.get(told, "FAILED")
+    assert jobs.read(number)["state"] == ended
+
+
 def test_script_asks_for_what_the_plan_needs(cluster: Path, tmp_path: Path) -> None:
     cluster.write_text("nodes: 9\ncpus_per_node: 4\ngpus_per_node: 2\ngpu_type: a100\n")
     spec = tmp_path / "planned.yaml"
