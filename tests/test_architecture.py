@@ -12,6 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 import analysis.commands.app
+import cluster.__main__
 import kernels.__main__
 import study.commands.app
 import workloads.__main__
@@ -62,10 +63,10 @@ COMMANDS = {
         "status": {"spec", "--watch", "--json", "--runs"},
         "report": {"spec", "--runs"},
         "logs": {"spec", "point", "--runs"},
-        "submit": {"spec", "--address", "--follow", "--runs"},
-        "stop": {"spec", "--address"},
+        "submit": {"spec", "--on", "--address", "--cluster", "--dry-run", "--follow", "--runs"},
+        "stop": {"spec", "--on", "--address", "--cluster"},
         "ui": {"spec", "--runs"},
-        "doctor": {"spec", "--runs"},
+        "doctor": {"spec", "--machine", "--json", "--runs"},
         "export": {"spec", "out", "--runs"},
         "import": {"folder", "--runs"},
         "adopt": {"spec", "--from", "--runs"},
@@ -96,6 +97,7 @@ COMMANDS = {
         "bench prepare": {"--rounds", "--datatrove", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
     },
+    "cluster": {"preflight": {"spec", "--runs", "--nodes", "--json"}},
     "kernels": {
         "bench claims": {"names", "--device", "--rounds", "--out"},
         "bench latency": {"--out", "--device", "--width", "--tokens", "--rounds"},
@@ -209,6 +211,7 @@ APPS = {
     "workloads": workloads.__main__.app,
     "analysis": analysis.commands.app.app,
     "kernels": kernels.__main__.app,
+    "cluster": cluster.__main__.app,
 }
 
 

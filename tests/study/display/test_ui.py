@@ -72,6 +72,9 @@ def test_page_is_served_on_loopback_only_and_ends_with_the_command(
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        # Everybody can read arguments, and the address of a database may hold a password.
+        words = [word for server in servers for word in server.cmdline()]
+        assert "server" in words and not [word for word in words if "mlflow.db" in word]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
