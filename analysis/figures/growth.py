@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import style
-from analysis.growth.series import families, is_grown, series_of
+from analysis.growth.series import Family, Series, families, is_grown, series_of
 from analysis.laws.law import Array
 from analysis.scaling.isoflop import budgets
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import numbers, where
 
-SHOWN = 6  # panels, in rows of three
 GREW: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "white"}
 BASE: dict[str, Any] = {"alpha": 0.45, "linewidth": 1.0}  # of a curve before its last growth
 TALLEST = 12.0  # most of what is shown above the ends, in units of their own range
@@ -47,11 +46,11 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
 
     Args:
         used: the runs that entered, as `split_usable` gives them.
-        curves: training curves with `CURVE_COLUMNS`; None draws the runs' ends.
+        curves: training curves with `CURVE_COLUMNS`; None, or none of these runs, draws ends.
         source: where the runs come from, for error messages.
 
     Raises:
-        RunTableError: no grown run has a scratch arm beside it, or the curves are of other runs.
+        RunTableError: no grown run has a scratch arm beside it.
     """
     found, _ = families(used, source)
     if not found:
@@ -59,40 +58,22 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
             f"{source}: no grown run with runs from scratch beside it; draw a study with `grow` in "
             "its points, and points without"
         )
-    if curves is not None and not np.isin(curves["point_id"], used["point_id"]).any():
-        raise RunTableError(f"{source}: the curves are of other runs; give both of one study")
-    validated = None if curves is None else where(curves, np.isfinite(numbers(curves, "val_loss")))
+    validated = None if curves is None else _validated(curves, used)
     arms = [name for family in found for name in (family.scratch, *family.grown)]
-    parts = [
-        (title, runs)
-        for family in found
-        for title, runs in (
-            [(one.name, one.runs) for one in series_of(family)]
-            if curves is None
-            else _by_size(family.runs)
-        )
-    ][:SHOWN]
+    parts = [part for family in found for part in _parts(family, validated is not None)]
     columns = min(3, len(parts))
     width = 5.6 if columns == 1 else 4.2
     figure, panels = style.panels(columns, width, 4.0, rows=-(-len(parts) // columns))
     for axes in panels[len(parts) :]:
         axes.remove()
     handles: dict[str, Line2D] = {}
-    for (title, runs), axes in zip(parts, panels, strict=False):
-        axes.set_title(title, fontsize="medium", fontweight="bold")
-        convention = runs["flop_convention"].iloc[0]
-        axes.set_xlabel(f"total training FLOPs ({convention} convention)", parse_math=False)
-        here = [arm for arm in arms if arm in set(runs["arm"])]
-        ends = {arm: _ends(runs, arm) for arm in here}
-        lines = ends if validated is None else _curves(runs, here, validated)
-        for arm in here:
-            handles[arm] = _draw(axes, arms.index(arm), ends[arm], lines.get(arm))
-        _set_scales(axes, [*ends.values(), *lines.values()], lines is not ends)
+    for part, axes in zip(parts, panels, strict=False):
+        handles |= _draw_part(axes, part, arms, validated)
     for axes in panels[::columns]:
         axes.set_ylabel("validation loss (nats per token)")
     handles = {arm: handles[arm] for arm in arms if arm in handles}
     key = "points: means over seeds, with their range"
-    if curves is None:
+    if validated is None:
         key += "; lines join them"
     else:
         handles["where the model grew"] = Line2D([], [], color="0.3", linestyle="none", **GREW)
@@ -101,12 +82,37 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
     return figure
 
 
-def _by_size(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    sizes = sorted(set(numbers(where(runs, is_grown(runs)), "params")))
+def _validated(curves: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame | None:
+    """Keep the steps of these runs that have a validation loss; None without any."""
+    kept = np.isfinite(numbers(curves, "val_loss")) & np.isin(curves["point_id"], used["point_id"])
+    return where(curves, kept) if kept.any() else None
+
+
+def _parts(family: Family, by_size: bool) -> list[Series]:
+    """Split a family into panels: by the size of the last model, or by lines of ends."""
+    runs = family.runs
+    sizes = sorted(set(where(runs, is_grown(runs))["params"].dropna()))
+    if not (by_size and sizes):
+        return series_of(family)
     return [
-        (f"{style.short_count(size)} parameters", where(runs, runs["params"] == size))
+        Series(f"{style.short_count(size)} parameters", where(runs, runs["params"] == size))
         for size in sizes
     ]
+
+
+def _draw_part(
+    axes: Axes, part: Series, arms: list[str], curves: pd.DataFrame | None
+) -> dict[str, Line2D]:
+    """Draw one panel; return the arms' handles for the legend."""
+    runs = part.runs
+    convention = runs["flop_convention"].iloc[0]
+    axes.set_title(part.name, fontsize="medium", fontweight="bold")
+    axes.set_xlabel(f"total training FLOPs ({convention} convention)", parse_math=False)
+    here = [arm for arm in arms if arm in set(runs["arm"])]
+    ends = {arm: _ends(runs, arm) for arm in here}
+    lines = ends if curves is None else _curves(runs, here, curves)
+    _set_scales(axes, [*ends.values(), *lines.values()], lines is not ends)
+    return {arm: _draw(axes, arms.index(arm), ends[arm], lines.get(arm)) for arm in here}
 
 
 def _ends(runs: pd.DataFrame, arm: str) -> _Line:

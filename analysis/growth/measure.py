@@ -20,8 +20,8 @@ from analysis.growth.series import (
 from analysis.tables.frames import texts, where
 from analysis.uncertainty.bootstrap import Estimate, Resampling
 
-# The sizes in a label of growth, such as `x4`, `24 layers` or `512 wide`.
-SIZE = re.compile(r" (x[\d.]+|\d+ layers|\d+ wide)(?=[ ,]|$)")
+# The sizes in a label of growth, such as `x4`, `24 layers`, `512 wide` or `from 1 layer`.
+SIZE = re.compile(r" (x[\d.]+|(from )?\d+ (layers?|wide))(?=[ ,]|$)")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from analysis.report.findings import interval, three_digits
 from analysis.report.sections import Section
 from analysis.uncertainty.bootstrap import Estimate
 
-PAYS, LOSES, OPEN = "pays", "does not pay", "not settled"
+PAYS, LOSES, VARIES, OPEN = "pays", "does not pay", "pays in some places only", "not settled"
 ONE_SEED = "one seed: no interval"
 READ = {
     "grown": "at most: the scratch runs are read before their end",
@@ -34,10 +34,12 @@ def paid(growth: Growth) -> str:
         start = {
             PAYS: "Growth paid here",
             LOSES: "Growth did not pay here",
+            VARIES: "Growth paid in some places and not in others",
             OPEN: "Whether growth paid here is not settled",
         }[verdicts[next(iter(verdicts))]]
     else:
-        words = {PAYS: "paid in", LOSES: "did not pay in", OPEN: "is not settled in"}
+        words = {PAYS: "paid in", LOSES: "did not pay in", VARIES: "paid in places only in"}
+        words[OPEN] = "is not settled in"
         parts = [f"{words[one]} {count[one]}" for one in words if count[one]]
         start = f"Of {len(verdicts)} grown arms, growth {', '.join(parts)}"
     scratch = {one.arm: one.scratch for one in (*growth.ends, *growth.pairs_gains)}
@@ -151,9 +153,12 @@ def _why_nothing(growth: Growth) -> str:
 
 
 def _verdict(gains: list[Estimate]) -> str:
-    if all(one.low > 1 for one in gains):
+    pays, loses = [one.low > 1 for one in gains], [one.high < 1 for one in gains]
+    if all(pays):
         return PAYS
-    return LOSES if all(one.high < 1 for one in gains) else OPEN
+    if all(loses):
+        return LOSES
+    return VARIES if any(pays) and any(loses) else OPEN
 
 
 def _times(gains: list[Estimate]) -> str:
@@ -161,7 +166,8 @@ def _times(gains: list[Estimate]) -> str:
     if len(gains) == 1:
         return _estimate(gains[0])
     values = [one.value for one in gains]
-    return f"{three_digits(min(values))} to {three_digits(max(values))} ({len(gains)} places)"
+    span = f"{three_digits(min(values))} to {three_digits(max(values))}"
+    return f"{span} (in {len(gains)} places, each with its interval below)"
 
 
 def _estimate(one: Estimate) -> str:

@@ -15,6 +15,7 @@ from analysis.commands.app import app
 from analysis.figures.registry import PLOTS
 from analysis.report.report import write_report
 from analysis.tables.curves import load_curves
+from analysis.tables.frames import where
 from analysis.tables.runs import load_csv
 from tests.analysis.known_growth import BASE_SHARE, grown_curves, grown_table
 
@@ -94,7 +95,7 @@ def test_the_report_has_a_section_where_runs_grew(study: Path, tmp_path: Path) -
 
 def test_other_reports_have_none(study: Path, tmp_path: Path) -> None:
     runs = load_csv(study)
-    write_report(runs[runs["growth"] == ""], tmp_path, "Scratch")
+    write_report(where(runs, runs["growth"] == ""), tmp_path, "Scratch")
     assert "growth" not in (tmp_path / "report.md").read_text().lower()
     assert not (tmp_path / "growth.png").exists()
     assert "growth" not in json.loads((tmp_path / "fits.json").read_text())

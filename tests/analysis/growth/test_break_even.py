@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.growth.break_even import BreakEven, RunGain, fit_surface
-from analysis.growth.measure import measure_growth
+from analysis.growth.measure import SIZE, measure_growth
 from analysis.tables.runs import split_usable
 from analysis.uncertainty.bootstrap import Resampling
 from tests.analysis.known_growth import grown_curves, grown_table
@@ -64,6 +64,20 @@ def test_finds_the_surface_and_its_break_evens(off: str) -> None:
     assert crossing.pays == "below"
     assert crossing.value == pytest.approx(true_factor(10), rel=0.05)
     assert crossing.low and crossing.high and crossing.low < true_factor(10) < crossing.high
+
+
+@pytest.mark.parametrize(
+    "label, way",
+    [
+        ("stack x4 at 0.3", "stack at 0.3"),
+        ("split x2 alpha 0.3 at 0.25", "split alpha 0.3 at 0.25"),
+        ("stack from 1 layer at 0.8 continue", "stack at 0.8 continue"),
+        ("learn 24 layers 512 wide at 0.3", "learn at 0.3"),
+        ("stack x2 at 0.1, stack x2 at 0.3", "stack at 0.1, stack at 0.3"),
+    ],
+)
+def test_a_way_to_grow_is_a_label_without_sizes(label: str, way: str) -> None:
+    assert SIZE.sub("", label) == way
 
 
 def test_says_who_wins_where_nothing_crosses() -> None:

@@ -1,6 +1,7 @@
 """The gain of grown arms on tables of known gain, and what is said where runs cannot tell."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from analysis.growth.pairs import first_reach
 from analysis.growth.series import families, series_of
 from analysis.report.growth import paid, sentences
 from analysis.tables.errors import RunTableError
+from analysis.tables.frames import where
 from analysis.tables.runs import split_usable
 from analysis.uncertainty.bootstrap import Resampling
 from tests.analysis.known_growth import BASE_SHARE, grown_curves, grown_table
@@ -123,7 +125,7 @@ def test_a_loss_reached_before_the_growth_says_nothing_of_it() -> None:
 
 def test_runs_without_a_scratch_arm_are_named() -> None:
     runs = grown_table(pays_at_two, factors=(2, 8))
-    growth = measured(runs[runs["growth"] != ""])
+    growth = measured(where(runs, runs["growth"] != ""))
     assert set(growth.alone) == {"dense grown stack x2", "dense grown stack x8"}
     assert "no run from scratch" in paid(growth)
 
@@ -135,7 +137,7 @@ def test_no_grown_run_no_growth() -> None:
 
 def test_pairs_need_equal_seeds_and_sizes() -> None:
     runs = grown_table(pays_at_two, factors=(2,), tokens_per_param=(20,))
-    lone = runs[(runs["growth"] != "") | (runs["seed"] == 1)]
+    lone = where(runs, (runs["growth"] != "") | (runs["seed"] == 1))
     growth = measured(lone, grown_curves(lone, pays_at_two))
     whys = [pair.why_not for pair in growth.pairs]
     assert whys == ["no run from scratch of its size and seed", "", whys[0]]
@@ -191,3 +193,23 @@ def test_first_reach() -> None:
     assert first_reach(flops, losses, 3.5) == pytest.approx(math.sqrt(10))
     assert first_reach(flops, losses, 3.1) == pytest.approx(10**0.9)  # at first, not for good
     assert first_reach(flops, losses, 1.9) is None and first_reach(flops, losses, 4.0) is None
+
+
+def test_a_table_without_sizes_has_ends_alone() -> None:
+    runs = grown_table(pays_at_two, factors=(2,)).assign(
+        params=np.nan, tokens=np.nan, growth_factor=np.nan
+    )
+    growth = measured(runs, grown_curves(grown_table(pays_at_two, factors=(2,)), pays_at_two))
+    assert growth.ends[0].whole and not growth.pairs_gains
+    assert "no run from scratch of its size and seed" in "".join(sentences(growth))
+
+
+def test_growth_that_pays_in_one_place_only_is_called_so() -> None:
+    runs = grown_table(
+        lambda _, ratio: 1.5 if ratio < 15 else 0.7, factors=(2,), tokens_per_param=(10, 20)
+    )
+    curves = grown_curves(runs, lambda _, ratio: 1.5 if ratio < 15 else 0.7)
+    growth = measured(runs, curves)
+    growth = replace(growth, ends=())
+    assert paid(growth).startswith("Growth paid in some places and not in others: ")
+    assert "0.7" in paid(growth) and "in 2 places" in paid(growth)
