@@ -61,7 +61,7 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
     validated = None if curves is None else _validated(curves, used)
     arms = [name for family in found for name in (family.scratch, *family.grown)]
     parts = [part for family in found for part in _parts(family, validated is not None)]
-    columns = min(3, len(parts))
+    columns = 2 if len(parts) == 4 else min(3, len(parts))
     width = 5.6 if columns == 1 else 4.2
     figure, panels = style.panels(columns, width, 4.0, rows=-(-len(parts) // columns))
     for axes in panels[len(parts) :]:

@@ -17,6 +17,13 @@ READ = {
     "scratch": "at least: the grown runs are read before their end",
     "either": "some at most, some at least",
 }
+# What is said of all arms, and of some.
+FOUND = {
+    PAYS: ("Growth paid here", "paid in"),
+    LOSES: ("Growth did not pay here", "did not pay in"),
+    VARIES: ("Growth paid in some places and not in others", "paid in places only in"),
+    OPEN: ("Whether growth paid here is not settled", "is not settled in"),
+}
 COUNTS = (
     "The whole bill has the FLOPs of the base on it; the target phase alone leaves them out, as "
     "papers on growth count, and is the gain of a base that was free. "
@@ -25,30 +32,30 @@ COUNTS = (
 
 def paid(growth: Growth) -> str:
     """Say in one sentence whether growth paid, on the whole bill."""
-    arms = dict.fromkeys(one.arm for one in (*growth.ends, *growth.pairs_gains))
-    verdicts = {arm: _verdict(growth.best(arm)) for arm in arms if growth.best(arm)}
-    if not verdicts:
-        return f"Whether growth paid cannot be told here: {_why_nothing(growth)}."
-    count = Counter(verdicts.values())
-    if len(count) == 1:
-        start = {
-            PAYS: "Growth paid here",
-            LOSES: "Growth did not pay here",
-            VARIES: "Growth paid in some places and not in others",
-            OPEN: "Whether growth paid here is not settled",
-        }[verdicts[next(iter(verdicts))]]
-    else:
-        words = {PAYS: "paid in", LOSES: "did not pay in", VARIES: "paid in places only in"}
-        words[OPEN] = "is not settled in"
-        parts = [f"{words[one]} {count[one]}" for one in words if count[one]]
-        start = f"Of {len(verdicts)} grown arms, growth {', '.join(parts)}"
     scratch = {one.arm: one.scratch for one in (*growth.ends, *growth.pairs_gains)}
+    gains = {arm: growth.best(arm) for arm in scratch if growth.best(arm)}
+    if not gains:
+        return f"Whether growth paid cannot be told here: {_why_nothing(growth)}."
     told = []
-    for name in dict.fromkeys(scratch[arm] for arm in verdicts):
-        own = [arm for arm in verdicts if scratch[arm] == name]
-        times = [f"{_times(growth.best(arm))} times those of {arm}" for arm in own]
+    for name in dict.fromkeys(scratch[arm] for arm in gains):
+        own = [arm for arm in gains if scratch[arm] == name]
+        times = [f"{_times(gains[arm])} times those of {arm}" for arm in own]
         told.append(f"{name} needs {', '.join(times)}")
-    return f"{start}: in training FLOPs for the same loss, {'; '.join(told)}, its base's included."
+    if any(len(one) > 1 for one in gains.values()):
+        told.append("each place has its interval below")
+    return (
+        f"{_finding([_verdict(one) for one in gains.values()])}: in training FLOPs for the same "
+        f"loss, the base's included, {'; '.join(told)}."
+    )
+
+
+def _finding(verdicts: list[str]) -> str:
+    """Sum up the verdicts of the arms in a few words."""
+    counted = [(FOUND[one], verdicts.count(one)) for one in FOUND if one in verdicts]
+    if len(counted) == 1:
+        return counted[0][0][0]
+    parts = ", ".join(f"{few} {number}" for (_, few), number in counted)
+    return f"Of {len(verdicts)} grown arms, growth {parts}"
 
 
 def gain_section(growth: Growth) -> Section:
@@ -167,7 +174,7 @@ def _times(gains: list[Estimate]) -> str:
         return _estimate(gains[0])
     values = [one.value for one in gains]
     span = f"{three_digits(min(values))} to {three_digits(max(values))}"
-    return f"{span} (in {len(gains)} places, each with its interval below)"
+    return f"{span} ({len(gains)} places)"
 
 
 def _estimate(one: Estimate) -> str:

@@ -212,4 +212,4 @@ def test_growth_that_pays_in_one_place_only_is_called_so() -> None:
     growth = measured(runs, curves)
     growth = replace(growth, ends=())
     assert paid(growth).startswith("Growth paid in some places and not in others: ")
-    assert "0.7" in paid(growth) and "in 2 places" in paid(growth)
+    assert "0.7" in paid(growth) and "(2 places)" in paid(growth)
