@@ -76,7 +76,11 @@ def families(used: pd.DataFrame, source: str) -> tuple[list[Family], dict[str, s
         Family(
             scratch,
             tuple(names),
-            where(named, np.isin(named["arm"], [scratch, *names])).reset_index(drop=True),
+            # The arm that the others are compared with comes first.
+            pd.concat(
+                [where(rest, rest["arm"] == scratch), where(grown, np.isin(grown["arm"], names))],
+                ignore_index=True,
+            ),
         )
         for scratch, names in found.items()
     ], alone

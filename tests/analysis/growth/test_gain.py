@@ -11,9 +11,10 @@ from analysis.growth.measure import Growth, measure_growth
 from analysis.growth.pairs import first_reach
 from analysis.growth.series import families, series_of
 from analysis.report.growth import paid, sentences
+from analysis.scaling.arms import cells_of
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import where
-from analysis.tables.runs import split_usable
+from analysis.tables.runs import run_table, split_usable
 from analysis.uncertainty.bootstrap import Resampling
 from tests.analysis.known_growth import BASE_SHARE, grown_curves, grown_table
 
@@ -213,3 +214,27 @@ def test_growth_that_pays_in_one_place_only_is_called_so() -> None:
     growth = replace(growth, ends=())
     assert paid(growth).startswith("Growth paid in some places and not in others: ")
     assert "0.7" in paid(growth) and "(2 places)" in paid(growth)
+
+
+def test_names_of_arms_decide_nothing(ends: Growth) -> None:
+    """Neither their order nor that a grown run may have its scratch run's arm."""
+    runs = grown_table(pays_at_two, factors=(2, 8))
+    for arms in ({"dense": "z"}, {name: "dense" for name in set(runs["arm"])}):
+        found = measured(run_table(runs.assign(arm=runs["arm"].replace(arms)), "runs"))
+        assert [one.whole and one.whole.value for one in found.ends] == pytest.approx(
+            [one.whole and one.whole.value for one in ends.ends]
+        )
+
+
+def test_runs_are_paired_by_the_last_model() -> None:
+    """A grown run's preset is its base's, so equal presets are other models."""
+    runs = grown_table(
+        pays_at_two, sizes=(1e7, 1e8, 1e9), tokens_per_param=(20,), factors=(2,), seeds=1
+    )
+    grown = runs["growth"] != ""
+    runs.loc[grown, "preset"] = "base of " + runs["preset"][grown]
+    cells = cells_of(runs, ["dense", "dense grown stack x2"])
+    assert cells is not None
+    assert list(cells["dense"]) == list(cells["dense grown stack x2"]) == [
+        "10000000", "100000000", "1000000000",
+    ]  # fmt: skip
