@@ -1,10 +1,12 @@
 """The gain of grown runs over scratch runs of their size and seed, from training curves.
 
 Two runs are compared at the lowest loss that both reached: the higher of their two final losses.
-One of them is read at its end, the other where its curve first came down to that loss. A curve
-before its end is that of a schedule that has not yet decayed, so the run read there looks slower
-than one planned for those FLOPs: the gain is too high where that is the scratch run, too low where
-it is the grown one. Runs of equal FLOPs are read so that this never changes which of them won.
+One of them is read at its end, the other where its curve first came down to that loss. Of a grown
+run, only what comes after the growth is read: its base is another model.
+
+A curve before its end is that of a schedule that has not yet decayed, so the run read there looks
+slower than one planned for those FLOPs. The gain is too high where that is the scratch run, and too
+low where it is the grown one. Of runs of equal FLOPs this never changes which of them won.
 """
 
 import math
@@ -136,17 +138,19 @@ def _pair(arm: str, run: dict[str, Any], scratch: pd.DataFrame, curves: dict[str
 
 
 def _at_one_loss(pair: Pair, grown: Curve, scratch: Curve, base: float) -> Pair:
-    """Compare the two curves at the higher of their final losses."""
+    """Compare the two curves at the higher of their final losses, the grown one after it grew."""
+    after = ~(grown[0] <= base)  # all steps where the base is not known
+    if not after.any():
+        return replace(pair, why_not="it was not validated after it grew")
+    grown = grown[0][after], grown[1][after]
     at_end = "grown" if grown[1][-1] >= scratch[1][-1] else "scratch"
     loss = float(max(grown[1][-1], scratch[1][-1]))
     ours = float(grown[0][-1]) if at_end == "grown" else first_reach(*grown, loss)
     theirs = float(scratch[0][-1]) if at_end == "scratch" else first_reach(*scratch, loss)
     pair = replace(pair, loss=loss, read_at_end=at_end)
     if ours is None or theirs is None:
-        other = "its scratch run" if at_end == "grown" else "it"
-        return replace(pair, why_not=f"{other} began below loss {loss:.4g}: evaluate earlier")
-    if ours <= base:
-        return replace(pair, why_not=f"it reached loss {loss:.4g} before it grew")
+        began = "its scratch run began" if at_end == "grown" else "it began, once grown,"
+        return replace(pair, why_not=f"{began} below loss {loss:.3g}; validate more often")
     return replace(
         pair, log_whole=math.log(theirs / ours), log_target=math.log(theirs / (ours - base))
     )
