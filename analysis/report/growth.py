@@ -77,8 +77,9 @@ def gain_section(growth: Growth) -> Section:
         "The gain is how many times a grown arm's training FLOPs the scratch arm needs for the "
         f"same loss. {COUNTS}Ends: the final losses of runs, a line for each arm, at the middle of "
         "the losses that both reached. Curves: pairs of one size and seed, at the higher of their "
-        "two final losses, the grown run after it grew; the run that is read before its end has not decayed its rate yet and "
-        "looks slower than one planned for those FLOPs, which is why such a gain is a bound. "
+        "two final losses, the grown run after it grew; the run that is read before its end has "
+        "not decayed its rate yet and looks slower than one planned for those FLOPs, which is why "
+        "such a gain is a bound. "
         f"Intervals are at {growth.level:.0%}, each at its own level: of ends by the bootstrap of "
         "all comparisons, of curves Student's t over seeds."
     )
