@@ -82,10 +82,9 @@ def measure_growth(
     ways: list[WayBreakEven] = []
     for family in found:
         # Lines of different runs are drawn apart.
-        seeds = range(resampling.seed, resampling.seed + 10**9, 104_729)
         fitted = [
-            fit_series(family, series, replace(resampling, seed=seed))
-            for series, seed in zip(series_of(family), seeds, strict=False)
+            fit_series(family, series, replace(resampling, seed=resampling.seed + 104_729 * i))
+            for i, series in enumerate(series_of(family))
         ]
         own = [] if curves is None else pairs_of(family, curves)
         ends += [gain for one in fitted for gain in one.gains]
