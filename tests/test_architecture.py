@@ -46,8 +46,8 @@ STAGES = {
         "submit", "commands",
     ],
     "analysis": [
-        "laws", "tables", "fitting", "uncertainty", "scaling", "figures", "report", "commands",
-        "bench",
+        "laws", "tables", "fitting", "uncertainty", "scaling", "growth", "figures", "report",
+        "commands", "bench",
     ],
 }  # fmt: skip
 MOST_LINES = 400  # of a file of product code
@@ -121,6 +121,7 @@ COMMANDS = {
         | {"--at", "--budget", "--law", "--preset", "--arm", "--e", "--drop-highest", "--out"},
         "envelope": {"curves", "--group-col", "--by", "--flops-col", "--loss-col", "--loss"}
         | {"--delta", "--e", "--bootstrap", "--seed", "--level", "--json"},
+        "growth": {"runs", "--curves", "--bootstrap", "--seed", "--level", "--json"},
         "plot": {"name", "files", "--out", "--loss-col", "--published-only"},
     },
 }
