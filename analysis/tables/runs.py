@@ -55,6 +55,15 @@ RUN_COLUMNS: dict[str, Column] = {
         "param", "number", "fraction of the steps that are self-guided; empty if none"
     ),
     "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
+    "growth": Column("param", "text", "operator, size and time of each growth; empty if none"),
+    "growth_factor": Column(
+        "param", "number", "layers times width of the model over those of its first base"
+    ),
+    "base_train_flops": Column(
+        "param",
+        "number",
+        "training FLOPs before the last growth, those of learned matrices included",
+    ),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),

@@ -14,6 +14,8 @@ from workloads.errors import Misfit
 
 # The base layer that each layer of a grown model comes from; None where it is new.
 LayerMap = tuple[int | None, ...]
+# What grows with the width, beside sizes of the FFN kind.
+PROPORTIONAL = ("hidden_dim", "ffn_dim", "attn_dim", "num_heads", "num_kv_heads")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,44 @@ def plan_of(growth: GrowthConfig) -> GrowthPlan:
     """Return the shapes of a growth in the course of a run."""
     options = {name: getattr(growth, name) for name in GrowthOptions.model_fields}
     return plan_growth(growth.base, GrowthOptions.model_validate(options))
+
+
+def smaller_model(
+    grown: ModelConfig, layers: int | None = None, width: int | None = None
+) -> ModelConfig:
+    """Return the model of fewer layers, or of a smaller width, that grows into `grown`.
+
+    Raises Misfit, with the nearest value that works, where there is none of that size.
+    """
+    if layers is not None and layers >= grown.num_layers:
+        works = max(1, grown.num_layers - 1)
+        raise Misfit(
+            f"base.layers {layers} are not fewer than the grown model's {grown.num_layers}; the "
+            f"nearest that are is {works}",
+            "base.layers",
+        )
+    changes: dict[str, Any] = {} if layers is None else {"num_layers": layers}
+    if width is not None:
+        changes |= _narrowed(grown, width)
+    return _changed(grown, changes)
+
+
+def _narrowed(grown: ModelConfig, width: int) -> dict[str, Any]:
+    """Return the sizes of a model of that `hidden_dim` in the proportions of the grown one."""
+    hidden = grown.hidden_dim
+    sizes = {name: getattr(grown, name) for name in PROPORTIONAL}
+    ffn = {name: grown.ffn.sizes[name] for name in grown.ffn.row.grows}
+    unit = hidden // math.gcd(*sizes.values(), *ffn.values())
+    if width >= hidden or width % unit:
+        works = max(1, min(hidden // unit - 1, math.floor(width / unit + 0.5))) * unit
+        raise Misfit(
+            f"base.width {width} makes no whole {', '.join((*sizes, *ffn))} below those of the "
+            f"grown model's {hidden}; the nearest that does is {works}",
+            *("base.width", "base.factor"),
+        )
+    shrunk = {name: size * width // hidden for name, size in sizes.items()}
+    own = {name: size * width // hidden for name, size in ffn.items()}
+    return shrunk | {"ffn": grown.ffn.model_copy(update=own)}
 
 
 def _check_options(base: ModelConfig, options: GrowthOptions) -> None:
@@ -176,10 +216,7 @@ def _deepened(model: ModelConfig, layer_map: LayerMap) -> ModelConfig:
 
 def _widened(base: ModelConfig, options: GrowthOptions, width: int) -> ModelConfig:
     hidden, row = base.hidden_dim, options.row
-    proportional = {
-        name: getattr(base, name)
-        for name in ("hidden_dim", "ffn_dim", "attn_dim", "num_heads", "num_kv_heads")
-    }
+    proportional = {name: getattr(base, name) for name in PROPORTIONAL}
     ffn = {name: base.ffn.sizes[name] for name in base.ffn.row.grows}
     whole = row.whole or base.ffn.row.grows_whole
     # The least step of the width at which all sizes are whole.

@@ -102,6 +102,11 @@ class ModelConfig(ArchitectureOptions):
     """From what the model grows in the course of its run."""
 
     @property
+    def growths(self) -> list[GrowthConfig]:
+        """The growths of the run, first to last."""
+        return [] if self.growth is None else [*self.growth.base.growths, self.growth]
+
+    @property
     def head_dim(self) -> int:
         return self.attn_dim // self.num_heads
 

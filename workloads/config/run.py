@@ -172,7 +172,9 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _grows_within_its_steps(self) -> Self:
         growth, before = self.model.growth, self.steps
+        index = len(self.model.growths)
         while growth is not None:
+            index -= 1
             start = growth.start(self.steps)
             if not 0 < start < before:
                 works = min(max(start, 1), before - 1)
@@ -180,7 +182,7 @@ class RunConfig(Config):
                     f"grow.at is after {start} steps, and the model has to grow within the first "
                     f"{before - 1} of them; the nearest that works is {works}, after "
                     f"{works * self.tokens_per_step} tokens",
-                    "grow.at",
+                    *(f"grow.{index}.at", "grow.at", "grow"),
                 )
             growth, before = growth.base.growth, start
         return self

@@ -76,10 +76,73 @@ def test_other_budgets_count_both_phases() -> None:
 
 def test_its_arm_says_how_it_grows() -> None:
     growth = {"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}
-    wide = {"operator": "split", "width": 64, "at": {"fraction": 0.7}}
-    assert recipe(grow=growth).arm_name() == "dense grown stack x2"
-    assert recipe(grow=[growth, wide]).arm_name() == "dense grown stack x2, split 64 wide"
-    assert recipe(grow=growth, ffn={"arm": "mine"}).arm_name() == "mine"
+    wide = {"operator": "split", "width": 64, "at": {"tokens": 9000}, "optimizer_state": "carry"}
+    late = {"operator": "stack", "base": {"layers": 1}, "at": {"fraction": 0.8}}
+    for grow, label in (
+        (growth, "stack x2 at 0.5"),
+        ([growth, wide], "stack x2 at 0.5, split to 64 wide at 9000 tokens carry"),
+        (late | {"schedule": "continue"}, "stack from 1 layer at 0.8 continue"),
+        (growth | {"factor": None, "layer_map": [0, 1, 1]}, "stack map 0,1,1 at 0.5"),
+        (
+            {"operator": "zero", "layers": 4, "width": 64, "at": {"fraction": 0.25}},
+            "zero to 4 layers 64 wide at 0.25",
+        ),
+        (
+            {"operator": "random", "factor": 2, "mask_steps": 9, "at": {"fraction": 0.5}},
+            "random x2 mask 9 at 0.5",
+        ),
+    ):
+        run = recipe(grow=grow)
+        assert run.growth_label() == label
+        assert run.arm_name() == f"dense, {label}"
+    assert recipe(grow=growth, ffn={"arm": "mine"}).arm_name() == "mine, stack x2 at 0.5"
+    assert recipe().growth_label() == ""
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ({"operator": "stack", "base": {"factor": 2}}, {"num_layers": 2}),
+        ({"operator": "stack", "base": {"layers": 1}}, {"num_layers": 1}),
+        ({"operator": "stack", "base": {"layers": 3}}, {"num_layers": 3}),
+        ({"operator": "zero", "base": {"layers": 2, "width": 16}}, {"num_layers": 2}),
+        ({"operator": "split", "base": {"factor": 4}}, {"num_layers": 4, "hidden_dim": 16}),
+        ({"operator": "random", "base": {"width": 48}}, {"num_layers": 4, "hidden_dim": 48}),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [{}, {"kind": "blockdense", "rank": 16, "nblocks": 4, "keep_first_dense": False}]
+)
+def test_a_run_may_be_given_the_shape_of_the_grown_model(
+    base: dict[str, Any], expected: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    model = {"num_layers": 4, "hidden_dim": 64, "ffn_dim": 256, "num_heads": 4}
+    grow = base | {"at": {"fraction": 0.5}}
+    run = recipe(model=model, ffn=kind, grow=grow).resolve()
+    scratch = recipe(model=model, ffn=kind).resolve()
+    small, grown = (phase.model for phase in run.phases)
+    assert {name: getattr(small, name) for name in expected} == expected
+    same = {"growth": None, "norm_eps": scratch.model.norm_eps}
+    assert grown.model_copy(update=same) == scratch.model
+    assert count_params(small).total < count_params(grown).total
+    # The same run, given by the shape of its base.
+    asked = {n: base[n] for n in base if n != "base"} | {"at": {"fraction": 0.5}}
+    if small.num_layers < grown.num_layers:
+        asked["layers"] = grown.num_layers
+    if small.hidden_dim < grown.hidden_dim:
+        asked["width"] = grown.hidden_dim
+    names = ("num_layers", "hidden_dim", "ffn_dim", "num_heads")
+    shape = {name: getattr(small, name) for name in names}
+    ffn = kind | small.ffn.sizes
+    assert recipe(model=shape, ffn=ffn, grow=asked).resolve() == run
+
+
+def test_growths_in_a_row_may_all_be_given_by_their_bases() -> None:
+    first = {"operator": "stack", "base": {"factor": 2}, "at": {"fraction": 0.2}}
+    second = {"operator": "split", "base": {"factor": 2}, "at": {"fraction": 0.6}}
+    run = recipe(model={"num_layers": 4, "hidden_dim": 64}, grow=[first, second]).resolve()
+    shapes = [(p.model.num_layers, p.model.hidden_dim) for p in run.phases]
+    assert shapes == [(2, 32), (4, 32), (4, 64)]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +160,9 @@ def test_its_arm_says_how_it_grows() -> None:
             r"guideline gives .* to the base, and the run has 4\.1e\+04: out",
         ),
         ("at: {}", "exactly one of tokens, fraction, guideline; found none"),
-        ("layers: 8, at: {fraction: 0.5}", "factor 2 and layers 8 both give the depth"),
+        ("layers: 8, at: {fraction: 0.5}", "factor 2 and layers 8 give the same size"),
         ("rewarmup_steps: 3, at: {fraction: 0.5}", "rewarmup_steps 3 is for schedule continue"),
+        ("base: {layers: 1}, at: {fraction: 0.5}", "base gives the base's size and factor 2 the"),
         ("wdith: 64, at: {fraction: 0.5}", "no such key; the nearest is width"),
         ("width: 64, at: {fraction: 0.5}", "width 64 does not apply to operator stack"),
     ],
