@@ -60,15 +60,26 @@ def grown_model(
 
     Raises Misfit as `plan_growth` does.
     """
-    if not options.row.in_runs:
-        raise Misfit(
-            f"operator {options.operator} does not grow within a run; use "
-            f"{' or '.join(name for name, row in OPERATORS.items() if row.in_runs)}",
-            "grow.operator",
-        )
+    if options.row.learns:
+        _check_learning(options, policy)
     model = plan_growth(base, options).model
     given = dict(options) | dict(policy) | at | {"base": base}
     return model.model_copy(update={"growth": GrowthConfig.model_validate(given)})
+
+
+def _check_learning(options: GrowthOptions, policy: GrowthPolicy) -> None:
+    if options.learn_steps is None:
+        raise Misfit(
+            f"operator {options.operator} trains its matrices in steps of the run; give "
+            "learn_steps, such as 100",
+            *("learn_steps", "operator"),
+        )
+    if policy.optimizer_state != "reset":
+        raise Misfit(
+            f"optimizer_state {policy.optimizer_state} has nothing to carry: under operator "
+            f"{options.operator} every weight is a sum of many; use reset",
+            "optimizer_state",
+        )
 
 
 def plan_of(growth: GrowthConfig) -> GrowthPlan:

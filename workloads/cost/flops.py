@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.phases import phases_of
+from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
+from workloads.config.phases import Phase, phases_of
 from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.cost.learned_growth import learned_growth
 from workloads.optim.config import OptimizerOptions
 
 # Beyond what anyone trains; a budget for more is a slip of the keyboard.
@@ -52,12 +53,6 @@ def ffn_weights(model: ModelConfig, ffn: FFNConfig) -> int:
 def ffn_fraction(model: ModelConfig) -> float:
     """Return the weights of one structured FFN over those of the dense FFN of the same shape."""
     return ffn_weights(model, model.ffn) / ffn_weights(model, FFNConfig())
-
-
-def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
-    """Return the FFN parametrization of each layer, first to last."""
-    dense_at = model.ffn.dense_at
-    return [FFNConfig() if dense_at(layer) else model.ffn for layer in range(model.num_layers)]
 
 
 def guide_params(model: ModelConfig) -> int:
@@ -109,9 +104,28 @@ def train_flops_at(config: RunConfig, step: int, convention: FlopConvention = "p
     """Return the training FLOPs of the first `step` optimizer steps."""
     return sum(
         phase.steps_among(step)
-        * step_flops(phase.model, config.optimizer, config.tokens_per_step, convention)
+        * phase_step_flops(phase, config.optimizer, config.tokens_per_step, convention)
         for phase in config.phases
     )
+
+
+def phase_step_flops(
+    phase: Phase,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    convention: FlopConvention = "paper",
+) -> int:
+    """Return the training FLOPs of one optimizer step in the phase.
+
+    Where a growth is learned, the passes are those of the grown model; what is trained, and
+    multiplied out once a step, are the growth's matrices.
+    """
+    growth = phase.learned_growth
+    if growth is None:
+        return step_flops(phase.model, optimizer, tokens_per_step, convention)
+    learned = learned_growth(growth)
+    passes = tokens_per_step * train_flops_per_token(phase.model, convention) + learned.flops
+    return passes + optimizer.extra_step_flops(learned.parameters, passes)
 
 
 def step_flops(
@@ -120,7 +134,8 @@ def step_flops(
     tokens_per_step: int,
     convention: FlopConvention = "paper",
 ) -> int:
-    """Return the training FLOPs of one optimizer step, what the optimizer adds included."""
+    """Return the training FLOPs of one optimizer step of the model, what the optimizer adds
+    included."""
     passes = tokens_per_step * train_flops_per_token(model, convention)
     return passes + optimizer.extra_step_flops(trained_params(model), passes)
 
@@ -151,7 +166,7 @@ def fresh_steps_flops(
 ) -> int:
     """Return the training FLOPs (`paper`) of a run with so many fresh steps, over all phases."""
     return sum(
-        phase.steps * step_flops(phase.model, optimizer, tokens_per_step)
+        phase.steps * phase_step_flops(phase, optimizer, tokens_per_step)
         for phase in phases_of(model, fresh_steps)
     )
 

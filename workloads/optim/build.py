@@ -9,7 +9,7 @@ from workloads.optim.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of all parameters of the model, at its peak rate."""
+    """Return the optimizer of all parameters of the model that are trained, at its peak rate."""
     optimizer = config.build(config.parameter_groups(model))
     set_learning_rate(optimizer, config.learning_rate)
     return optimizer

@@ -85,12 +85,12 @@ class OptimizerOptions(Config):
         return steps - decay
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return the model's parameters in groups that are treated alike, each parameter in one.
+        """Return the trained parameters in groups that are treated alike, each parameter in one.
 
         A group has `params` and `weight_decay`, and may have `rate_multiplier`, by which the
         schedule's rate is multiplied for it, and options of the kind's own.
         """
-        parameters = list(model.parameters())
+        parameters = [p for p in model.parameters() if p.requires_grad]
         undecayed = [p for p in parameters if p.ndim < 2 and self.decay == "matrices"]
         others = {id(p) for p in undecayed}
         groups: list[dict[str, Any]] = [

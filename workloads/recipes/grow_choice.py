@@ -218,12 +218,13 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
 
 _SIZES = {"layers": "layers", "width": "features"}
 # How labels name options and policies that differ from their defaults; None for the value alone.
-_OPTION_WORDS = {"alpha": "alpha", "mask_steps": "mask"}
+_OPTION_WORDS = {"alpha": "alpha", "mask_steps": "mask", "learn_steps": "steps"}
 _POLICY_WORDS: dict[str, str | None] = {
     "optimizer_state": None,
     "schedule": None,
     "rewarmup_steps": "rewarmup",
     "base_learning_rate": "base lr",
+    "data": "data",
 }
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
@@ -29,7 +28,6 @@ from workloads.data.loader import IGNORED, BatchLoader, Read, ReadAhead, eval_ba
 from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.files import exclusive
 from workloads.nn.self_guided import MergedGuides
-from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
@@ -37,7 +35,7 @@ from workloads.run_dir.metrics_log import MetricsLog, Row
 from workloads.run_dir.paths import CHECKPOINT_FOLDER
 from workloads.run_dir.reading import record_reading
 from workloads.run_dir.result import EndStatus, Result, read_result
-from workloads.training import checkpoint, parallel, phases
+from workloads.training import checkpoint, gradients, parallel, phases
 from workloads.training.checkpoint import Progress, Stable, Tensors
 from workloads.training.clock import Clock
 from workloads.training.evaluation import Evaluated, HeldOut, RunTexts, loss_metrics
@@ -47,6 +45,7 @@ from workloads.training.hardware import (
     peak_memory_bytes,
     training_device,
 )
+from workloads.training.learning import MultipliedOut
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -134,9 +133,10 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.model = phases.build_model(self.phase).to(self.device)
         self.network = parallel.parallelize(self.model, config, self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.trained = phases.trained_in(self.phase, self.model, config.seed)
+        self.optimizer = build_optimizer(self.trained, config.optimizer)
         if saved:
-            saved.load(self.model, self.optimizer)
+            saved.load(self.trained, self.optimizer)
         return progress
 
     def attempt(
@@ -208,13 +208,12 @@ class _Trainer:
         self.config.optimizer.before_step(self.optimizer, index)
         prepared = phases.prepare(self.model, self.config, self.phase, index)
         loss = self._accumulate_gradients(index)
-        layers = _layer_grad_norms(self.model) if with_layers else {}
-        norm = _number(
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
-        )
+        layers = gradients.layer_norms(self.model) if with_layers else {}
+        norm = gradients.clip(self.trained, self.config.optimizer.max_grad_norm)
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
         return metrics | prepared | layers
 
@@ -222,7 +221,8 @@ class _Trainer:
         """Run backward over this worker's micro-batches; return the mean loss over all workers."""
         _seed_step(self.config.seed, index)
         total = torch.zeros((), device=self.device)
-        guides = MergedGuides(self.model)
+        guides, learned = MergedGuides(self.model), MultipliedOut(self.model, self.trained)
+        learned.begin()
         guides.begin(self._precision())
         reads = self._reads(index)
         upcoming = [*reads[1:], *self._reads(index + 1)[:1], None]
@@ -236,6 +236,7 @@ class _Trainer:
                 loss.backward()
             total += loss.detach()
         guides.end()
+        learned.end()
         # Workers tell each other with the loss whether to stop, so that all stop after one step.
         stop = torch.full_like(total, self.should_stop())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
@@ -247,7 +248,7 @@ class _Trainer:
         rows."""
         if index >= self.config.total_steps:
             return []
-        step = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
+        step = self.config.text_step(index)
         return [(step, rows) for rows in self.micro_batches]
 
     def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -271,6 +272,7 @@ class _Trainer:
         phases.prepare(self.model, self.config, self.phase, step)
         self.network.eval()
         guides = MergedGuides(self.model)
+        MultipliedOut(self.model, self.trained).begin()
         guides.begin(self._precision())
         found = [self._held_out(each) for each in self.texts.held_out(self.config.eval_tokens)]
         guides.end()
@@ -326,9 +328,11 @@ class _Trainer:
         Building anew is what frees all that held parameters which the model has no more:
         optimizer, wrappers and compiled code.
         """
-        self._write(phase.start, phases.enter(phase, self.model, self.optimizer, self.config.seed))
+        seed = self.config.seed
+        self._write(phase.start, phases.enter(phase, self.trained, self.optimizer, seed))
         parallel.wait_for_all()
-        del self.model, self.network, self.optimizer  # before the new ones take their memory
+        # Before the new ones take their memory.
+        del self.model, self.network, self.trained, self.optimizer
         resumed = self._build().step
         if resumed != phase.start:
             raise OSError(
@@ -336,7 +340,7 @@ class _Trainer:
             )
 
     def _save(self, step: int) -> None:
-        self._write(step, checkpoint.collect(self.model, self.optimizer))
+        self._write(step, checkpoint.collect(self.trained, self.optimizer))
 
     def _write(self, step: int, tensors: Tensors) -> None:
         if parallel.rank() == 0:
@@ -366,22 +370,6 @@ def _seed_step(seed: int, index: int) -> None:
     """Make dropout's draws a function of seed, step and worker, which resumed runs repeat."""
     words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
-
-
-@torch.no_grad()
-def _layer_grad_norms(model: Transformer) -> Row:
-    """Return the gradient norm of each layer before clipping, which shows the origin of a spike."""
-    return {
-        f"layer_grad_norm/{index:02d}": _number(
-            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
-        )
-        for index, layer in enumerate(model.layers)
-    }
-
-
-def _number(norm: Tensor) -> float:
-    """Return a norm as a float; under sharding that of all shards."""
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def _micro_batches(config: RunConfig) -> list[range]:

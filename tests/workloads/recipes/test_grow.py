@@ -47,9 +47,12 @@ def test_every_key_stands_in_the_identity() -> None:
             grown(schedule="continue"),
             grown(schedule="continue", rewarmup_steps=2),
             grown(base_learning_rate=1e-3),
+            grown(data="restart"),
+            grown(operator="learn", learn_steps=3),
+            grown(operator="learn", learn_steps=4),
         )
     }
-    assert len(prints) == 10
+    assert len(prints) == 13
 
 
 def test_a_run_spends_what_its_scratch_twin_does() -> None:
@@ -179,13 +182,49 @@ def test_what_does_not_fit_is_one_line_with_the_nearest_that_works(
     assert "\n" not in str(caught.value)
 
 
-def test_matrices_are_not_trained_within_a_run_and_guides_do_not_grow() -> None:
-    with pytest.raises(ValueError, match="learn does not grow within a run; use stack or"):
-        grown(operator="learn")
+def test_guides_do_not_grow() -> None:
     growth = {"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}
     lowrank = {"kind": "lowrank", "rank": 4}
     with pytest.raises(ValueError, match="guide"):
         recipe(grow=growth, ffn=lowrank, guide={"ratio": 0.5}).resolve()
+
+
+def test_matrices_are_learned_in_a_phase_of_their_own() -> None:
+    run = grown(operator="learn", learn_steps=3)
+    assert [(p.start, p.steps, p.entry) for p in run.phases] == [
+        (0, 10, None),
+        (10, 3, "learn"),
+        (13, 7, "multiply_out"),
+    ]
+    base, learn, last = run.phases
+    assert learn.model == last.model == run.model and base.learned_growth is None
+    assert learn.learned_growth == run.model.growth and last.learned_growth is None
+    assert (learn.schedule_start, last.schedule_start) == (None, 13)
+    assert grown(operator="learn", learn_steps=3, schedule="continue").phases[2].schedule_start == 0
+    for wrong, message in (
+        ({}, "operator learn trains its matrices in steps of the run; give learn_steps"),
+        ({"learn_steps": 10}, "learn_steps 10 after step 10 .* first 20; the most that do are 9"),
+        ({"learn_steps": 3, "optimizer_state": "carry"}, "optimizer_state carry has nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            grown(operator="learn", **wrong)
+    with pytest.raises(ValueError, match=r"learn_steps 3 does not apply .* use learn"):
+        grown(learn_steps=3)
+
+
+def test_text_is_read_on_or_from_its_start() -> None:
+    first = {"operator": "stack", "factor": 2, "at": {"fraction": 0.2}}
+    second = {"operator": "zero", "layers": 5, "at": {"fraction": 0.6}, "data": "restart"}
+    step = 16 * 128
+    run = recipe(grow=[first, second]).resolve()
+    assert [run.text_step(n) for n in range(20)] == [*range(12), *range(8)]
+    assert [run.tokens_at(n) // step for n in (1, 4, 12, 15, 20)] == [1, 4, 12, 12, 12]
+    both = recipe(grow=[first | {"data": "restart"}, second]).resolve()
+    assert [both.text_step(n) for n in range(20)] == [*range(4), *range(8), *range(8)]
+    assert [both.tokens_at(n) // step for n in (4, 7, 9, 12, 20)] == [4, 4, 5, 8, 8]
+    assert both.tokens == 8 * step and run.tokens == 12 * step
+    on = recipe(grow=[first, second | {"data": "continue"}]).resolve()
+    assert [on.text_step(n) for n in range(20)] == [*range(20)] and on.tokens == 20 * step
 
 
 def test_a_schedule_that_restarts_has_room_for_its_warm_up() -> None:
