@@ -30,7 +30,8 @@ class Phase:
 
     The learning rate follows the schedule of the steps from `schedule_start` to the run's end, with
     the peak `learning_rate`, or the run's; it rises to it in the first `rewarmup_steps` of the
-    phase. Without a `schedule_start` it is the peak.
+    phase. Without a `schedule_start` it is the peak. A phase is `fixed` where its start does not
+    depend on how long the run is.
     """
 
     model: ModelConfig
@@ -40,6 +41,7 @@ class Phase:
     schedule_start: int | None = 0
     rewarmup_steps: int = 0
     learning_rate: float | None = None
+    fixed: bool = False
 
     @property
     def end(self) -> int:
@@ -89,9 +91,10 @@ def _grown_phases(model: ModelConfig, growth: GrowthConfig, fresh_steps: int) ->
         for phase in phases_of(growth.base, fresh_steps)
         if phase.start < start
     ]
+    fixed = growth.at_step is not None
     learned = min(growth.learn_steps or 0, fresh_steps - start)
     if learned:
-        before.append(Phase(model, start, learned, entry="learn", schedule_start=None))
+        before.append(Phase(model, start, learned, entry="learn", schedule_start=None, fixed=fixed))
         start += learned
     grown = Phase(
         model,
@@ -100,6 +103,7 @@ def _grown_phases(model: ModelConfig, growth: GrowthConfig, fresh_steps: int) ->
         entry="multiply_out" if learned else "grow",
         schedule_start=start if growth.schedule == "restart" else 0,
         rewarmup_steps=growth.rewarmup_steps,
+        fixed=fixed,
     )
     return (*before, grown)
 

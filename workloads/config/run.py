@@ -91,11 +91,11 @@ class RunConfig(Config):
         """Number of first steps that are the same whatever the length of the run.
 
         Under `constant` these are all steps, under `wsd` those before the decay, under `cosine`
-        none. A guided run has none, nor has one that grows at a fraction of its steps: where a
-        phase ends depends on the length.
+        none. Nor has a run a phase of which begins earlier or later in a longer run, because it is
+        guided, or grows at a fraction of its steps.
         """
-        moving = [growth for growth in self.model.growths if growth.at_step is None]
-        if self.optimizer.schedule == "cosine" or self.model.guide or moving:
+        moving = any(phase.entry and not phase.fixed for phase in self.phases)
+        if self.optimizer.schedule == "cosine" or moving:
             return 0
         for phase in self.phases:
             if (start := phase.schedule_start) is not None:
