@@ -55,7 +55,7 @@ def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
 
     That of a run of several phases is the most that one of them takes.
     """
-    return max(_phase_bytes(config, phase, gpus) for phase in config.phases)
+    return max(phase_memory_bytes(config, phase, gpus) for phase in config.phases)
 
 
 def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
@@ -87,8 +87,8 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
     return layers + (embedding + head) * tokens + FP32 * _head_weights(model)
 
 
-def _phase_bytes(config: RunConfig, phase: Phase, gpus: int) -> int:
-    """Return the bytes of the widest moment in the phase.
+def phase_memory_bytes(config: RunConfig, phase: Phase, gpus: int = 1) -> int:
+    """Return the bytes of tensors on each of `gpus` at the widest moment of a step of the phase.
 
     Where a growth is learned, every GPU holds the base, the matrices with their gradients and
     states, and what their products keep; the grown model has no states yet.

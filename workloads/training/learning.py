@@ -22,15 +22,17 @@ from workloads.training.checkpoint import placed
 from workloads.training.gradients import whole
 
 
-def learned_growth(growth: GrowthConfig, seed: int, base: Weights | None = None) -> LearnedGrowth:
-    """Return the module that trains the matrices, from their start; without `base` its weights have
-    no values yet."""
+def learned_growth(growth: GrowthConfig, seed: int, base: Weights) -> LearnedGrowth:
+    """Return the module that trains the matrices, from their start, on the device of the base."""
     operator = operator_of(plan_of(growth), seed)
     assert isinstance(operator, Learn)
-    if base is None:
-        named = outline(growth.base, guided=False, norm_biases=False).named_parameters()
-        base = {name: torch.empty(p.shape, dtype=p.dtype) for name, p in named}
     return operator.trainable(base)
+
+
+def unfilled(growth: GrowthConfig, device: torch.device) -> Weights:
+    """Return weights of the base that have no values yet."""
+    named = outline(growth.base, guided=False, norm_biases=False).named_parameters()
+    return {name: torch.empty_like(parameter, device=device) for name, parameter in named}
 
 
 class MultipliedOut:

@@ -20,7 +20,7 @@ from workloads.optim.schedules import learning_rate
 from workloads.run_dir.metrics_log import Row
 from workloads.training.checkpoint import Tensors, collect
 from workloads.training.grown_state import WEIGHTS, grown_state, weights_among
-from workloads.training.learning import learned_growth
+from workloads.training.learning import learned_growth, unfilled
 
 
 def build_model(phase: Phase) -> Transformer:
@@ -37,7 +37,9 @@ def trained_in(phase: Phase, model: Transformer, seed: int) -> nn.Module:
     """Return what the optimizer trains in the phase, and checkpoints hold: the model, or the
     matrices that its weights are multiplied out of."""
     growth = phase.learned_growth
-    return model if growth is None else learned_growth(growth, seed).to(model.device)
+    if growth is None:
+        return model
+    return learned_growth(growth, seed, unfilled(growth, model.device))
 
 
 def enter(phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> Tensors:
