@@ -218,7 +218,7 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
 
 _SIZES = {"layers": "layers", "width": "features"}
 # How labels name options and policies that differ from their defaults; None for the value alone.
-_OPTION_WORDS = {"alpha": "alpha", "mask_steps": "mask", "learn_steps": "steps"}
+_OPTION_WORDS = {"alpha": "alpha", "mask_steps": "mask", "learn_steps": "learning"}
 _POLICY_WORDS: dict[str, str | None] = {
     "optimizer_state": None,
     "schedule": None,
