@@ -96,11 +96,11 @@ def smaller_model(
     Raises Misfit, with the nearest value that works, where there is none of that size.
     """
     if layers is not None and layers >= grown.num_layers:
-        works = max(1, grown.num_layers - 1)
+        works = f"the nearest that are is {grown.num_layers - 1}"
         raise Misfit(
-            f"base.layers {layers} are not fewer than the grown model's {grown.num_layers}; the "
-            f"nearest that are is {works}",
-            "base.layers",
+            f"base.layers {layers} are not fewer than the grown model's {grown.num_layers}; "
+            + (works if grown.num_layers > 1 else "give the model more num_layers"),
+            *("base.layers", "base.factor"),
         )
     changes: dict[str, Any] = {} if layers is None else {"num_layers": layers}
     if width is not None:

@@ -148,10 +148,8 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
         if factor := self.base.factor:
             whole = {"layers": grown.num_layers, "width": grown.hidden_dim}[self._factor_of]
             if whole % factor:
-                works = min(
-                    (n for n in range(2, whole + 1) if whole % n == 0),
-                    key=lambda n: abs(n - factor),
-                )
+                divisors = (n for n in range(1, whole + 1) if whole % n == 0)
+                works = min(divisors, key=lambda n: (n == 1, abs(n - factor)))
                 raise Misfit(
                     f"base.factor {factor} does not divide the grown model's {whole} "
                     f"{_SIZES[self._factor_of]}; the nearest that does is {works}",
