@@ -87,6 +87,9 @@ COMMANDS = {
         "grow": {"source", "out", "--operator", "--layers", "--width", "--layer-map"}
         | {"--interleaved", "--alpha", "--matrices", "--seed", "--json"},
         "growth-guideline": {"--params", "--tokens", "--json"},
+        "import-hf": {"folder", "out"},
+        "export-hf": {"source", "out", "--dtype"},
+        "schedule": {"config", "--json", "--plot"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},

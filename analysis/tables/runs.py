@@ -74,6 +74,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
     "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
+    "optimizer": Column("param", "text", "its kind and what differs from the kind's defaults"),
     "learning_rate": Column("param", "number", "peak learning rate"),
     "seed": Column("param", "number", "random seed"),
     "val_loss": Column("metric", "number", "validation loss, nats per token", required=True),

@@ -100,10 +100,7 @@ def _check_lists(spec: Loaded[StudySpec]) -> None:
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (
-        index,
-        ffn,
-    ), guide, grow, rate, batch_size, mixture, seed in itertools.product(
+    for values in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
@@ -112,8 +109,10 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
         grid.learning_rate or [None],
         grid.batch_size or [None],
         grid.mixture or [None],
+        grid.optimizer or [None],
         grid.seed,
     ):
+        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, seed = values
         variant = Variant(
             preset=preset,
             model=grid.model,
@@ -122,8 +121,9 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             guide=guide,
             grow=grow,
             learning_rate=rate,
-            batch_size=batch_size,
+            batch_size=batch,
             mixture=mixture,
+            optimizer=optimizer,
             seed=seed,
         )
         if ffn.row.mergeable and guide and grow:

@@ -6,8 +6,12 @@ two points of a study apart.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from workloads.config.model import GuideConfig
 from workloads.recipes.variant import ModelChanges, Variant
+from workloads.schema.base import Config
 
 # How ids abbreviate the sizes of a changed model.
 SIZE_LETTERS = {
@@ -67,6 +71,11 @@ def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
 
 
+def optimizer_parts(variant: Variant) -> list[str]:
+    """Return the variant's own optimizer, and what is written of it: `sophia_g`, `rho=0.04`."""
+    return variant.optimizer.written_words() if variant.optimizer else []
+
+
 def mixture_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return the weights of the variant's own mixture: `web0.8`, `code0.2`."""
     mixture = variant.mixture or {}
@@ -98,7 +107,7 @@ def describe(variant: Variant) -> str:
 def variant_tag(variant: Variant) -> str:
     """Return the tag of the variant's run in the ledger: what differs from the defaults, as
     JSON."""
-    return variant.model_dump_json(exclude_defaults=True)
+    return json.dumps(variant.tree())
 
 
 def _digits(value: float, exact: bool) -> str:
@@ -107,9 +116,13 @@ def _digits(value: float, exact: bool) -> str:
 
 def _model_parts(changes: ModelChanges) -> list[str]:
     """Return the changes of a model: `f4864`, `kv4`, `rmsnorm`, `bias=False`."""
-    return [
-        f"{SIZE_LETTERS[name]}{value}"
-        if name in SIZE_LETTERS
-        else (value if isinstance(value, str) else f"{name}={value}")
-        for name, value in changes.written().items()
-    ]
+    return [_change(name, getattr(changes, name)) for name in changes.written()]
+
+
+def _change(name: str, value: Any) -> str:
+    """Return one change; that of an option with fields has the values of all of them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Config):
+        value = "x".join(map(str, value.model_dump().values()))
+    return f"{SIZE_LETTERS[name]}{value}" if name in SIZE_LETTERS else f"{name}={value}"

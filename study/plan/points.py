@@ -12,6 +12,7 @@ from study.plan.naming import (
     guide_parts,
     length_parts,
     mixture_parts,
+    optimizer_parts,
     recipe_parts,
     shape_parts,
 )
@@ -135,6 +136,7 @@ class Point:
             *length_parts(self.variant, self.train_flops, steps),
             *recipe_parts(self.variant, exact),
             *mixture_parts(self.variant, exact),
+            *optimizer_parts(self.variant),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -206,6 +208,7 @@ class Point:
             "tokens_per_step": self.config.tokens_per_step,
             "train_flops": self.train_flops,
             "flop_convention": FLOP_CONVENTION,
+            "optimizer": self.config.optimizer.label(),
             "learning_rate": self.config.optimizer.learning_rate,
             "seed": self.config.seed,
         }

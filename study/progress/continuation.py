@@ -71,7 +71,8 @@ def _note(point: Point, donor: Donor) -> str:
         reason = "it grows at a fraction of its steps; grow.at: {tokens: N} would let it go on"
         return f"new, beside {donor.point_id}: {reason}"
     if not point.config.stable_steps:
-        return f"new, beside {donor.point_id}: cosine's decay depends on the budget"
+        schedule = point.config.optimizer.schedule
+        return f"new, beside {donor.point_id}: {schedule}'s decay depends on the budget"
     return f"new, beside {donor.point_id}: no checkpoint of its stable phase is at hand"
 
 

@@ -10,6 +10,7 @@ from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
 from workloads.config.growth_options import OPERATORS
 from workloads.data.config import Weights
+from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.grow_choice import GrowAt, GrowBase, GrowChoice
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
@@ -72,6 +73,13 @@ class GrowMatch(_Match):
     """The time."""
 
 
+class OptimizerMatch(_Match):
+    """Fields of an optimizer of the grid or of a point."""
+
+    kind: Annotated[str, OneOf(OPTIMIZERS, "optimizer")] | None = None
+    """The kind."""
+
+
 class Exclude(_Match):
     """A row drops the combinations that have all of its values."""
 
@@ -91,6 +99,8 @@ class Exclude(_Match):
     """Sequences of one optimizer step, the preset's where none are given."""
     mixture: Weights | None = None
     """The weights, as they are written."""
+    optimizer: OptimizerMatch | None = None
+    """The kind of the optimizer."""
     seed: NonNegativeInt | None = None
     """The seed."""
 

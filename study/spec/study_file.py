@@ -58,6 +58,8 @@ class Grid(Config):
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     mixture: Annotated[tuple[Weights, ...], Field(min_length=1)] | None = None
     """Weights of the sources of `data`; left out, those that `data` gives."""
+    optimizer: Annotated[tuple[AnyOptimizerOptions, ...], Field(min_length=1)] | None = None
+    """Optimizers, each an arm; what one leaves out is as in the study's `optimizer`."""
     seed: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds of initialization, data order and dropout, one point each."""
 
@@ -130,7 +132,7 @@ class StudySpec(Config):
     """Texts whose validation splits are evaluated beside the data's own, by the names that their
     metrics get."""
     optimizer: AnyOptimizerOptions = AdamWOptions()
-    """The optimizer and its schedule, for every point."""
+    """The optimizer and its schedule, for every point; what is left out is the preset's."""
     runtime: RuntimeConfig | None = None
     """How every point executes."""
     hardware: HardwareSpec | None = None

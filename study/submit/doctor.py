@@ -26,6 +26,7 @@ from study.plan.texts import command, find_texts
 from study.running import ray_session, this_machine
 from study.spec.hardware import ACCELERATORS
 from study.submit.ray_job import PACKAGES
+from workloads.cost import flops
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data import shards
 from workloads.data.config import DataConfig
@@ -145,7 +146,8 @@ def _disk(runs_dir: Path, study: Study | None) -> Check:
 def _checkpoint_bytes(study: Study) -> int:
     """Return the bytes that the checkpoints of points without a directory may take."""
     return CHECKPOINTS_PER_RUN * sum(
-        p.params.total * (WEIGHT_BYTES_PER_PARAM + p.config.optimizer.state_bytes_per_param)
+        p.params.total * WEIGHT_BYTES_PER_PARAM
+        + p.config.optimizer.state_bytes(flops.trained(p.config.phases[-1].model))
         for p in study.points
         if not study.run_dir(p).exists()
     )

@@ -90,18 +90,17 @@ class RunConfig(Config):
     def stable_steps(self) -> int:
         """Number of first steps that are the same whatever the length of the run.
 
-        Under `constant` these are all steps, under `wsd` those before the decay, under `cosine`
-        none. Nor has a run a phase of which begins earlier or later in a longer run, because it is
-        guided, or grows at a fraction of its steps.
+        Under `constant` and `inverse_sqrt` these are all steps, under `wsd` those before the decay,
+        under `cosine` and `onecycle` none. Nor has a run a phase of which begins earlier or later
+        in a longer run, because it is guided, or grows at a fraction of its steps.
         """
-        moving = any(phase.entry and not phase.fixed for phase in self.phases)
-        if self.optimizer.schedule == "cosine" or moving:
+        if any(phase.entry and not phase.fixed for phase in self.phases):
             return 0
         for phase in self.phases:
             if (start := phase.schedule_start) is not None:
-                decays = start + self.optimizer.decay_start(self.total_steps - start)
-                if decays < phase.end:
-                    return max(decays, phase.start)
+                stable = start + self.optimizer.stable_steps(self.total_steps - start)
+                if stable < phase.end:
+                    return max(stable, phase.start)
         return self.total_steps
 
     def micro_batch(self, workers: int) -> int | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from kernels.switches import fast
@@ -22,7 +23,7 @@ from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 from workloads.config.phases import Phase, phases_of
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost.learned_growth import learned_growth
-from workloads.optim.config import OptimizerOptions
+from workloads.optim.config import OptimizerOptions, Trained
 
 # Beyond what anyone trains; a budget for more is a slip of the keyboard.
 MOST_STEPS = 2**40
@@ -79,6 +80,41 @@ def trained_params(model: ModelConfig) -> int:
     return count_params(model).total + guide_params(model)
 
 
+def trained(model: ModelConfig) -> Trained:
+    """Return what an optimizer trains, the guides included."""
+    return _trained(model)  # type: ignore[reportArgumentType]  # frozen models have a hash
+
+
+def trained_in(phase: Phase) -> Trained:
+    """Return what the optimizer trains in the phase: the model, or the matrices of a growth, none
+    of which is a matrix of a layer."""
+    if phase.learned_growth is None:
+        return trained(phase.model)
+    parameters = learned_growth(phase.learned_growth).parameters
+    return Trained((), others=parameters, head=trained(phase.model).head)
+
+
+# A budget is found by the FLOPs of many steps of one model.
+@lru_cache(maxsize=1024)
+def _trained(model: ModelConfig) -> Trained:
+    qkv = (1, model.attn_dim + 2 * model.kv_dim, model.hidden_dim)
+    attention = [qkv, (1, model.hidden_dim, model.attn_dim)]
+    ffns = [
+        matrix
+        for ffn in layer_ffns(model)
+        for n, m in model.ffn_shapes
+        for matrix in ffn.row.matrices(n, m, ffn.sizes)
+    ]
+    guides = [(1, m, n) for _ in _guided_ffns(model) for n, m in model.ffn_shapes]
+    matrices = (*model.num_layers * attention, *ffns, *guides)
+    hidden = sum(count * rows * columns for count, rows, columns in matrices)
+    return Trained(
+        hidden_matrices=matrices,
+        others=trained_params(model) - hidden,
+        head=model.vocab_size * model.hidden_dim,
+    )
+
+
 def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "paper") -> int:
     """Return the training FLOPs (forward and backward) per token at the full block size.
 
@@ -120,12 +156,11 @@ def phase_step_flops(
     Where a growth is learned, the passes are those of the grown model; what is trained, and
     multiplied out once a step, are the growth's matrices.
     """
-    growth = phase.learned_growth
-    if growth is None:
+    if phase.learned_growth is None:
         return step_flops(phase.model, optimizer, tokens_per_step, convention)
-    learned = learned_growth(growth)
-    passes = tokens_per_step * train_flops_per_token(phase.model, convention) + learned.flops
-    return passes + optimizer.extra_step_flops(learned.parameters, passes)
+    products = learned_growth(phase.learned_growth).flops
+    passes = tokens_per_step * train_flops_per_token(phase.model, convention) + products
+    return passes + optimizer.extra_step_flops(trained_in(phase), tokens_per_step, passes)
 
 
 def step_flops(
@@ -137,7 +172,7 @@ def step_flops(
     """Return the training FLOPs of one optimizer step of the model, what the optimizer adds
     included."""
     passes = tokens_per_step * train_flops_per_token(model, convention)
-    return passes + optimizer.extra_step_flops(trained_params(model), passes)
+    return passes + optimizer.extra_step_flops(trained(model), tokens_per_step, passes)
 
 
 def hardware_flops(config: RunConfig) -> int:

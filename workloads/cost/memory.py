@@ -93,14 +93,13 @@ def phase_memory_bytes(config: RunConfig, phase: Phase, gpus: int = 1) -> int:
     Where a growth is learned, every GPU holds the base, the matrices with their gradients and
     states, and what their products keep; the grown model has no states yet.
     """
-    state_bytes, growth = config.optimizer.state_bytes_per_param, phase.learned_growth
-    key = (phase.model, config.runtime, config.batch_size, 0 if growth else state_bytes, gpus)
+    states, growth = config.optimizer.state_bytes(flops.trained_in(phase)), phase.learned_growth
+    key = (phase.model, config.runtime, config.batch_size, 0 if growth else states, gpus)
     peak = _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
     if growth is None:
         return peak
     learned, base = learned_growth(growth), flops.count_params(growth.base).total
-    matrices = (2 * FP32 + state_bytes) * learned.parameters
-    return peak + matrices + FP32 * (base + learned.kept)
+    return peak + states + FP32 * (2 * learned.parameters + base + learned.kept)
 
 
 # Of the thousands of points that a plan may have, those that differ in rate, seed or budget alone
@@ -115,7 +114,7 @@ def _peak(
     shards = gpus if runtime.parallel == "fsdp" else 1
     gradients = FP32 * flops.trained_params(model) // shards
     # Weights are as large as gradients.
-    states = gradients + state_bytes * gradients // FP32
+    states = gradients + state_bytes // shards
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.

@@ -212,9 +212,12 @@ def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel]
         field = model.model_fields.get(part) if isinstance(part, str) else None
         choice = _choice(field.annotation, field.metadata) if field else None
         if field and choice:
-            if get_origin(field.annotation) is dict:  # by name: the kind follows it
-                in_file += tuple(itertools.islice(parts, 1))
-            model = choice.classes.get(str(next(parts, None)), model)
+            kind = next(parts, None)
+            named = get_origin(field.annotation) is dict
+            if kind is not None and (named or isinstance(kind, int)):
+                in_file += (kind,)  # an item, by name or number: the kind follows it
+                kind = next(parts, None)
+            model = choice.classes.get(str(kind), model)
         elif field:
             model = _nested_model(field.annotation) or model
     return model, in_file

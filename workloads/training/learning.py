@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.distributed.tensor import DTensor
 
 from workloads.config.growth import plan_of
 from workloads.config.model import GrowthConfig
@@ -19,7 +20,6 @@ from workloads.nn.growth.widening import Weights
 from workloads.nn.outline import outline
 from workloads.nn.transformer import Transformer
 from workloads.training.checkpoint import placed
-from workloads.training.gradients import whole
 
 
 def learned_growth(growth: GrowthConfig, seed: int, base: Weights) -> LearnedGrowth:
@@ -44,17 +44,19 @@ class MultipliedOut:
 
     def __init__(self, model: Transformer, trained: nn.Module) -> None:
         self._learned = trained if isinstance(trained, LearnedGrowth) else None
-        self._parameters = dict(model.named_parameters())
+        self._model, self._parameters = model, dict(model.named_parameters())
         self._edges: dict[str, GradientEdge] = {}
 
     def begin(self) -> None:
-        """Put the weights that the matrices give now into the model."""
-        weights = self._learned.weights() if self._learned else {}
-        for name, weight in weights.items():
+        """Put the weights that the matrices give now into the model, which has no gradients yet."""
+        if self._learned is None:
+            return
+        self._model.zero_grad(set_to_none=True)  # the optimizer clears those of the matrices alone
+        for name, weight in self._learned.weights().items():
             if weight.requires_grad:
                 self._edges[name] = get_gradient_edge(weight)
             with torch.no_grad():
-                self._parameters[name].copy_(placed(weight, self._parameters[name]))
+                self._parameters[name].copy_(placed(weight.detach(), self._parameters[name]))
 
     def end(self) -> None:
         """Take the gradients of the weights on to the matrices."""
@@ -65,4 +67,6 @@ class MultipliedOut:
 
 
 def _gradient(parameter: Tensor) -> Tensor:
-    return whole(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
+    """Return the whole gradient, 0 where the passes have left none."""
+    found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return found.full_tensor() if isinstance(found, DTensor) else found

@@ -16,7 +16,6 @@ from workloads.nn.growth.learn import LearnedGrowth
 from workloads.nn.growth.random import Masks
 from workloads.nn.self_guided import add_guides, drop_guides, set_guides
 from workloads.nn.transformer import Transformer
-from workloads.optim.schedules import learning_rate
 from workloads.run_dir.metrics_log import Row
 from workloads.training.checkpoint import Tensors, collect
 from workloads.training.grown_state import WEIGHTS, grown_state, weights_among
@@ -59,19 +58,6 @@ def prepare(model: Transformer, config: RunConfig, phase: Phase, step: int) -> R
         if isinstance(masks, Masks):
             masks.set(step - phase.start)
     return {"guide_share": weight} if config.model.guide else {}
-
-
-def rate(config: RunConfig, phase: Phase, step: int) -> float:
-    """Return the learning rate of the 0-based `step`, which lies in the phase."""
-    optimizer = config.optimizer
-    if phase.schedule_start is None:
-        return optimizer.learning_rate
-    if phase.learning_rate is not None:
-        optimizer = optimizer.model_copy(update={"learning_rate": phase.learning_rate})
-    start = phase.schedule_start
-    scheduled = learning_rate(step - start, config.total_steps - start, optimizer)
-    done = step - phase.start + 1
-    return scheduled * min(1.0, done / phase.rewarmup_steps) if phase.rewarmup_steps else scheduled
 
 
 def _drop_guides(

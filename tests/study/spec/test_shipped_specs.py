@@ -104,6 +104,22 @@ def test_self_guided_runs_spend_what_their_dense_model_does(tmp_path: Path) -> N
             assert point.train_flops == pytest.approx(DENSE_FLOPS[size], rel=5e-3), point.id
 
 
+def test_optimizers_compares_four_arms_at_two_sizes_with_three_seeds(tmp_path: Path) -> None:
+    wide = [
+        50_304 * d + 10 * (4 * d * d + 3 * d * f) + 21 * d for d, f in ((768, 2112), (1024, 2816))
+    ]
+    for name, sizes in (("optimizers", wide), ("optimizers_cpu", [166_528, 472_224])):
+        found = points(name, tmp_path)
+        arms = [p.variant.arm_name().replace(" weight_decay=0.2", "") for p in found]
+        kinds = ["adamw", "muon", "sophia_g", "sophia_g betas=0.9,0.95 hessian_tokens=5120"]
+        pairs = zip(arms, (p.params.total for p in found), strict=True)
+        assert Counter(pairs) == {(f"dense {k}", size): 3 for k in kinds for size in sizes}
+        # Sophia-G decays as in its authors' script, whatever the preset.
+        for point in found:
+            optimizer = point.config.optimizer
+            assert optimizer.weight_decay == (0.2 if "sophia" in optimizer.label() else 0.1)
+
+
 def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Path) -> None:
     for name in ("dynamics", "dynamics_cpu"):
         found = Counter(
@@ -116,7 +132,9 @@ def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Pa
         }
 
 
-@pytest.mark.parametrize("spec", ["paper", "self_guided", "wide_structured", "dynamics"])
+@pytest.mark.parametrize(
+    "spec", ["paper", "self_guided", "wide_structured", "dynamics", "optimizers"]
+)
 def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path: Path) -> None:
     def shape(name: str) -> Counter[tuple[str, str | None, bool]]:
         return Counter(

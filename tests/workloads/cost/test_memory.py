@@ -27,6 +27,7 @@ from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import MergedGuides, add_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
+from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.recipe import Recipe
 from workloads.training.learning import MultipliedOut
 from workloads.training.phases import trained_in
@@ -49,12 +50,18 @@ TOLERANCE = 0.06
 
 
 def run_config(
-    preset: str, kind: str = "dense", every: int = 0, guided: bool = False, **model: Any
+    preset: str,
+    kind: str = "dense",
+    every: int = 0,
+    guided: bool = False,
+    optimizer: str = "adamw",
+    **model: Any,
 ) -> RunConfig:
     """One micro-batch of 16 sequences at a time, two a step."""
     recipe = {"preset": preset, "ffn": KINDS[kind], "model": model}
     recipe |= {"runtime": {"micro_batch_size": 16, "activation_checkpointing": every}}
     recipe |= {"guide": {"ratio": 0.5}} if guided else {}
+    recipe |= {"optimizer": {"kind": optimizer}}
     return Recipe.model_validate(recipe).resolve().model_copy(update={"batch_size": 32})
 
 
@@ -114,8 +121,9 @@ class Measured:
     states: int
 
 
-def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
-    """The second optimizer step of a real model, as `workloads.training.trainer` computes it."""
+def measure(config: RunConfig, micro_batches: int = 2, draws: bool = False) -> Measured:
+    """The second optimizer step of a real model, as `workloads.training.trainer` computes it; with
+    `draws` on labels that the model draws."""
     with living() as memory_:
         model = Transformer(config.model)
         if config.model.guide:
@@ -123,7 +131,7 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
         every = config.runtime.activation_checkpointing
         for index, layer in enumerate(model.layers):
             layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]
-        optimizer = build_optimizer(model, config.optimizer)
+        optimizer = build_optimizer(model, config.optimizer, config.tokens_per_step)
         tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
         for count in (1, micro_batches):
             memory_.peak = saved = 0
@@ -134,7 +142,7 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
                     guides.before_last()
                 before = memory_.now
                 with torch.autocast("cpu", torch.bfloat16):
-                    loss = model(tokens, tokens)
+                    loss = model(tokens, torch.rand(tokens.shape) if draws else tokens)
                 saved = memory_.now - before
                 loss.backward()
                 del loss
@@ -166,6 +174,14 @@ def test_peak_and_saved_bytes_are_those_of_a_real_step(kind: str, every: int, gu
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_count(option: str) -> None:
     check(run_config("mini", **OPTIONS[option]))
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "adamw"])
+def test_optimizers_count(optimizer: str) -> None:
+    """One step's own tensors, and the labels that Sophia-G draws, fit where activations were."""
+    draws = optimizer == "sophia_g"
+    check(run_config("mini", "blockdense", optimizer=optimizer), draws=draws)
+    check(run_config("transformer-s", optimizer=optimizer), tolerance=0.01, draws=draws)
 
 
 @pytest.mark.parametrize(("kind", "every"), [("dense", 0), ("lowrank", 1)])
@@ -304,8 +320,8 @@ def test_the_phase_that_learns_a_growth(kind: str, tokens: int, grow: dict[str, 
     )
 
 
-def check(config: RunConfig, tolerance: float = TOLERANCE) -> None:
-    measured = measure(config)
+def check(config: RunConfig, tolerance: float = TOLERANCE, draws: bool = False) -> None:
+    measured = measure(config, draws=draws)
     tokens = 16 * config.model.block_size
     saved = memory.saved_bytes(config.model, config.runtime, tokens)
     assert saved == pytest.approx(measured.saved, rel=tolerance)

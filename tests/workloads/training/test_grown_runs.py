@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workloads.small_runs import assert_same_run, kill_after, pico, rows_of, start
+from workloads.config.rates import learning_rate_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import phase_step_flops, step_flops, train_flops, train_flops_at
 from workloads.cost.learned_growth import learned_growth
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data.dataset import TokenDataset
 from workloads.run_dir.metrics_log import Row
-from workloads.training import phases
 from workloads.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -153,7 +153,9 @@ def test_the_rate_restarts_or_goes_on(stdlib: TokenDataset) -> None:
     def rates(**policy: Any) -> list[float]:
         config = grown_run(STACK | policy)
         before, after = config.phases
-        return [phases.rate(config, before if step < START else after, step) for step in range(12)]
+        return [
+            learning_rate_at(config, before if step < START else after, step) for step in range(12)
+        ]
 
     def cosine(step: int, steps: int, peak: float = 6e-3) -> float:
         warmup = int(0.1 * steps)

@@ -22,6 +22,8 @@ ENDS_OF_DOCUMENT = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|endofdocument
 TOGETHER = 2**17  # characters that are encoded at once, at least; it bounds the memory
 # Characters that are encoded as a whole, at most: they take about 1 GB of memory.
 MOST_UNCUT = 2**22
+# What would add tokens to a text, or cut it.
+WITHOUT_ADDITIONS = {"truncation": None, "padding": None, "post_processor": None}
 # Text cannot hold this: it is not a character. It stands before special tokens in the vocabulary
 # that text is looked up in.
 NOT_A_CHARACTER = "\ufdd0"
@@ -41,7 +43,7 @@ class JsonTokenizer(Tokenizer):
         self.name = path.name
         self.sha256 = hashlib.sha256(content).hexdigest()
         try:
-            tree = json.loads(content)
+            tree = self._tree = json.loads(content)
             self._decoder = Library.from_str(content.decode())
             vocabulary = self._decoder.get_vocab(with_added_tokens=True)
             end = _end_of_document(vocabulary)
@@ -84,6 +86,9 @@ class JsonTokenizer(Tokenizer):
                 group = []
             if part is not None:
                 group.append(part)
+
+    def as_json(self) -> str:
+        return json.dumps(self._tree | WITHOUT_ADDITIONS, ensure_ascii=False)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         array = np.asarray(ids, dtype=np.int64)
@@ -135,8 +140,7 @@ def _plain(tree: dict[str, Any], end: str) -> dict[str, Any]:
         token | {"content": renamed(token["content"]), "special": token["content"] in special}
         for token in added
     ]
-    without = {"truncation": None, "padding": None, "post_processor": None}
-    return tree | without | {"added_tokens": apart, "model": model}
+    return tree | WITHOUT_ADDITIONS | {"added_tokens": apart, "model": model}
 
 
 def _parts(merge: str | list[str]) -> set[str]:

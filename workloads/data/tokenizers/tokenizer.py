@@ -33,6 +33,13 @@ class Tokenizer(ABC):
         return None
 
     @abstractmethod
+    def as_json(self) -> str:
+        """Return a `tokenizer.json` by which other systems encode text as `encode` does.
+
+        They read text that looks like a special token, such as the end of a document, as that.
+        """
+
+    @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of `ids`, of any length, without ends of documents.
 
