@@ -50,6 +50,11 @@ def guide_parts(guide: GuideConfig | None, exact: bool = False) -> list[str]:
     return [f"guided{_digits(guide.ratio, exact)}", *changed.values(), *whole]
 
 
+def growth_parts(variant: Variant) -> list[str]:
+    """Return each growth of the model: `stackx4at0.3`."""
+    return [growth.label().replace(" ", "").replace(",", ".") for growth in variant.grow]
+
+
 def length_parts(variant: Variant, train_flops: int, steps: int | None = None) -> list[str]:
     """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`, `iso1e19`,
     and with `steps` their number, `steps2001`."""

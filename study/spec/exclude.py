@@ -8,8 +8,10 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
+from workloads.config.growth_options import OPERATORS
 from workloads.data.config import Weights
 from workloads.optim.kinds import OPTIMIZERS
+from workloads.recipes.grow_choice import GrowAt, GrowBase, GrowChoice
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
@@ -56,6 +58,21 @@ class GuideMatch(_Match):
     """Matches guides whose ratio is chosen by FLOPs."""
 
 
+class GrowMatch(_Match):
+    """Fields of a growth as the study file gives them; of several in a row, those of the last."""
+
+    operator: Annotated[str, OneOf(OPERATORS, "operator")] | None = None
+    """The operator."""
+    factor: PositiveInt | None = None
+    """The factor of the growth, or of its base."""
+    layers: PositiveInt | None = None
+    """The layers of the grown model, or of its base."""
+    width: PositiveInt | None = None
+    """The width of the grown model, or of its base."""
+    at: GrowAt | None = None
+    """The time."""
+
+
 class OptimizerMatch(_Match):
     """Fields of an optimizer of the grid or of a point."""
 
@@ -74,6 +91,8 @@ class Exclude(_Match):
     """Some of the FFN's fields."""
     guide: GuideMatch | None = None
     """Some of the guide's fields; `null` matches training without one."""
+    grow: GrowMatch | None = None
+    """Some of a growth's fields; `null` matches training from scratch."""
     learning_rate: PositiveFloat | None = None
     """The peak learning rate, the preset's where none is given."""
     batch_size: PositiveInt | None = None
@@ -118,6 +137,10 @@ def _value(variant: Variant, path: tuple[str, ...]) -> Any:
     value: Any = variant
     for name in path:
         value = getattr(value, name, None)
+        if isinstance(value, tuple):  # of growths in a row
+            value = value[-1] if value else None
+        if isinstance(value, GrowChoice) and path[-1] in GrowBase.model_fields:
+            value = value.sizes
     if value is None and path[-1] in PRESETS_GIVE:
         return getattr(PRESETS[variant.preset], path[-1])
     return value

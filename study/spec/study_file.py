@@ -24,6 +24,7 @@ from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
+from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PresetName
 from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
 from workloads.schema import strict_yaml
@@ -34,7 +35,8 @@ from workloads.schema.strict_yaml import Loaded
 class Grid(Config):
     """The product of its lists.
 
-    A dense FFN has nothing to guide: it is planned once without a guide, whatever `guide` lists.
+    A dense FFN has nothing to guide: it is planned once without a guide, whatever `guide` lists. A
+    run is guided or grows: combinations of both are dropped.
     """
 
     preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
@@ -47,6 +49,9 @@ class Grid(Config):
     """FFN kinds with their sizes; sizes that a search samples are left out."""
     guide: Annotated[tuple[GuideChoice | None, ...], Field(min_length=1)] = (None,)
     """Self-guided training; `null` is training without a guide."""
+    grow: Annotated[tuple[Growths, ...], Field(min_length=1)] = ((),)
+    """Growth of the model in the course of its run: one growth, or a list of several in a row;
+    `null` is training from scratch."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Peak learning rates; left out, the search's, or the preset's."""
     batch_size: Annotated[tuple[BatchSize, ...], Field(min_length=1)] | None = None

@@ -133,6 +133,11 @@ class ModelConfig(ArchitectureOptions):
     """From what the model grows in the course of its run."""
 
     @property
+    def growths(self) -> list[GrowthConfig]:
+        """The growths of the run, first to last."""
+        return [] if self.growth is None else [*self.growth.base.growths, self.growth]
+
+    @property
     def head_dim(self) -> int:
         return self.attn_dim // self.num_heads
 
@@ -227,12 +232,22 @@ class GrowthConfig(GrowthOptions, GrowthPolicy):
     at_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """their fraction of all fresh steps of the run."""
 
+    def end(self, fresh_steps: int) -> int:
+        """Return the steps before those of the grown model in a run of so many fresh steps."""
+        return self.start(fresh_steps) + (self.learn_steps or 0)
+
     def start(self, fresh_steps: int) -> int:
         """Return the steps before the growth in a run of so many fresh steps."""
         return self.at_step or int((self.at_fraction or 0.0) * fresh_steps)
 
 
 ModelConfig.model_rebuild()
+
+
+def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
+    """Return the FFN parametrization of each layer, first to last."""
+    dense_at = model.ffn.dense_at
+    return [FFNConfig() if dense_at(layer) else model.ffn for layer in range(model.num_layers)]
 
 
 def _nearest_divisor(size: int, wanted: int) -> int:

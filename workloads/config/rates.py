@@ -13,6 +13,8 @@ from workloads.optim.schedules import learning_rate
 def learning_rate_at(config: RunConfig, phase: Phase, step: int) -> float:
     """Return the learning rate of the 0-based `step`, which lies in the phase."""
     optimizer = config.optimizer
+    if phase.schedule_start is None:
+        return optimizer.learning_rate
     if phase.learning_rate is not None:
         optimizer = optimizer.model_copy(update={"learning_rate": phase.learning_rate})
     start = phase.schedule_start

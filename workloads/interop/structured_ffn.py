@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from workloads.config.ffn_kinds import FFN_KINDS, SIZES
-from workloads.config.model import ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import ModelConfig, layer_ffns
 from workloads.errors import InputError
 from workloads.interop.entries import difference, listed
 from workloads.interop.model_file import guides_of, is_model, save_model

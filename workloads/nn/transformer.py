@@ -12,8 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from kernels.attention import attention
 from kernels.cross_entropy import Reduction, linear_cross_entropy
 from kernels.rotary import rotary
-from workloads.config.model import FFNConfig, ModelConfig, RopeScaling
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import FFNConfig, ModelConfig, RopeScaling, layer_ffns
 from workloads.nn.drawn_labels import drawn_labels
 from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache

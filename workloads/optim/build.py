@@ -11,7 +11,7 @@ from workloads.optim.config import OptimizerConfig
 def build_optimizer(
     model: nn.Module, config: OptimizerConfig, tokens_per_step: int | None = None
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of all parameters of the model, at its peak rate.
+    """Return the optimizer of all parameters of the model that are trained, at its peak rate.
 
     `tokens_per_step` are those of the run, over all workers; a kind that needs them raises
     ValueError where they are not given.

@@ -108,14 +108,15 @@ class OptimizerOptions(Config):
         return self.decay_start(steps) if SCHEDULES[self.schedule].opening else 0
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Return the model's parameters in groups that are treated alike, each parameter in one.
+        """Return the trained parameters in groups that are treated alike, each parameter in one.
 
         A group has `params` and `weight_decay`, and may have `rate_multiplier`, by which the
         schedule's rate is multiplied for it, and options of the kind's own.
         """
         decayed: list[nn.Parameter] = []
         undecayed: list[nn.Parameter] = []
-        for name, parameter in model.named_parameters():
+        named = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        for name, parameter in named:
             pulled = (
                 self.decay == "all"
                 or (self.decay == "matrices" and parameter.ndim >= 2)

@@ -14,6 +14,7 @@ from workloads.errors import Misfit
 from workloads.optim.config import OptimizerOptions
 from workloads.optim.kinds import completed, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
+from workloads.recipes.grow_choice import grown_from
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.recipes.width import scale
@@ -135,10 +136,7 @@ class Recipe(Variant):
         guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
         parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
         model = ModelConfig.model_validate(dense.model_dump() | parts)
-        for growth in self.grow:
-            tokens_per_step = self._batch_size * model.block_size
-            model = growth.grow(model, tokens_per_step, self._steps_of)
-        return model
+        return grown_from(model, self.grow, self._batch_size * model.block_size, self._steps_of)
 
     def _steps_of(self, model: ModelConfig) -> int | None:
         """Return the fresh steps of a run with the model, None where they follow from FLOPs."""

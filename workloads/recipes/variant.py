@@ -177,7 +177,8 @@ class Variant(Config):
     """Self-guided training; left out or null, there is none."""
     grow: Growths = ()
     """The model grows in the course of the run: the shape above is that of the base, which trains
-    first. One growth, or a list of several in a row."""
+    first, or that of the grown model where the growth gives the size of its base. One growth, or a
+    list of several in a row."""
     budget: Budget | None = None
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
@@ -219,14 +220,19 @@ class Variant(Config):
         return " ".join([self._model_arm(), *optimizer, *mixture])
 
     def _model_arm(self) -> str:
-        if self.ffn.arm is not None or not (self.guide or self.grow):
+        return ", ".join([self._guided_arm(), *(growth.label() for growth in self.grow)])
+
+    def _guided_arm(self) -> str:
+        if self.ffn.arm is not None or self.guide is None:
             return self.ffn.arm_name()
-        if self.guide is None:
-            growths = (growth.label() for growth in self.grow)
-            return f"{self.ffn.arm_name()} grown {', '.join(growths)}"
         until = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
         mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
         return f"{self.ffn.arm_name()} guided {until}{mode}"
+
+    def growth_label(self) -> str:
+        """Return operator, size and time of each growth, such as `stack x4 at 0.3`; nothing where
+        the model does not grow."""
+        return ", ".join(growth.label() for growth in self.grow)
 
     @property
     def matches_dense(self) -> bool:

@@ -139,6 +139,7 @@ def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationErr
         location += ("kind",)
     elif wording.lacks_an_item(first) or location[-1:] == ("[key]",):
         location = location[:-1]
+    location = _as_written(tree, location)
     inside = [(*location, *field) for field in _blamed(first)]
     location = next((where for where in inside if _has(tree, where)), location)
     line, given = _find(tree, location)
@@ -233,6 +234,17 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_nested_model, get_args(annotation))), None)
+
+
+def _as_written(tree: Any, location: Location) -> Location:
+    """Return a location without the place in its list of an item that the file has by itself."""
+    written: Location = ()
+    for part in location:
+        if isinstance(part, int) and isinstance(tree, CommentedMap):
+            continue
+        written += (part,)
+        tree = tree[part] if _has(tree, (part,)) else None
+    return written
 
 
 def _find(tree: Any, location: Location) -> tuple[int, Any]:

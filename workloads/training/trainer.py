@@ -49,6 +49,7 @@ from workloads.training.hardware import (
     peak_memory_bytes,
     training_device,
 )
+from workloads.training.learning import MultipliedOut
 from workloads.training.norms import layer_grad_norms, number
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
@@ -106,7 +107,7 @@ class _Trainer:
     ) -> None:
         try:
             texts.require(config)
-            self.micro_batches = _micro_batches(config)
+            self.micro_batches = parallel.micro_batches(config)
         except Misfit as error:
             raise InputError(str(error)) from None
         self.config, self.texts, self.run_id = config, texts, run_id
@@ -139,9 +140,10 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.model = phases.build_model(self.phase).to(self.device)
         self.network = parallel.parallelize(self.model, config, self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer, config.tokens_per_step)
+        self.trained = phases.trained_in(self.phase, self.model, config.seed)
+        self.optimizer = build_optimizer(self.trained, config.optimizer, config.tokens_per_step)
         if saved:
-            saved.load(self.model, self.optimizer)
+            saved.load(self.trained, self.optimizer)
         return progress
 
     def attempt(
@@ -215,9 +217,8 @@ class _Trainer:
         self.config.optimizer.before_step(self.optimizer, index, sample_gradients)
         loss = self._accumulate_gradients(index)
         layers = layer_grad_norms(self.model) if with_layers else {}
-        norm = number(
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
-        )
+        most = self.config.optimizer.max_grad_norm
+        norm = number(nn.utils.clip_grad_norm_(self.trained.parameters(), most))
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -235,7 +236,8 @@ class _Trainer:
         if on_drawn_labels:
             draws = label_draws(config.seed, index, config.batch_size, config.model.block_size)
         total = torch.zeros((), device=self.device)
-        guides = MergedGuides(self.model)
+        guides, learned = MergedGuides(self.model), MultipliedOut(self.model, self.trained)
+        learned.begin()
         guides.begin(self._precision())
         reads = self._reads(index)
         upcoming = [*reads[1:], *self._reads(index if on_drawn_labels else index + 1)[:1], None]
@@ -251,6 +253,7 @@ class _Trainer:
                 loss.backward()
             total += loss.detach()
         guides.end()
+        learned.end()
         # Workers tell each other with the loss whether to stop, so that all stop after one step.
         stop = torch.full_like(total, self.should_stop())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
@@ -262,7 +265,7 @@ class _Trainer:
         rows."""
         if index >= self.config.total_steps:
             return []
-        step = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
+        step = self.config.text_step(index)
         return [(step, rows) for rows in self.micro_batches]
 
     def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -286,6 +289,7 @@ class _Trainer:
         phases.prepare(self.model, self.config, self.phase, step)
         self.network.eval()
         guides = MergedGuides(self.model)
+        MultipliedOut(self.model, self.trained).begin()
         guides.begin(self._precision())
         found = [self._held_out(each) for each in self.texts.held_out(self.config.eval_tokens)]
         guides.end()
@@ -341,9 +345,11 @@ class _Trainer:
         Building anew is what frees all that held parameters which the model has no more:
         optimizer, wrappers and compiled code.
         """
-        self._write(phase.start, phases.enter(phase, self.model, self.optimizer, self.config.seed))
+        seed = self.config.seed
+        self._write(phase.start, phases.enter(phase, self.trained, self.optimizer, seed))
         parallel.wait_for_all()
-        del self.model, self.network, self.optimizer  # before the new ones take their memory
+        # Before the new ones take their memory.
+        del self.model, self.network, self.trained, self.optimizer
         resumed = self._build().step
         if resumed != phase.start:
             raise OSError(
@@ -351,7 +357,7 @@ class _Trainer:
             )
 
     def _save(self, step: int) -> None:
-        self._write(step, checkpoint.collect(self.model, self.optimizer))
+        self._write(step, checkpoint.collect(self.trained, self.optimizer))
 
     def _write(self, step: int, tensors: Tensors) -> None:
         if parallel.rank() == 0:
@@ -381,15 +387,3 @@ def _seed_step(seed: int, index: int) -> None:
     """Make dropout's draws a function of seed, step and worker, which resumed runs repeat."""
     words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
-
-
-def _micro_batches(config: RunConfig) -> list[range]:
-    """Return this worker's rows of each global batch, in micro-batches of equal size.
-
-    Raises Misfit where the batch does not divide into them.
-    """
-    workers = parallel.world_size()
-    micro = config.require_micro_batch(workers)
-    rows = config.batch_size // workers
-    first = parallel.rank() * rows
-    return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -12,6 +12,7 @@ import pytest
 from study.plan import planner
 from study.plan.planner import Point
 from tests.study.launching import ROOT, in_process
+from workloads.cost import flops
 from workloads.data import texts
 from workloads.data.config import NamedConfig
 
@@ -142,6 +143,33 @@ def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path
 
     assert shape(f"{spec}_cpu") == shape(spec)
     assert sum(p.train_flops for p in points(f"{spec}_cpu", tmp_path)) < TWIN_FLOPS
+
+
+def test_growth_is_the_published_setting(tmp_path: Path) -> None:
+    # arXiv 2405.15319 and its public code: 5,000 steps of 2,097,152 tokens train the base.
+    scratch, grown = points("growth", tmp_path)
+    base, last = grown.config.phases
+    counts = [flops.count_params(model).total for model in (base.model, last.model)]
+    assert [f"{count / 1e6:.1f}M" for count in counts] == ["439.4M", "1364.3M"]
+    assert (base.model.num_layers, last.model.num_layers, base.steps) == (6, 24, 5000)
+    assert (base.learning_rate, grown.config.optimizer.learning_rate) == (1e-3, 3e-4)
+    assert last.model.model_copy(update={"growth": None}) == scratch.config.model
+    assert round(scratch.config.optimizer.warmup_fraction * scratch.config.steps, -3) == 3000
+    assert grown.train_flops == pytest.approx(scratch.train_flops, rel=1e-4)
+
+
+def test_the_cpu_study_of_growth_compares_every_way_at_equal_flops(tmp_path: Path) -> None:
+    found = points("growth_cpu", tmp_path)
+    arms = Counter(p.variant.arm_name() for p in found)
+    assert len(arms) == 8 and set(arms.values()) == {9}  # three budgets, three seeds
+    assert {p.params.total for p in found} == {109_888}
+    factors = Counter(p.summary()["growth_factor"] for p in found)
+    assert factors == {None: 9, 2: 27, 4: 27, 8: 9}
+    assert sum(p.train_flops for p in found) < TWIN_FLOPS
+    late = next(p for p in found if "from1layer" in p.id)
+    base, last = late.config.phases
+    assert base.model.num_layers == 1 and base.steps == int(0.8 * late.config.steps)
+    assert last.schedule_start == 0
 
 
 def _grouped(point: Point) -> bool:

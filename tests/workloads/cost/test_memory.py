@@ -29,6 +29,8 @@ from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
 from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.recipe import Recipe
+from workloads.training.learning import MultipliedOut
+from workloads.training.phases import trained_in
 
 KINDS: dict[str, dict[str, Any]] = {
     "dense": {"kind": "dense"},
@@ -96,7 +98,9 @@ class Living(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage() not in self._known:
+            if not isinstance(leaf, Tensor) or leaf.is_meta:
+                continue
+            if leaf.untyped_storage() not in self._known:
                 storage = leaf.untyped_storage()
                 self._known.add(storage)
                 self._add(storage.nbytes())
@@ -271,6 +275,49 @@ def test_fewest_gpus_fall_with_fsdp_and_recomputation() -> None:
     assert sharded is not None and 1 < sharded <= 16
     larger = least(h200, parallel="fsdp", activation_checkpointing=1)
     assert larger is not None and larger < sharded
+
+
+@pytest.mark.parametrize(
+    "grow",
+    [
+        {"operator": "learn", "base": {"factor": 2}, "learn_steps": 2},
+        {"operator": "learn", "base": {"width": 64}, "learn_steps": 2},
+        {"operator": "learn", "base": {"layers": 2, "width": 64}, "learn_steps": 2},
+    ],
+    ids=["depth", "width", "both"],
+)
+@pytest.mark.parametrize(("kind", "tokens"), [("dense", 128), ("lowrank", 128), ("dense", 4)])
+def test_the_phase_that_learns_a_growth(kind: str, tokens: int, grow: dict[str, Any]) -> None:
+    """The plan is that of the widest phase; that of the matrices is planned for itself."""
+    recipe = {"preset": "mini", "ffn": KINDS[kind], "budget": {"steps": 20}}
+    recipe |= {"model": {"block_size": tokens, "num_layers": 8}}
+    recipe |= {"grow": grow | {"at": {"fraction": 0.5}}, "runtime": {"micro_batch_size": 16}}
+    config = Recipe.model_validate(recipe).resolve().model_copy(update={"batch_size": 32})
+    phase = config.phases[1]
+    with living() as memory_:
+        model = Transformer(phase.model)
+        trained = trained_in(phase, model, seed=0)
+        optimizer = build_optimizer(trained, config.optimizer)
+        ids = torch.zeros(16, tokens, dtype=torch.long)
+        for _ in range(2):
+            memory_.peak = 0
+            weights = MultipliedOut(model, trained)
+            weights.begin()
+            for _ in range(2):
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = model(ids, ids)
+                loss.backward()
+                del loss
+            weights.end()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
+        measured = memory_.peak
+    planned = memory.phase_memory_bytes(config, phase)
+    assert planned == pytest.approx(measured, rel=TOLERANCE)
+    assert memory.peak_memory_bytes(config) == max(
+        memory.phase_memory_bytes(config, each) for each in config.phases
+    )
 
 
 def check(config: RunConfig, tolerance: float = TOLERANCE, draws: bool = False) -> None:
