@@ -45,8 +45,7 @@ class Growth:
     pairs: tuple[Pair, ...]
     pairs_gains: tuple[PairsGain, ...]
     break_evens: tuple[WayBreakEven, ...]
-    alone: dict[str, str]  # why grown arms are measured against nothing
-    n_arms: int  # that grew
+    alone: dict[str, str]  # why grown arms, or runs of theirs, are measured against nothing
     n_grown: int  # runs
     has_curves: bool
 
@@ -86,6 +85,7 @@ def measure_growth(
             fit_series(family, series, replace(resampling, seed=resampling.seed + 104_729 * i))
             for i, series in enumerate(series_of(family))
         ]
+        alone |= _in_no_series(family, fitted)
         own = [] if curves is None else pairs_of(family, curves)
         ends += [gain for one in fitted for gain in one.gains]
         pairs += own
@@ -97,10 +97,19 @@ def measure_growth(
         pairs_gains=tuple(over_seeds(pairs, resampling.level)),
         break_evens=tuple(ways),
         alone=alone,
-        n_arms=len(alone) + sum(len(family.grown) for family in found),
         n_grown=int(is_grown(used).sum()),
         has_curves=curves is not None,
     )
+
+
+def _in_no_series(family: Family, fitted: list[FittedSeries]) -> dict[str, str]:
+    """Say of which arms runs are in no series, and why."""
+    inside = {point for one in fitted for point in one.series.runs["point_id"]}
+    left = where(family.runs, ~np.isin(family.runs["point_id"], list(inside)))
+    return {
+        str(arm): f"{len(rows)} of its runs have a size that {family.scratch} lacks"
+        for arm, rows in left.groupby("arm", sort=False)
+    }
 
 
 def _break_evens(

@@ -119,7 +119,7 @@ def write_report(
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
     figures = _more_figures(arms, curves, out_dir)
-    if growth is not None and len(growth.alone) < growth.n_arms:
+    if growth is not None and growth.ends:  # some grown arm has a scratch arm beside it
         figures.insert(0, _growth_figure(used, curves, source, out_dir))
     is_isoflop = any(arm.isoflop for arm in arms.arms)
     sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]

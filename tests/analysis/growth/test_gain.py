@@ -141,6 +141,13 @@ def test_runs_without_a_scratch_arm_are_named() -> None:
     assert "no run from scratch" in paid(growth)
 
 
+def test_grown_runs_of_other_sizes_are_named() -> None:
+    runs = grown_table(pays_at_two, sizes=(1e7, 1e8, 1e9), factors=(2,), seeds=1)
+    growth = measured(where(runs, (runs["growth"] != "") | (runs["params"] < 1e9)))
+    assert growth.alone == {"dense grown stack x2": "4 of its runs have a size that dense lacks"}
+    assert len([one for one in growth.ends if one.whole]) == 2
+
+
 def test_no_grown_run_no_growth() -> None:
     runs = grown_table(pays_at_two, factors=())
     assert measure_growth(split_usable(runs)[0]) is None
