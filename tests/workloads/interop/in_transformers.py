@@ -28,7 +28,7 @@ def read(folder: Path) -> None:
         given = load_file(case / "in.safetensors")
         with torch.no_grad():
             logits = model(given["tokens"]).logits
-            # Without a cache, and with one.
+            # With a cache, and without one.
             text = model.generate(given["prompt"], max_new_tokens=20, do_sample=False)
             plain = model.generate(
                 given["prompt"], max_new_tokens=20, do_sample=False, use_cache=False
