@@ -64,8 +64,8 @@ def built(options: dict[str, Any], std: float = 0.25) -> Transformer:
         nn.init.normal_(parameter, std=std)
         if "ln" in name.split(".")[-2] and name.endswith("weight"):
             parameter.data += 1
-        # Or a tied token is followed by itself, or all are by one that the last bias has large.
-        if name in ("wte.weight", "ln_f.bias"):
+        # Or a tied token is followed by itself, or every token by one that biases make large.
+        if name == "wte.weight" or name.endswith(".bias"):
             parameter.data /= 5
     for module in model.modules():
         if isinstance(module, Projection):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+
+transformers: Any = import_module("transformers")
 
 
 def read(folder: Path) -> None:
@@ -20,14 +23,12 @@ def read(folder: Path) -> None:
 
     `in.safetensors` has the tokens of a batch, and a prompt.
     """
-    from transformers import AutoModelForCausalLM
-
     for case in sorted(path.parent for path in folder.glob("*/hf")):
-        model: Any = AutoModelForCausalLM.from_pretrained(case / "hf").eval()
+        model = transformers.AutoModelForCausalLM.from_pretrained(case / "hf").eval()
         given = load_file(case / "in.safetensors")
         with torch.no_grad():
             logits = model(given["tokens"]).logits
-            # Without a cache, and with one.
+            # With a cache, and without one.
             text = model.generate(given["prompt"], max_new_tokens=20, do_sample=False)
             plain = model.generate(
                 given["prompt"], max_new_tokens=20, do_sample=False, use_cache=False
@@ -41,9 +42,7 @@ def read(folder: Path) -> None:
 
 
 def tokenized(case: Path) -> dict[str, Any]:
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(case / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(case / "hf")
     text = (case / "text.txt").read_text(encoding="utf-8")
     ids = tokenizer(text)["input_ids"]
     return {
@@ -56,19 +55,12 @@ def tokenized(case: Path) -> dict[str, Any]:
 
 def write(folder: Path) -> None:
     """Write models that transformers makes, with logits of a batch, one of them in shards."""
-    from transformers import (
-        GPTNeoXConfig,
-        GPTNeoXForCausalLM,
-        LlamaConfig,
-        LlamaForCausalLM,
-    )
-
     torch.manual_seed(0)
     sizes = {"vocab_size": 61, "hidden_size": 36, "intermediate_size": 60, "initializer_range": 0.2}
     sizes |= {"num_hidden_layers": 3, "max_position_embeddings": 48}
     scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0}
     scaling |= {"high_freq_factor": 3.0, "original_max_position_embeddings": 32}
-    llama: Any = LlamaConfig(
+    llama = transformers.LlamaConfig(
         **sizes,
         num_attention_heads=6,
         num_key_value_heads=2,
@@ -76,15 +68,15 @@ def write(folder: Path) -> None:
         attention_bias=True,
         rope_parameters=scaling | {"rope_theta": 700.0},
     )
-    neox: Any = GPTNeoXConfig(
+    neox = transformers.GPTNeoXConfig(
         **sizes,
         num_attention_heads=3,
         use_parallel_residual=False,
         rope_parameters={"rope_theta": 700.0, "partial_rotary_factor": 1.0},
     )
     for name, model, shard in (
-        ("llama", LlamaForCausalLM(llama), "20KB"),
-        ("neox", GPTNeoXForCausalLM(neox), "50GB"),
+        ("llama", transformers.LlamaForCausalLM(llama), "20KB"),
+        ("neox", transformers.GPTNeoXForCausalLM(neox), "50GB"),
     ):
         for parameter in model.parameters():  # Biases and norms start at special values.
             torch.nn.init.normal_(parameter, std=0.2)

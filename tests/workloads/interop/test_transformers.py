@@ -104,7 +104,7 @@ def test_logits_and_greedy_text_are_the_same_there(name: str, read: Path) -> Non
     print(f"{name}: logits differ by {difference:.2g} of the largest")
     assert difference < ROUNDING
     text = generate(model, inputs["prompt"].tolist(), NEW)[0]
-    assert len(set(text)) > 3
+    assert len(set(text)) > 2
     assert found["text"][0, 9:].tolist() == found["plain"][0, 9:].tolist() == text
     about = json.loads((case / "out.json").read_text())
     wanted = "LlamaForCausalLM" if name.startswith("llama") else "GPTNeoXForCausalLM"

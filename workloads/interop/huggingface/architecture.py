@@ -67,7 +67,7 @@ class Architecture(BaseModel, ABC):
     @classmethod
     @abstractmethod
     def has(cls, model: ModelConfig) -> dict[str, tuple[Any, ...]]:
-        """Return the values that the architecture has of options, in a model of this shape."""
+        """Return the values that options may have there, for a model of this shape."""
 
     @classmethod
     @abstractmethod
@@ -80,7 +80,7 @@ class Architecture(BaseModel, ABC):
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
-        """Return the fields of the model that the architecture alone decides."""
+        """Return the fields of the model that follow from this architecture's own keys."""
 
     @abstractmethod
     def places(self) -> Iterator[tuple[str, Place]]:
@@ -89,7 +89,7 @@ class Architecture(BaseModel, ABC):
     @property
     @abstractmethod
     def biased(self) -> bool:
-        """Whether linear layers have biases that are more than zeros by convention."""
+        """True where config.json turns biases of linear layers on."""
 
     def model(self) -> ModelConfig:
         """Return the shape here. Raises InputError where there is none such, and pydantic's
@@ -145,7 +145,9 @@ class Architecture(BaseModel, ABC):
         return {**given, **apart, "rope_scaling": scaling}
 
 
-def linear_places(theirs: str, ours: str, rows: slice | Tensor, bias: bool) -> Iterator[Any]:
+def linear_places(
+    theirs: str, ours: str, rows: slice | Tensor, bias: bool
+) -> Iterator[tuple[str, Place]]:
     """Yield the places of a linear layer's weight and, where it has one, of its bias."""
     for leaf in ("weight", "bias") if bias else ("weight",):
         yield f"{theirs}.{leaf}", Place(f"{ours}.{leaf}", rows)
