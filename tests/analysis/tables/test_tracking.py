@@ -282,7 +282,7 @@ def test_what_a_killed_writer_left_half_done_is_rolled_back(tmp_path: Path) -> N
     [
         # As PostgreSQL and MySQL say it through SQLAlchemy.
         (
-            '(psycopg2.OperationalError) connection to server at "db" (10.0.0.9), port 5432 failed: '
+            '(psycopg2.OperationalError) connection to server at "db", port 5432 failed: '
             'FATAL:  password authentication failed for user "mlflow"',
             "does not let this user in",
         ),
