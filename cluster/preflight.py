@@ -75,15 +75,13 @@ def examine(request: Request) -> Iterator[Finding]:
 
     Raises Mistake where `study doctor` refuses what it is given.
     """
-    given = [str(request.spec)] if request.spec else []
-    answer = probe.doctor([*given, *request.doctor_arguments], None, os.getcwd())
-    if isinstance(answer, str):
-        raise Mistake(answer)
-    driver = _diagnosed(answer, DRIVER)
-    yield from driver
+    driver = _driver(request)
     if any(finding.name == "Ray" and not finding.ok for finding in driver):
+        yield from driver
         return
     with reached(request.nodes) as reachable:
+        # Nodes that came late were not there for the driver to place points on.
+        yield from _driver(request) if request.nodes > 1 else driver
         nodes = reachable.nodes
         yield _count(nodes, request.nodes)
         yield from _compared_versions(reachable)
@@ -96,6 +94,15 @@ def examine(request: Request) -> Iterator[Finding]:
             yield from _gpus(reachable, _bytes_on_a_gpu(request))
         yield from _grouped(_storage(reachable, request.runs))
         yield _exchange(reachable)
+
+
+def _driver(request: Request) -> list[Finding]:
+    """Return what `study doctor` finds on this machine, of the ledger and of the whole cluster."""
+    given = [str(request.spec)] if request.spec else []
+    answer = probe.doctor([*given, *request.doctor_arguments], None, os.getcwd())
+    if isinstance(answer, str):
+        raise Mistake(answer)
+    return _diagnosed(answer, DRIVER)
 
 
 def _diagnosed(answer: Any, where: str) -> list[Finding]:

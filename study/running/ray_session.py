@@ -146,18 +146,31 @@ def check_answers(address: str) -> None:
 
 def _check_token(place: str) -> None:
     """Raise InputError when the cluster at HOST:PORT refuses this environment's token."""
-    # Ray would print a warning of its own beside the error.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     from ray import _raylet
     from ray.exceptions import AuthenticationError
 
     try:
-        gcs = cast(Any, _raylet).GcsClient(address=place)
-        gcs.internal_kv_get(b"session_name", b"session", ANSWER_SECONDS)
+        with _without_stderr():
+            gcs = cast(Any, _raylet).GcsClient(address=place)
+            gcs.internal_kv_get(b"session_name", b"session", ANSWER_SECONDS)
     except AuthenticationError:
         raise InputError(f"Ray at {place} refuses the token of this environment; {TOKEN}") from None
     except Exception as error:  # of Ray's RPC; no class of its own
         raise _silent(place, str(error).strip().partition("\n")[0]) from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what is written to stderr: Ray's C++ adds a warning of its own to the error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _silent(address: str, reason: str) -> InputError:

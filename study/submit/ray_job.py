@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from study.ledger import provenance
 from study.plan.planner import Study
@@ -35,6 +35,8 @@ T = TypeVar("T")
 # Ray kills a stopped job's driver after so long; until then its points save their state.
 STOP_SECONDS = 60
 PREFLIGHT_SECONDS = 600
+# How long a head that answers may take until it accepts jobs.
+START_SECONDS = 60
 # What Ray gives its jobs' drivers, and nobody else.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 SETTINGS_FILE = "settings.json"
@@ -127,11 +129,7 @@ class RayCluster:
         with tempfile.TemporaryDirectory() as folder:
             _pack(study, Path(folder))
             environment = {"working_dir": folder, "env_vars": _variables()}
-            return self._asked(
-                lambda: client.submit_job(
-                    entrypoint=command, submission_id=job, runtime_env=environment
-                )
-            )
+            return self._asked(lambda: _submitted(client, job, command, environment))
 
     def _asked(self, request: Callable[[], T]) -> T:
         """Return what the cluster answers. Raises InputError, in one line, when it refuses."""
@@ -143,6 +141,20 @@ class RayCluster:
             if re.search(r"\b40[13]\b|[Uu]nauthori[sz]ed|[Tt]oken", str(error)):
                 message, cure = "it refuses the token of this environment", ray_session.TOKEN
             raise InputError(f"Ray at {self._address}: {message}; {cure}") from error
+
+
+def _submitted(
+    client: JobSubmissionClient, job: str, command: str, environment: dict[str, Any]
+) -> str:
+    """Submit a job, also to a cluster that has just been started."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, submission_id=job, runtime_env=environment)
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def check_lasting(runs_dir: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 PROGRAMS = ("sbatch", "srun", "scontrol", "squeue", "scancel")
 NODES = ("localhost", "127.0.0.1")
-WAITING = ("PENDING", "RUNNING")
+WAITING = {"PENDING", "RUNNING"}
 
 
 def install(folder: Path) -> None:

@@ -59,12 +59,14 @@ def cluster(ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     # Jobs call `python`, and Ray's own cluster is none of theirs.
     monkeypatch.setenv("PATH", f"{RAY.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    gcs, dashboard, client = free_ports(3)
+    gcs, dashboard, client, agent = free_ports(4)
     head = subprocess.Popen(
         [
             *(RAY, "start", "--head", "--block", "--num-cpus=1", "--disable-usage-stats"),
             *(f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"),
             *(f"--ray-client-server-port={client}", f"--temp-dir={ray_folder}"),
+            # Another Ray of this machine may have the usual port, and this one would get no job.
+            f"--dashboard-agent-listen-port={agent}",
         ],
         env=os.environ | {"RAY_AUTH_MODE": "token"},
         stdout=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ from study.plan import planner
 from study.plan.planner import Study
 from tests.study.launching import in_process, records_of, study_cli, wait_for
 from tests.study.submit import small_slurm
+from tests.study.submit.small_slurm import WAITING
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
 
@@ -49,7 +50,7 @@ def cluster(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_preempted_job_saves_queues_again_and_completes_beside_another_one(
+def test_preempted_job_saves_queues_again_and_completes(
     slurm: Path,
     cluster: Path,
     tmp_path: Path,
@@ -69,10 +70,7 @@ def test_preempted_job_saves_queues_again_and_completes_beside_another_one(
     subprocess.run(["scancel", "--batch", "--signal=TERM", number], check=True)
     jobs, log = small_slurm.Jobs(slurm), study.directory / f"slurm-{number}.out"
     wait_for(lambda: "queues again" in log.read_text(), WAIT)
-    beside = write_spec("beside")
-    followed = study_cli("submit", beside, *options, "--runs", runs, "--follow", check=False)
-    assert followed.returncode == 0, followed.stdout
-    wait_for(lambda: jobs.read(number)["state"] not in small_slurm.WAITING, WAIT)
+    wait_for(lambda: jobs.read(number)["state"] not in WAITING, WAIT)
 
     text = log.read_text()
     assert jobs.read(number)["state"] == "COMPLETED", text
@@ -85,6 +83,22 @@ def test_preempted_job_saves_queues_again_and_completes_beside_another_one(
     assert not Path(f"/tmp/ray-{number}").exists()
     script = (slurm / f"{number}.sh").read_text()
     assert PLANTED not in text + script + submitted.stderr + submitted.stdout
+
+
+@pytest.mark.slow
+def test_jobs_that_share_a_node_do_not_meet(
+    slurm: Path, cluster: Path, tmp_path: Path, write_spec: Callable[..., Path]
+) -> None:
+    cluster.write_text(CLUSTER.replace("nodes: 2", "nodes: 1"))
+    options = ("--on", "slurm", "--cluster", cluster, "--runs", tmp_path / "runs")
+    for name in ("one", "other"):
+        study_cli("submit", write_spec(name), *options)
+    jobs = small_slurm.Jobs(slurm)
+    first, second = jobs.numbers()
+    wait_for(lambda: not {jobs.read(n)["state"] for n in (first, second)} & WAITING, WAIT)
+    logs = [Path(jobs.read(number)["log"]).read_text() for number in (first, second)]
+    assert [jobs.read(number)["state"] for number in (first, second)] == ["COMPLETED"] * 2, logs
+    assert all("(driver): localhost:" in log and ": 1 nodes" in log for log in logs)
 
 
 @pytest.mark.slow
@@ -178,7 +192,7 @@ def test_script_requeues_what_was_preempted_and_nothing_else(
         subprocess.run(["scancel", number], check=True)
     times = {"TERM": 2, "red": 0}.get(told, 1)
     wait_for(lambda: log.read_text().split("\n").count("saved") == times)
-    wait_for(lambda: jobs.read(number)["state"] not in small_slurm.WAITING)
+    wait_for(lambda: jobs.read(number)["state"] not in WAITING)
     assert log.read_text().count("queues again") == (told == "TERM")
     assert trained() == times
     ended = {"TERM": "CANCELLED", "cancelled": "CANCELLED"}.get(told, "FAILED")
