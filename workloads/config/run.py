@@ -6,17 +6,13 @@ laptop.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, model_validator
 
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of
+from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import AnyTextField, EvalSets, MixtureConfig
 from workloads.data.dataset import rows_too_short
 from workloads.data.manifest import SPLITS, SplitName, TextSize, too_short
@@ -24,30 +20,6 @@ from workloads.errors import Misfit
 from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
 from workloads.schema.rounding import rounded_up
-
-
-class RuntimeConfig(Config):
-    """How a run executes; nothing here changes its result beyond floating-point rounding."""
-
-    micro_batch_size: PositiveInt = 16
-    """Sequences of one forward pass, per worker."""
-    log_interval: PositiveInt = 10
-    """Optimizer steps between recorded rows."""
-    eval_interval: PositiveInt = 100
-    """Optimizer steps between evaluations."""
-    checkpoint_interval: PositiveInt = 100
-    """Optimizer steps between checkpoints."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Several workers hold a copy of the model each (`ddp`) or a shard (`fsdp`)."""
-    compile: bool | None = None
-    """Compile the model; left out, on CUDA devices only."""
-    activation_checkpointing: NonNegativeInt = 0
-    """Recompute the activations of every k-th layer in the backward pass; of none at 0."""
-
-    def recomputed_layers(self, num_layers: int) -> range:
-        """Return the indices of the layers whose activations the backward pass recomputes."""
-        every = self.activation_checkpointing
-        return range(0, num_layers, every) if every else range(0)
 
 
 class RunConfig(Config):

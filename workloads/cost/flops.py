@@ -20,7 +20,8 @@ from typing import Literal
 from kernels.switches import fast
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.config.phases import phases_of
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.optim.config import OptimizerOptions
 
 # Beyond what anyone trains; a budget for more is a slip of the keyboard.

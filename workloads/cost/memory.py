@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
 
 FP32, BF16, MASK = 4, 2, 1

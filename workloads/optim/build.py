@@ -6,11 +6,14 @@ import torch
 from torch import nn
 
 from workloads.optim.config import OptimizerConfig
+from workloads.optim.update import updated
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Return the optimizer of all parameters of the model, at its peak rate."""
-    optimizer = config.build(config.parameter_groups(model))
+    groups = config.parameter_groups(model)
+    groups = [group | {"params": [updated(p) for p in group["params"]]} for group in groups]
+    optimizer = config.build(groups)
     set_learning_rate(optimizer, config.learning_rate)
     return optimizer
 

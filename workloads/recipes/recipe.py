@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field, PositiveInt
 
 from workloads.config.model import ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import AnyText, AnyTextField, DataConfig, EvalSets, MixtureConfig
 from workloads.errors import Misfit

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
@@ -31,6 +30,7 @@ from workloads.files import exclusive
 from workloads.nn.self_guided import MergedGuides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
+from workloads.optim.update import gradient_norm, number, take_step
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
@@ -78,7 +78,8 @@ def train(
     if ended := read_result(run_dir, run_id):
         return ended
     writes = parallel.rank() == 0
-    with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
+    alone = exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext()
+    with alone, parallel.group(config, training_device()):
         trainer = _Trainer(config, texts, run_dir, run_id, should_stop)
         result = trainer.attempt(on_evaluation, before_first_step)
         # A scheduler may have stopped the run while its last steps ran.
@@ -132,7 +133,7 @@ class _Trainer:
         progress = saved.progress if saved else Progress()
         self.phase = phase_at(self.phases, progress.step)
         torch.manual_seed(config.seed)
-        self.model = phases.build_model(self.phase).to(self.device)
+        self.model = phases.build_model(self.phase)
         self.network = parallel.parallelize(self.model, config, self.device)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         if saved:
@@ -209,13 +210,12 @@ class _Trainer:
         prepared = phases.prepare(self.model, self.config, self.phase, index)
         loss = self._accumulate_gradients(index)
         layers = _layer_grad_norms(self.model) if with_layers else {}
-        norm = _number(
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
-        )
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
+        norm = gradient_norm(self.model.parameters())
+        grad_norm = number(norm)
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            take_step(self.model, self.optimizer, norm, self.config.optimizer.max_grad_norm)
+        self.model.zero_grad(set_to_none=True)
+        metrics = {"train_loss": loss, "grad_norm": grad_norm, "learning_rate": rate}
         return metrics | prepared | layers
 
     def _accumulate_gradients(self, index: int) -> float:
@@ -257,8 +257,10 @@ class _Trainer:
             return self.network(inputs, targets, reduction)
 
     def _precision(self) -> torch.autocast:
-        """Return the context of passes: products in bf16 on CUDA devices, in fp32 elsewhere."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """Return the context of passes: products in bf16 on CUDA devices, in the type of the
+        weights elsewhere."""
+        coarse = self.device.type == "cuda" or self.config.runtime.parameters == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
@@ -372,16 +374,9 @@ def _seed_step(seed: int, index: int) -> None:
 def _layer_grad_norms(model: Transformer) -> Row:
     """Return the gradient norm of each layer before clipping, which shows the origin of a spike."""
     return {
-        f"layer_grad_norm/{index:02d}": _number(
-            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
-        )
+        f"layer_grad_norm/{index:02d}": number(gradient_norm(layer.parameters()))
         for index, layer in enumerate(model.layers)
     }
-
-
-def _number(norm: Tensor) -> float:
-    """Return a norm as a float; under sharding that of all shards."""
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def _micro_batches(config: RunConfig) -> list[range]:

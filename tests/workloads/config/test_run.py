@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from workloads.config.fingerprint import VERSION_1_FIELDS, fingerprint, flatten, identity
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import DataConfig
 from workloads.optim.adamw import AdamWConfig
 from workloads.schema.base import Config

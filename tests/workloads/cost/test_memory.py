@@ -118,7 +118,7 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
             add_guides(model, config.model.guide)
         every = config.runtime.activation_checkpointing
         for index, layer in enumerate(model.layers):
-            layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]
+            layer.recompute = "layer" if every and index % every == 0 else "nothing"  # type: ignore[assignment]
         optimizer = build_optimizer(model, config.optimizer)
         tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
         for count in (1, micro_batches):
