@@ -19,11 +19,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 @dataclass
 class _Kept:
-    """One input: its copy in CPU memory, its copy on the device once that is fetched, and the event
-    at which the latter is whole."""
+    """One input: its copy in CPU memory until it is fetched, then that on its device, with the
+    event at which the latter is whole."""
 
-    copy: Tensor
     device: torch.device
+    copy: Tensor | None
     fetched: Tensor | None = None
     ready: torch.Event | None = None
 
@@ -36,10 +36,11 @@ class LayerInputs:
 
     def keeping(self, x: Tensor) -> AbstractContextManager[None]:
         """Return a context in which autograd keeps x, and x alone, in CPU memory."""
-        storage = x.untyped_storage()
+        # Autograd holds `pack` until the backward pass, and x must go before.
+        storage, shape = x.untyped_storage()._cdata, x.shape
 
         def pack(tensor: Tensor) -> Tensor | int:
-            if tensor.untyped_storage() is not storage or tensor.shape != x.shape:
+            if tensor.untyped_storage()._cdata != storage or tensor.shape != shape:
                 return tensor
             self._kept.append(_store(tensor))
             return len(self._kept) - 1
@@ -50,14 +51,16 @@ class LayerInputs:
         return saved_tensors_hooks(pack, unpack)
 
     def _take(self, index: int) -> Tensor:
-        """Return an input on its device, and begin to fetch the one before it."""
+        """Return an input on its device, and begin to fetch the one before it.
+
+        An input is taken once: its copy is gone then, as an activation is after its backward pass.
+        """
         kept = self._kept[index]
-        _fetch(kept)
-        if index:
-            _fetch(self._kept[index - 1])
+        for each in self._kept[max(0, index - 1) : index + 1][::-1]:
+            _fetch(each)
         tensor, ready = kept.fetched, kept.ready
         kept.fetched = kept.ready = None
-        assert tensor is not None
+        assert tensor is not None, "the backward pass ran twice"
         if ready is not None:
             current = torch.cuda.current_stream(tensor.device)
             current.wait_event(ready)
@@ -69,27 +72,28 @@ def _store(tensor: Tensor) -> _Kept:
     """Copy a tensor to CPU memory; on CUDA the copy goes on while the device computes."""
     tensor = tensor.detach()
     if not tensor.is_cuda:
-        return _Kept(tensor.clone(), tensor.device)
+        return _Kept(tensor.device, tensor.clone())
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     stream = _stream(tensor.device)
     stream.wait_stream(torch.cuda.current_stream(tensor.device))
     with torch.cuda.stream(stream):
         copy.copy_(tensor, non_blocking=True)
     tensor.record_stream(stream)  # Its memory is not given away before it is copied.
-    return _Kept(copy, tensor.device)
+    return _Kept(tensor.device, copy)
 
 
 def _fetch(kept: _Kept) -> None:
     """Begin to copy an input back to its device, unless that has begun."""
-    if kept.fetched is not None:
+    copy, kept.copy = kept.copy, None
+    if copy is None:
         return
     if kept.device.type != "cuda":
-        kept.fetched = kept.copy
+        kept.fetched = copy
         return
     stream = _stream(kept.device)
     stream.wait_stream(torch.cuda.current_stream(kept.device))
     with torch.cuda.stream(stream):
-        kept.fetched = kept.copy.to(kept.device, non_blocking=True)
+        kept.fetched = copy.to(kept.device, non_blocking=True)
         kept.ready = stream.record_event()
 
 

@@ -61,13 +61,13 @@ def take_step(
         return
     # As torch clips, to the last digit.
     whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    factor = float(torch.clamp(max_norm / (whole + 1e-6), max=1.0))
+    factor = torch.clamp(max_norm / (whole + 1e-6), max=1.0)
     for part in _parts(model):
         for parameter in part:
             master = updated(parameter)
             assert parameter.grad is not None
             master.grad = parameter.grad.to(master.device, torch.float32, copy=True)
-            master.grad.mul_(factor)
+            master.grad.mul_(factor.to(master.device))
             parameter.grad = None
         optimizer.step()
         for parameter in part:

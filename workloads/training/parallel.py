@@ -74,8 +74,8 @@ def parallelize(model: Transformer, config: RunConfig, device: torch.device) -> 
     if runtime.parameters == "bf16":
         for parameter in model.parameters():
             parameter.data = parameter.data.bfloat16()
-    if runtime.offload != "all":  # Shards move layer by layer: all weights may not fit there.
-        model.to(device)
+    if runtime.offload != "all" and model.device != device:
+        model.to(device)  # Shards move layer by layer: all weights may not fit there.
     _switch(model, config)
     if runtime.compiles_on_cuda and (device.type == "cuda" or runtime.compile):
         _compile_layers(model)

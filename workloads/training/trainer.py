@@ -257,10 +257,10 @@ class _Trainer:
             return self.network(inputs, targets, reduction)
 
     def _precision(self) -> torch.autocast:
-        """Return the context of passes: products in bf16 on CUDA devices, in the type of the
-        weights elsewhere."""
-        coarse = self.device.type == "cuda" or self.config.runtime.parameters == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
+        """Return the context of passes: products in bf16 on CUDA devices, or in the weights' type
+        where that is bf16 already, as it is on CPUs."""
+        casts = self.device.type == "cuda" and self.config.runtime.parameters == "fp32"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=casts)
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
