@@ -10,7 +10,7 @@ from study.plan.cautions import cautions, most_passes_by_source
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.plan.texts import command
-from study.spec.hardware import ACCELERATORS
+from workloads.cost.accelerators import ACCELERATORS
 from workloads.data.texts import Found
 
 

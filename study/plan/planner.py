@@ -17,11 +17,12 @@ from study.plan.cost import Price, flops_per_second, gpu_hours, price
 from study.plan.naming import describe, require_name, variant_tag
 from study.plan.points import Point, Text
 from study.plan.texts import Texts, find_texts
-from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
+from study.spec.hardware import HardwareSpec
 from study.spec.search import MOST_VALUES, FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.config.run import RunConfig
+from workloads.cost.accelerators import DEFAULT_ACCELERATOR
 from workloads.errors import InputError, Misfit
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe

@@ -146,6 +146,12 @@ def hardware_flops_at(config: RunConfig, step: int) -> int:
     )
 
 
+def hardware_step_flops(model: ModelConfig, tokens: int, runtime: RuntimeConfig) -> int:
+    """Return the FLOPs of the passes that a step on so many tokens carries out."""
+    passes = tokens * train_flops_per_token(model)
+    return passes + _hardware_step_difference(model, tokens, runtime)
+
+
 def fresh_steps_flops(
     model: ModelConfig, optimizer: OptimizerOptions, tokens_per_step: int, fresh_steps: int
 ) -> int:

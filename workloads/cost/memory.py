@@ -31,6 +31,8 @@ MOVING_LAYERS = 5
 INPUTS_AT_WORK: dict[Device, int] = {"cuda": 2, "cpu": 0}
 
 Parts = dict[str, int]
+PARTS = ("parameters", "gradients", "states", "guide", "layer inputs", "activations")
+PARTS += ("largest layer", "loss", "workspace")
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,8 @@ def _peak(
     moments = _moments(model, runtime, tokens, workers, accumulates, device)
     widest = max(moments, key=lambda parts: sum(parts.values()))
     lasting = _lasting(model, runtime, state_bytes, workers, accumulates, device)
-    on_device = {
-        part: widest.get(part, 0) + lasting.device.get(part, 0)
-        for part in (*lasting.device, *widest)
-    }
+    on_device = {part: widest.get(part, 0) + lasting.device.get(part, 0) for part in PARTS}
+    on_device = {part: size for part, size in on_device.items() if size}
     layers = layers_of(model, runtime, tokens, device)
     moved = [_pinned(layer.entering * tokens, device) for layer in layers if layer.moves]
     return Peak(on_device, lasting.host | ({"layer inputs": sum(moved)} if moved else {}))
@@ -225,15 +225,17 @@ def _moments(
 
 
 def _loss_bytes(model: ModelConfig, tokens: int, product: int, cast: int, device: Device) -> int:
-    """Return the bytes that the loss adds: its input, that and the weight in the products' type, and
-    logits."""
+    """Return the bytes that the loss adds: its input, that and the weight as products take them,
+    and logits."""
     inputs = ((FP32 + product) if cast else product) * model.hidden_dim * tokens
     weight, logits = cast * _head_weights(model), product * model.vocab_size * tokens
-    if device == "cpu" and logits <= LOGIT_BYTES[device]:
-        logits *= 3  # In plain torch: themselves, their logarithms, and the gradient of one.
-    else:
-        logits = min(logits, LOGIT_BYTES[device])
-    return inputs + weight + logits
+    chunk = min(logits, LOGIT_BYTES[device])
+    if device == "cuda":
+        return inputs + weight + chunk
+    # On a CPU their fp32 copy, too. One chunk is taken in plain torch: logarithms and gradients.
+    precise = chunk * FP32 // product
+    copies = 2 * precise if chunk == logits else precise * (product < FP32)
+    return inputs + weight + chunk + copies
 
 
 def _head_weights(model: ModelConfig) -> int:
@@ -241,7 +243,7 @@ def _head_weights(model: ModelConfig) -> int:
 
 
 def _largest_part(model: ModelConfig) -> int:
-    """Return the most weights that the optimizer updates at once: of a layer, or of all the rest."""
+    """Return the most weights that masters are updated of at once: of a layer, or of the rest."""
     inside = (flops.trained_params(model) - _outside(model)) // model.num_layers
     return max(inside, _outside(model))
 

@@ -20,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kernels import bias_activation, cross_entropy
-from study.spec.hardware import ACCELERATORS
 from workloads.config.run import RunConfig
 from workloads.cost import memory
+from workloads.cost.accelerators import ACCELERATORS
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import MergedGuides, add_guides
 from workloads.nn.transformer import Transformer
@@ -211,6 +211,45 @@ def test_saved_bytes_are_what_autograd_packs() -> None:
     planned = memory.saved_bytes(config.model, config.runtime, tokens.numel())
     assert planned == pytest.approx(sum(kept.values()), rel=TOLERANCE)
     del loss
+
+
+# At long contexts, on a model of the paper's width: what runtime changes, and the model beside it.
+LLAMA: dict[str, Any] = {"activation": "swiglu", "bias": False, "num_kv_heads": 4}
+TILED = {"ffn_tile_tokens": 1024}
+INPUTS = {"activation_checkpointing": 1, "layer_inputs": "cpu"}
+SWITCHED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "ffn recomputed": ("dense", {"activation_checkpointing": 1, "recompute": "ffn"}, {}),
+    "inputs on the cpu": ("lowrank", INPUTS, {}),
+    "tiles": ("dense", TILED, LLAMA),
+    "tiles, ffn recomputed": ("blockdense", TILED | {"activation_checkpointing": 1}, {}),
+    "tiles, inputs on the cpu": ("blockshuffle", TILED | INPUTS, LLAMA),
+    "states on the cpu": ("dense", {"offload": "optimizer"}, LLAMA),
+    "bf16": ("lowrank", {"parameters": "bf16"}, LLAMA),
+    "bf16, tiles": ("dense", {"parameters": "bf16", "activation_checkpointing": 1} | TILED, {}),
+    "bf16, states": ("dense", {"parameters": "bf16", "offload": "optimizer"} | INPUTS, {}),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHED)
+def test_switches_count(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device and host together, because here they are one memory; torch pins what is copied to the
+    host of CUDA devices in powers of two, and fetches ahead, which it does not here."""
+    monkeypatch.setattr(memory, "_pinned", lambda size, device: size)
+    monkeypatch.setitem(memory.INPUTS_AT_WORK, "cuda", 0)
+    memory._peak.cache_clear()
+    kind, runtime, model = SWITCHED[switch]
+    tokens = 8192 if "block" not in kind else 4096
+    recipe = {"preset": "transformer-s", "ffn": KINDS[kind], "batch_size": 1}
+    recipe |= {"model": model | {"num_layers": 3, "block_size": tokens}, "budget": {"steps": 2}}
+    recipe |= {"eval_tokens": 10**5, "runtime": runtime | {"micro_batch_size": 1}}
+    config = Recipe.model_validate(recipe).resolve()
+    measured, planned = measure(config, micro_batches=1), memory.peak_memory(config)
+    memory._peak.cache_clear()
+    inputs = planned.host.get("layer inputs", 0)
+    saved = memory.saved_bytes(config.model, config.runtime, tokens) + inputs
+    assert saved == pytest.approx(measured.saved, rel=TOLERANCE)
+    whole = planned.device_bytes + planned.host_bytes
+    assert whole == pytest.approx(measured.peak, rel=0.1)
 
 
 def test_states_are_weights_guides_and_two_moments() -> None:
