@@ -45,6 +45,7 @@ def plan_as_json(
                 "model": point.config.model.model_dump(exclude={"ffn", "guide"}),
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
+                "runtime": point.config.runtime.model_dump(exclude={"fit"}),
                 **point.summary(),
                 "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from workloads.config.ffn_kinds import FFN_KINDS, FFNKindName
 from workloads.cost.accelerators import (
@@ -45,6 +52,9 @@ class HardwareSpec(Config):
     """a100-80g, h100 or h200."""
     gpus: PositiveInt = 1
     """GPUs that one point trains on."""
+    host_memory_gb: PositiveFloat | None = None
+    """CPU memory that a point may take, in GB (1e9 bytes); left out, `runtime.fit` moves nothing
+    there."""
     mfu: UtilizationByKind = DEFAULT_MFU
     """Model FLOPs utilization, one number or one for each FFN kind; kinds left out have that of
     arXiv 2406.16450's published times."""

@@ -42,6 +42,10 @@ class RuntimeConfig(Config):
     """What lies in CPU memory, where the optimizer then steps: nothing, the optimizer's state, or
     that with weights and gradients, in shards."""
 
+    fit: Literal["auto"] | None = None
+    """In a study file: choose micro-batch, recomputation, tiles, offloading and sharding of each
+    point, the cheapest that its `hardware` holds."""
+
     def recomputed_layers(self, num_layers: int) -> range:
         """Return the indices of the layers whose activations the backward pass recomputes."""
         every = self.activation_checkpointing

@@ -21,6 +21,7 @@ from workloads.cost import flops
 from workloads.cost.accelerators import ACCELERATORS, DEFAULT_MFU
 from workloads.cost.layer_memory import layers_of, precision
 from workloads.cost.memory import Peak, peak_memory
+from workloads.errors import Misfit
 from workloads.schema.base import MOST_FEATURES
 
 # Assumed of a host: the rate of its memory, and what the interpreter and CUDA take of it a worker.
@@ -85,6 +86,21 @@ def settings(config: RunConfig, hardware: Hardware) -> list[Setting]:
 def fitting(config: RunConfig, hardware: Hardware) -> list[Setting]:
     """Return the settings that the hardware holds, the cheapest first."""
     return [each for each in settings(config, hardware) if hardware.holds(each.peak)]
+
+
+def fitted(config: RunConfig, hardware: Hardware) -> tuple[RunConfig, RuntimeConfig | None]:
+    """Return the run at the cheapest setting that the hardware holds, and the next setting, which
+    needs less of the GPU; None where there is none. Raises Misfit where no setting fits."""
+    found = fitting(config, hardware)
+    if not found:
+        raise Misfit(no_fit(config, hardware), "model.block_size", "runtime.fit")
+    first, *others = found
+    chosen, *smaller = [
+        each.runtime.model_copy(update={"fit": None})
+        for each in (first, *others)
+        if each is first or each.peak.device_bytes < first.peak.device_bytes
+    ]
+    return config.model_copy(update={"runtime": chosen}), smaller[0] if smaller else None
 
 
 def worth_showing(found: list[Setting]) -> list[Setting]:

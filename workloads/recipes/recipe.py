@@ -179,6 +179,9 @@ def _nearest(runs: list[RunConfig], train_flops: float) -> RunConfig:
 def load_run(path: Path) -> RunConfig:
     """Return the run that a recipe file describes. Raises InputError for a mistake in it."""
     recipe = strict_yaml.load(path, Recipe)
+    if recipe.value.runtime and recipe.value.runtime.fit:
+        problem = "is for study files, which state hardware; remove it, and choose from the "
+        raise recipe.error(("runtime", "fit"), problem + "settings of python -m workloads memory")
     try:
         return recipe.value.resolve()
     except ValueError as error:

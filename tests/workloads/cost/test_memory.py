@@ -248,8 +248,9 @@ def test_switches_count(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = planned.host.get("layer inputs", 0)
     saved = memory.saved_bytes(config.model, config.runtime, tokens) + inputs
     assert saved == pytest.approx(measured.saved, rel=TOLERANCE)
-    whole = planned.device_bytes + planned.host_bytes
-    assert whole == pytest.approx(measured.peak, rel=0.1)
+    # Masters get their gradients on the host when the device has no activations any more.
+    whole = planned.device_bytes + planned.host_bytes - planned.host.get("workspace", 0)
+    assert whole == pytest.approx(measured.peak, rel=0.08)
 
 
 def test_states_are_weights_guides_and_two_moments() -> None:
