@@ -31,6 +31,7 @@ from workloads.data.texts import opened, opened_one
 from workloads.errors import Preempted, Refused
 from workloads.run_dir.metrics_log import Row
 from workloads.schema.base import Config
+from workloads.training import parallel
 from workloads.training.trainer import train
 
 # How often Ray Train may fail to start its workers.
@@ -74,7 +75,7 @@ def run_point(config: dict[str, Any]) -> None:
 
 
 def _train_on_workers(task: Task, attempt: int) -> None:
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     resources = task.resources
@@ -88,6 +89,8 @@ def _train_on_workers(task: Task, attempt: int) -> None:
             accelerator_type=resources.accelerator_type,
             resources_per_worker={name: count for name, count in per_worker.items() if count},
         ),
+        # What lies in CPU memory is gathered there (`runtime.offload`).
+        torch_config=TorchConfig(parallel.BACKENDS) if resources.gpus_per_worker else None,
         run_config=ray_train.RunConfig(
             name="train",
             storage_path=str(task.run_dir / "ray"),

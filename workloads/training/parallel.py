@@ -21,6 +21,8 @@ from workloads.nn.self_guided import guided_projections
 from workloads.nn.transformer import Block, Transformer
 from workloads.optim.update import add_masters
 
+# How workers with CUDA devices talk: of what lies in CPU memory, and of what is on the devices.
+BACKENDS = "cpu:gloo,cuda:nccl"
 # Variants of the compiled code of a layer that torch keeps (`_compile_layers`).
 COMPILED_VARIANTS = 32
 
@@ -54,8 +56,7 @@ def group(config: RunConfig, device: torch.device) -> Iterator[None]:
     if config.runtime.offload != "all" or dist.is_initialized():
         yield
         return
-    # Weights in CPU memory are gathered there, those that compute on the device.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = BACKENDS if device.type == "cuda" else "gloo"
     store = dist.HashStore()  # type: ignore[reportPrivateImportUsage]  # torch documents it here
     dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:

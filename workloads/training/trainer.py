@@ -359,7 +359,7 @@ class _Trainer:
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
-            environment=environment(self.device),
+            environment=environment(self.device, self.config.runtime.parameters),
             identity_version=IDENTITY_VERSION,
         )
 

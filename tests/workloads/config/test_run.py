@@ -215,10 +215,18 @@ def test_runtime_does_not_change_the_fingerprint() -> None:
         parallel="fsdp",
         compile=True,
         activation_checkpointing=2,
+        recompute="ffn",
+        ffn_tile_tokens=13,
+        parameters="bf16",
+        offload="all",
+        fit="auto",
     )
-    assert set(flatten(runtime.model_dump()).values()).isdisjoint(
-        flatten(RUN.runtime.model_dump()).values()
-    )
+    # It excludes `recompute: ffn`, and counts by itself.
+    inputs = RuntimeConfig(activation_checkpointing=1, layer_inputs="cpu")
+    elsewhere = RUN.model_copy(update={"runtime": inputs})
+    assert fingerprint(identity(elsewhere, "abc")) == fingerprint(identity(RUN, "abc"))
+    changed = runtime.model_dump(exclude={"layer_inputs"}).items()
+    assert all(value != getattr(RUN.runtime, name) for name, value in changed)
     other = RUN.model_copy(update={"runtime": runtime})
     assert identity(other, "abc") == identity(RUN, "abc")
 
