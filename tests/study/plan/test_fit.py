@@ -69,6 +69,18 @@ def test_fit_asks_for_hardware_and_names_what_fits_nowhere(tmp_path: Path, runs_
         plan(tmp_path, runs_dir, long + HARDWARE + FIT)
 
 
+def test_what_an_optimizer_cannot_have_offloaded_is_refused_in_one_line(
+    tmp_path: Path, runs_dir: Path
+) -> None:
+    text = SPEC + "optimizer: {kind: muon}\nruntime: {offload: optimizer}\n"
+    line = r"yaml:\d+: runtime.offload = 'optimizer'.*set offload: none"
+    with pytest.raises(InputError, match=line) as refused:
+        plan(tmp_path, runs_dir, text)
+    assert "\n" not in str(refused.value)
+    study = plan(tmp_path, runs_dir, SPEC + HARDWARE + "optimizer: {kind: muon}\n" + FIT)
+    assert {point.config.runtime.offload for point in study.points} == {"none"}
+
+
 def test_a_point_that_ran_out_of_memory_goes_on_with_the_next_settings(
     tmp_path: Path, runs_dir: Path
 ) -> None:
