@@ -33,7 +33,7 @@ from workloads.nn.drawn_labels import label_draws
 from workloads.nn.self_guided import MergedGuides
 from workloads.optim.build import build_optimizer, set_learning_rate
 from workloads.optim.update import layer_grad_norms, use_gradients
-from workloads.run_dir.configuration import record_config
+from workloads.run_dir.configuration import CONFIG_FILE, record_config
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
@@ -80,7 +80,8 @@ def train(
     texts = RunTexts(dataset, eval_sets or {})
     run_id = fingerprint(texts.identity(config))
     if ended := read_result(run_dir, run_id):
-        record_config(run_dir, config)  # Runs of before had none.
+        if not (run_dir / CONFIG_FILE).exists():  # Runs of before had none.
+            record_config(run_dir, config)
         return ended
     writes = parallel.rank() == 0
     alone = exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext()
@@ -142,12 +143,8 @@ class _Trainer:
         self.model = phases.build_model(self.phase)
         self.network = parallel.parallelize(self.model, config, self.device)
         self.trained = phases.trained_in(self.phase, self.model, config.seed)
-        self.optimizer = build_optimizer(
-            self.trained,
-            config.optimizer,
-            config.tokens_per_step,
-            on_cpu=config.runtime.offload == "optimizer",
-        )
+        on_cpu, tokens = config.runtime.offload == "optimizer", config.tokens_per_step
+        self.optimizer = build_optimizer(self.trained, config.optimizer, tokens, on_cpu)
         if saved:
             saved.load(self.trained, self.optimizer)
         return progress
