@@ -155,12 +155,12 @@ def require_apart(inputs: Iterable[Input], sources: Iterable[str], out: Path) ->
         if file and file.is_relative_to(place) and not file.is_relative_to(own):
             raise DataError(f"{each.path}: is in --out {out}; name sources that are not")
     for source in sources:
-        system, path = _file_system(source) if not source.startswith(hub.PREFIX) else (None, "")
-        if system and _is_local(system) and place.is_relative_to(root := Path(path).resolve()):
-            if not _hidden(str(place), str(root)):
-                raise DataError(
-                    f"--out {out} is in {source}, which it would add to; choose another"
-                )
+        if source.startswith(hub.PREFIX):
+            continue
+        system, path = _file_system(source)
+        root = os.path.realpath(path) if _is_local(system) else None
+        if root and place.is_relative_to(root) and not _hidden(str(place), root):
+            raise DataError(f"--out {out} is in {source}, which it would add to; choose another")
 
 
 def _files(source: str) -> Iterator[Input]:

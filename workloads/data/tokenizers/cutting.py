@@ -32,6 +32,12 @@ WORD_END = re.compile(
 )
 SPLITTERS = {"ByteLevel", "Split", "Digits", "Punctuation"}
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+# Of o200k, which GPT-4o has.
+_BEFORE_A_WORD = r"[^\r\n\p{L}\p{N}]?"
+_CASED_WORDS = (
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+)
 # What the patterns of public tokenizers consist of. None matches a letter and behind it a space or
 # punctuation, but for the apostrophes of contractions; and none looks at what is further away.
 ALTERNATIVES = {
@@ -42,9 +48,7 @@ ALTERNATIVES = {
     *(r"[^\s\p{L}\p{N}]+", r" ?[^\s\p{L}\p{N}]+", r"\s?[^\s\p{L}\p{N}]+"),
     *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r" ?[^\s\p{L}\p{N}]++[\r\n]*", r" ?[^\s\p{L}\p{N}]+[\r\n/]*"),
     *(r"\s", r"\s+", r"\s+(?!\S)", r"\s*[\r\n]", r"\s*[\r\n]+", r"[\r\n]", r"[\r\n]+", r"\n+"),
-    # o200k, of GPT-4o.
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + _CONTRACTIONS + "?",
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + _CONTRACTIONS + "?",
+    *(f"{_BEFORE_A_WORD}{word}{_CONTRACTIONS}?" for word in _CASED_WORDS),
 }  # fmt: skip
 # A bar between alternatives, or what holds bars of its own: a class, a group, an escape.
 _PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|[^()\\])*\)|[^|]|(?P<bar>\|)", re.DOTALL)

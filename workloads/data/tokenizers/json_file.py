@@ -25,8 +25,8 @@ TOGETHER = 2**17  # characters that are encoded at once, at least; it bounds the
 MOST_UNCUT = 2**22
 # What would add tokens to a text, or cut it.
 WITHOUT_ADDITIONS = {"truncation": None, "padding": None, "post_processor": None}
-# This stands before special tokens in the vocabulary that text is looked up in. No text holds it: it
-# is drawn anew by each process, from code points that are not characters.
+# This stands before special tokens in the vocabulary that text is looked up in. No text holds it:
+# it is drawn anew by each process, from code points that are not characters.
 MARK = "".join(chr(0xFDD0 + secrets.randbelow(32)) for _ in range(26))
 
 
