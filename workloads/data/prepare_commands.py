@@ -123,6 +123,7 @@ def prepare(
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # One is enough; a second would break off the first.
     raise KeyboardInterrupt
 
 
