@@ -72,9 +72,11 @@ def prepare(
     Example: python -m workloads data prepare 'web/*.jsonl.zst' --tokenizer llama.json \\
                --out runs/data/web --text-field content --workers 16
 
-    A file of plain text is one document; JSONL, also as .gz or .zst, and Parquet have one in each
-    row. Each document is followed by an end of document, and no other special token is added: text
-    that looks like one stays text. Validation is chosen by a hash of the text.
+    A file of plain text is one document; JSONL (.jsonl, .jsonlines, .ndjson, .json) and Parquet
+    have one in each row. Text and JSONL may be packed as .gz or .zst. Links are followed; hidden
+    files of folders are left out. Each document is followed by an end of document, and no other
+    special token is added: text that looks like one stays text. Validation is chosen by a hash of
+    the text.
 
     The same inputs give the same files, whatever the number of workers. What is finished is kept in
     OUT/parts: the same command goes on after a stop, and tokenizes only files that are new. Delete

@@ -64,9 +64,9 @@ def read_own(directory: Path) -> OwnData:
     """Open a dataset of this platform. Raises DataError where it is not sound."""
     if not (directory / MANIFEST_FILE).exists():
         raise DataError(
-            f"{directory / MANIFEST_FILE}: missing beside shards, which cannot be read without it; "
-            "run the `python -m workloads data prepare` of the dataset again, or name a file alone "
-            "that is no shard"
+            f"{directory / MANIFEST_FILE}: missing, and the shards beside it cannot be read "
+            "without; run the dataset's `python -m workloads data prepare` again, or rename the "
+            "files where they are no shards"
         )
     dataset, manifest = open_dataset(directory), read_manifest(directory)
     tokenizer = _tokenizer(directory, manifest)

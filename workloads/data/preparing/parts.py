@@ -66,12 +66,11 @@ def tokenize_piece(piece: Piece, settings: Settings, parts_dir: Path, skip_bad: 
     """
     tokenizer = _tokenizer(settings.tokenizer, settings.tokenizer_sha256, settings.gigatoken)
     with _unchanged({unit.input for unit in piece.units}):
-        members = _tokenized(piece, settings, tokenizer, skip_bad)
+        members, problem = _tokenized(piece, settings, tokenizer, skip_bad)
     file = parts_dir / f"{_name(piece)}.npz"
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **members)
     write_atomically(file, content.getvalue(), durable=True)
-    problem = members["problem"].item().decode()
     documents, tokens = len(members["documents"]), members["tokens"].size
     return PartEntry(file, documents, tokens, piece.text_bytes, problem)
 
@@ -89,8 +88,9 @@ def _unchanged(inputs: Collection[Input]) -> Iterator[None]:
 
 def _tokenized(
     piece: Piece, settings: Settings, tokenizer: Tokenizer, skip_bad: bool
-) -> dict[str, np.ndarray]:
-    """Return the members of the part file of a piece."""
+) -> tuple[dict[str, np.ndarray], str]:
+    """Return the members of the part file of a piece, and what is wrong with the first row that was
+    left out; empty where none was."""
     tokens, rows, units = [], [], []
     bad = _BadRows(skip_bad)
     for unit in piece.units:
@@ -104,9 +104,7 @@ def _tokenized(
         units.append((unit.key.encode(), len(rows) - before, bad.count - skipped))
     table = np.array(rows, DOCUMENT)
     stream = np.concatenate(tokens) if tokens else np.empty(0, token_type(tokenizer.vocab_size))
-    problem = np.array(bad.first.encode(errors="backslashreplace"))
-    members = {"tokens": stream, "documents": table, "units": np.array(units, UNIT)}
-    return members | {"problem": problem}
+    return {"tokens": stream, "documents": table, "units": np.array(units, UNIT)}, bad.first
 
 
 class _BadRows:

@@ -50,7 +50,7 @@ def test_shards_without_their_manifest_are_no_flat_files(tmp_path: Path, rows: i
     """As a preparation that is killed while it replaces a dataset leaves them."""
     own = own_dataset(tmp_path / "own", np.arange(100), vocab_size=100)
     (own / "manifest.json").unlink()
-    with pytest.raises(DataError, match=r"manifest\.json: missing beside shards.*prepare` of the"):
+    with pytest.raises(DataError, match=r"manifest\.json: missing, and the shards .* again"):
         open_path(own, rows=rows)
 
 
