@@ -60,6 +60,7 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
         )
     validated = None if curves is None else _validated(curves, used)
     arms = [name for family in found for name in (family.scratch, *family.grown)]
+    looks = list(used["arm"].unique())  # those of the report's other figures
     parts = [part for family in found for part in _parts(family, validated is not None)]
     columns = 2 if len(parts) == 4 else min(3, len(parts))
     width = 5.6 if columns == 1 else 4.2
@@ -68,7 +69,7 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
         axes.remove()
     handles: dict[str, Line2D] = {}
     for part, axes in zip(parts, panels, strict=False):
-        handles |= _draw_part(axes, part, arms, validated)
+        handles |= _draw_part(axes, part, looks, validated)
     for axes in panels[::columns]:
         axes.set_ylabel("validation loss (nats per token)")
     handles = {arm: handles[arm] for arm in arms if arm in handles}

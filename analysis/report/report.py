@@ -33,6 +33,7 @@ from analysis.report.sections import (
     isoflop_section,
     left_out_section,
     limits_section,
+    losses_section,
     used_section,
     write_tables,
 )
@@ -40,7 +41,7 @@ from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.cautions import cautions
 from analysis.tables.curves import CURVES
 from analysis.tables.frames import where
-from analysis.tables.runs import run_table, split_usable
+from analysis.tables.runs import losses_of_texts, run_table, split_usable
 from analysis.tables.writing import finite, write_bytes, write_text
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
@@ -105,6 +106,7 @@ def write_report(
     arms = fit_arms(used, excluded)
     growth = measure_growth(used, curves, arms.resampling, source)
     found, sentences = _answer(arms, used, growth), headlines(arms, excluded)
+    told = (*cautions(used), *_fit_cautions(arms))
 
     csv = _csv(runs)
     write_bytes(out_dir / "runs.csv", csv)
@@ -118,13 +120,16 @@ def write_report(
     write_text(out_dir / "fits.json", text + "\n")
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
-    figures = _more_figures(arms, curves, out_dir)
+    # One look an arm in all figures: that of its place among those that are fitted.
+    looks = list(dict.fromkeys((*(arm.name for arm in arms.arms), *runs["arm"])))
+    figures = _more_figures(arms, curves, looks, out_dir)
     if growth is not None and growth.ends:  # some grown arm has a scratch arm beside it
         figures.insert(0, _growth_figure(used, curves, source, out_dir))
     is_isoflop = any(arm.isoflop for arm in arms.arms)
     sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
     sections += [] if growth is None else [gain_section(growth), break_even_section(growth)]
-    sections += [limits_section(arms, used), comparison_section(arms)]
+    sections += [limits_section(arms, told), comparison_section(arms)]
+    sections += [losses_section(used)] if losses_of_texts(used) else []
     sections += [used_section(used), left_out_section(excluded)]
     write_tables(sections, out_dir / "tables")
     context = {
@@ -139,12 +144,24 @@ def write_report(
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         write_text(out_dir / name, templates.get_template(name).render(context))
-    told = tuple(cautions(used))
     return Report(out_dir, found, sentences, told, arms, len(used), len(excluded))
 
 
-def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:
-    """Write the figures that not every report has."""
+def _fit_cautions(arms: Arms) -> list[str]:
+    """Say which lines are doubtful; what units say of a table is said of all arms at once."""
+    return [
+        f"{arm.name}: {text}."
+        for arm in arms.arms
+        if arm.fitted is not None and not arm.is_exact
+        for text in arm.fitted.cautions(arm.fitted.draws)
+        if text not in arm.table.cautions
+    ]
+
+
+def _more_figures(
+    arms: Arms, curves: pd.DataFrame | None, looks: list[str], out_dir: Path
+) -> list[MoreFigure]:
+    """Write the figures that not every report has; `looks` are the arms in the order of theirs."""
     found = []
     if any(arm.isoflop for arm in arms.arms):
         style.save(isoflop_figure(arms), out_dir / "isoflop")
@@ -159,14 +176,14 @@ def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> lis
         )
     if curves is not None:
         write_bytes(out_dir / CURVES, _csv(curves))
-        style.save(curves_figure(curves), out_dir / "curves")
+        style.save(curves_figure(curves, looks), out_dir / "curves")
         found.append(
             MoreFigure(
                 "curves",
                 _data_uri(out_dir / "curves.svg"),
                 "Training loss against step and validation loss against FLOPs",
-                "Training curves, a line for each run: the loss of single batches, and of the "
-                "validation text.",
+                "Training curves, a line for each run: the running mean of the loss over a twelfth "
+                "of the run, and the loss on the validation text.",
             )
         )
     return found

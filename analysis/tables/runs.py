@@ -157,6 +157,12 @@ def with_loss(runs: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
     return runs.assign(val_loss=runs[name])
 
 
+def losses_of_texts(runs: pd.DataFrame) -> list[str]:
+    """Return the columns that hold losses on sources and evaluation sets, and some value."""
+    losses = [name for name in runs.columns if name.startswith(LOSSES)]
+    return [name for name in losses if np.isfinite(numbers(runs, name)).any()]
+
+
 def loss_label(name: str) -> str:
     """Say in words, with its unit, what a column of losses holds."""
     kind, _, text = name.partition("/")

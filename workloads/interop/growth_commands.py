@@ -20,7 +20,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def grow(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The model file of the base.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="The base: a run's directory, or a model file.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model file to write.")],
     operator: Annotated[
         str, typer.Option(help="stack, split, zero, learn or random (arXiv 2405.15319).")
@@ -44,7 +46,7 @@ def grow(
     seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Grow a model file into one with more layers, more width or both.
+    """Grow the model of a run, or a model file, into one with more layers, more width or both.
 
     \b
     Example: python -m workloads grow base.safetensors out.safetensors --operator stack --layers 6
