@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -51,16 +50,16 @@ def export(
 
 def _moved(files: Sequence[Path], out: Path) -> list[Path]:
     """Give files their place in `out`, all of them or, where another export was faster, none."""
-    moved: list[Path] = []
-    for path in files:
-        try:
-            os.link(path, out / path.name)  # Unlike a rename, a link never replaces a file.
-        except FileExistsError:
-            for each in moved:
-                each.unlink()
-            raise _there(out / path.name) from None
-        moved.append(out / path.name)
-    return moved
+    claimed: list[Path] = []
+    try:
+        for path in files:
+            (out / path.name).touch(exist_ok=False)  # A move alone would replace a file.
+            claimed.append(out / path.name)
+    except FileExistsError as error:
+        for each in claimed:
+            each.unlink()
+        raise _there(Path(error.filename)) from None
+    return [path.replace(place) for path, place in zip(files, claimed, strict=True)]
 
 
 def _there(path: Path) -> DataError:
