@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from workloads.data.manifest import DataError
@@ -58,11 +59,11 @@ class Input:
     @property
     def local(self) -> Path | None:
         """Its path on this machine; None where it is elsewhere."""
-        return Path(self.path) if "file" in _protocols(url_to_fs(self.source)[0]) else None
+        return Path(self.path) if "file" in _protocols(_file_system(self.source)[0]) else None
 
     def open(self) -> io.BufferedIOBase:
         """Open it for reading bytes, as they are stored. Raises OSError where it cannot."""
-        return cast(io.BufferedIOBase, url_to_fs(self.source)[0].open(self.path, "rb"))
+        return cast(io.BufferedIOBase, _file_system(self.source)[0].open(self.path, "rb"))
 
 
 def find_inputs(sources: Sequence[str], hub_folder: Path) -> list[Input]:
@@ -87,7 +88,7 @@ def find_inputs(sources: Sequence[str], hub_folder: Path) -> list[Input]:
 
 def current_state(each: Input) -> str:
     """Return the state of the file now: another one than before where it has changed."""
-    system, _ = url_to_fs(each.source)
+    system, _ = _file_system(each.source)
     return _state(system.info(each.path))
 
 
@@ -134,6 +135,10 @@ def _state(info: dict[str, Any]) -> str:
 
 
 def _file_system(source: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a source, and its path there. A file of this machine may have a
+    name that looks like a URL."""
+    if Path(source).exists():
+        return LocalFileSystem(), str(Path(source).absolute())
     try:
         return url_to_fs(source)
     except (ValueError, ImportError) as error:
