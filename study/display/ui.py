@@ -70,10 +70,12 @@ def view(study: Study) -> dict[str, object]:
     rows = [point.summary() for point in study.points]
     names = dict.fromkeys(name for row in rows for name in row)
     varying = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
-    columns = [_column("tags", "status"), _column("metrics", "val_loss")]
-    columns += [_column("params", name) for name in varying]
     losses = [f"val_loss/{name}" for name in (*study.texts.sources, *study.texts.eval_sets) if name]
-    columns += [_column("metrics", name) for name in (*losses, *METRICS)]
+    columns = [_column("tags", "status"), _column("metrics", "val_loss")]
+    columns += [_column("params", "mixture")] if "mixture" in varying else []
+    columns += [_column("metrics", name) for name in losses]
+    columns += [_column("params", name) for name in varying]
+    columns += [_column("metrics", name) for name in METRICS]
     columns += [_column("tags", name) for name in TAGS]
     return {
         "selectedColumns": list(dict.fromkeys(columns)),

@@ -175,8 +175,8 @@ def _recognise(path: Path) -> Format:
 
 
 def _is_text(path: Path) -> bool:
-    files = path.iterdir() if path.is_dir() else [path]
-    return any(each.suffix in TEXT_SUFFIXES for each in files)
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
+    return bool(files) and all(each.suffix in TEXT_SUFFIXES for each in files)
 
 
 def _both_splits(data: TokenData, held_out: TokenData) -> dict[SplitName, TokenStream]:

@@ -113,8 +113,9 @@ def _lines(unit: Unit, settings: Settings) -> Iterator[_Row]:
 
 
 def _rows(unit: Unit, settings: Settings) -> Iterator[_Row]:
-    part, select = unit.range, _selection(settings)
+    part = unit.range
     with unit.input.open() as file, parquet.ParquetFile(file) as table:
+        select = _selection(settings, table.schema_arrow.names)
         columns = _columns(table.schema_arrow.names, settings)
         group, first = _group_of(table.metadata, part.start)
         for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
@@ -169,8 +170,9 @@ def _plain(column: Any) -> list[Any]:
     return column.to_pylist()
 
 
-def _selection(settings: Settings) -> Callable[[Any], str | None]:
-    """Return what takes the text of a record, or None where a filter leaves the record out."""
+def _selection(settings: Settings, known: Sequence[str] = ()) -> Callable[[Any], str | None]:
+    """Return what takes the text of a record, or None where a filter leaves the record out. `known`
+    are the fields that an error names, where a record has only those that are read."""
     names = settings.text_field.split("|")
     conditions = [Condition.parse(text) for text in settings.where]
 
@@ -179,7 +181,7 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
             raise _Problem("not a record with fields")
         if not all(condition.keeps(record) for condition in conditions):
             return None
-        text = _field(record, names)
+        text = _field(record, names, known)
         if not isinstance(text, str):
             kind = type(text).__name__
             raise _Problem(f"the field {' or '.join(names)} is not text but {kind}")
@@ -190,7 +192,7 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
     return select
 
 
-def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _field(record: Mapping[str, Any], names: Sequence[str], fields: Sequence[str] = ()) -> Any:
     """Return the first of the fields that the record has; a dotted name leads into records."""
     for name in names:
         found = record.get(name, record)
@@ -201,7 +203,7 @@ def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
                     break
         if found is not record:
             return _decoded(found) if isinstance(found, bytes) else found
-    known = ", ".join(list(record)[:FIELDS_NAMED]) or "none"
+    known = ", ".join(list(fields or record)[:FIELDS_NAMED]) or "none"
     raise _Problem(
         f"no field {' or '.join(names)} (it has: {known}; --text-field names that of the text)"
     )

@@ -61,6 +61,8 @@ def prepare(request: Request, map_function: MapFunction, watcher: Watcher) -> Pr
         serves = earlier and (request.skip_bad or not earlier.counts.skipped)
         if earlier and serves and Purpose.of(earlier) == plan.purpose:
             return earlier
+        if earlier and Purpose.of(earlier) != plan.purpose:
+            watcher.replacing(earlier)
         parts_dir = request.out / PARTS_FOLDER
         for leftover in parts_dir.glob(".*.tmp"):  # of processes that were killed
             leftover.unlink()
