@@ -12,6 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 import analysis.commands.app
+import cluster.__main__
 import kernels.__main__
 import study.commands.app
 import workloads.__main__
@@ -45,8 +46,8 @@ STAGES = {
         "submit", "commands",
     ],
     "analysis": [
-        "laws", "tables", "fitting", "uncertainty", "scaling", "figures", "report", "commands",
-        "bench",
+        "laws", "tables", "fitting", "uncertainty", "scaling", "growth", "figures", "report",
+        "commands", "bench",
     ],
 }  # fmt: skip
 MOST_LINES = 400  # of a file of product code
@@ -62,10 +63,10 @@ COMMANDS = {
         "status": {"spec", "--watch", "--json", "--runs"},
         "report": {"spec", "--runs"},
         "logs": {"spec", "point", "--runs"},
-        "submit": {"spec", "--address", "--follow", "--runs"},
-        "stop": {"spec", "--address"},
+        "submit": {"spec", "--on", "--address", "--cluster", "--dry-run", "--follow", "--runs"},
+        "stop": {"spec", "--on", "--address", "--cluster"},
         "ui": {"spec", "--runs"},
-        "doctor": {"spec", "--runs"},
+        "doctor": {"spec", "--machine", "--json", "--runs"},
         "export": {"spec", "out", "--runs"},
         "import": {"folder", "--runs"},
         "adopt": {"spec", "--from", "--runs"},
@@ -87,12 +88,16 @@ COMMANDS = {
         "grow": {"source", "out", "--operator", "--layers", "--width", "--layer-map"}
         | {"--interleaved", "--alpha", "--matrices", "--seed", "--json"},
         "growth-guideline": {"--params", "--tokens", "--json"},
+        "import-hf": {"folder", "out"},
+        "export-hf": {"source", "out", "--dtype"},
+        "schedule": {"config", "--json", "--plot"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},
         "bench prepare": {"--rounds", "--datatrove", "--out"},
         "bench decode": {"config", "--preset", "--kind", "--fraction", "--nblocks", "--out"},
     },
+    "cluster": {"preflight": {"spec", "--runs", "--nodes", "--json"}},
     "kernels": {
         "bench claims": {"names", "--device", "--rounds", "--out"},
         "bench latency": {"--out", "--device", "--width", "--tokens", "--rounds"},
@@ -116,6 +121,7 @@ COMMANDS = {
         | {"--at", "--budget", "--law", "--preset", "--arm", "--e", "--drop-highest", "--out"},
         "envelope": {"curves", "--group-col", "--by", "--flops-col", "--loss-col", "--loss"}
         | {"--delta", "--e", "--bootstrap", "--seed", "--level", "--json"},
+        "growth": {"runs", "--curves", "--bootstrap", "--seed", "--level", "--json"},
         "plot": {"name", "files", "--out", "--loss-col", "--published-only"},
     },
 }
@@ -206,6 +212,7 @@ APPS = {
     "workloads": workloads.__main__.app,
     "analysis": analysis.commands.app.app,
     "kernels": kernels.__main__.app,
+    "cluster": cluster.__main__.app,
 }
 
 

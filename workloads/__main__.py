@@ -14,7 +14,9 @@ from workloads.bench.cli import app as bench_app
 from workloads.data.commands import app as data_app
 from workloads.errors import InputError, Preempted
 from workloads.interop import growth_commands
+from workloads.interop.huggingface import commands as huggingface_commands
 from workloads.recipes.recipe import load_run
+from workloads.recipes.schedule_command import schedule
 from workloads.run_dir.seen_command import seen
 
 app = typer.Typer(
@@ -29,6 +31,9 @@ app.add_typer(data_app, name="data")
 data_app.command()(seen)
 app.command()(growth_commands.grow)
 app.command()(growth_commands.growth_guideline)
+app.command()(huggingface_commands.import_hf)
+app.command()(huggingface_commands.export_hf)
+app.command()(schedule)
 
 
 @app.callback()

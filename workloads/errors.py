@@ -14,12 +14,16 @@ class InputError(ValueError):
 class Misfit(ValueError):
     """Parts of a configuration that do not fit together.
 
-    `fields` are those to change, dotted as a study file has them, the likeliest first.
+    `fields` are those to change, dotted as a study file has them, the likeliest first; the place of
+    an item in its list is a number.
     """
 
     def __init__(self, message: str, *fields: str) -> None:
         super().__init__(message)
-        self.fields = [tuple(field.split(".")) for field in fields]
+        self.fields: list[tuple[str | int, ...]] = [
+            tuple(int(part) if part.isdigit() else part for part in field.split("."))
+            for field in fields
+        ]
 
 
 class Refused(Exception):

@@ -5,6 +5,7 @@ import typer
 from analysis.commands.compare import compare_command
 from analysis.commands.envelope import envelope_command
 from analysis.commands.fit import fit
+from analysis.commands.growth import growth_command
 from analysis.commands.isoflop import isoflop_command
 from analysis.commands.next_runs import next_runs_command
 from analysis.commands.plot import HELP, plot_command
@@ -36,6 +37,7 @@ def analysis() -> None:
 app.command(name="report")(report_command)
 app.command()(fit)
 app.command(name="compare")(compare_command)
+app.command(name="growth")(growth_command)
 app.command(name="predict")(predict_command)
 app.command(name="isoflop")(isoflop_command)
 app.command(name="envelope")(envelope_command)

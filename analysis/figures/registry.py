@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import curves, guided, latency, scaling, schematic, spectra
+from analysis.figures import curves, growth, guided, latency, scaling, schematic, spectra
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.cautions import cautions
-from analysis.tables.curves import CURVES, load_curves
+from analysis.tables.curves import CURVES, curves_beside, load_curves
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
@@ -67,6 +67,11 @@ def _unguided(path: Path, loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]
     return split_usable(where(runs, column(runs, "guide_ratio").isna()), str(path))
 
 
+def _ungrown(runs: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the runs that grew: a figure of other roles would call them what they are not."""
+    return where(runs, column(runs, "growth") == "")
+
+
 def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
     """Give the published points if runs are of the paper's sizes and convention, else None."""
     paper = published.scaling()
@@ -74,8 +79,13 @@ def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
     return paper if same_convention and set(sizes(used)) & set(paper["preset"]) else None
 
 
-def _guided(files: list[Path]) -> Drawn:
+def _growth(files: list[Path]) -> Drawn:
     used, _ = split_usable(load_csv(files[0]), str(files[0]))
+    return growth.growth_figure(used, curves_beside(files[0]), str(files[0])), cautions(used)
+
+
+def _guided(files: list[Path]) -> Drawn:
+    used, _ = split_usable(_ungrown(load_csv(files[0])), str(files[0]))
     points = guided.guided_points(used)
     overlay = None if _overlay(used) is None else _published_guided_points()
     return guided.guided_figure(points, overlay), cautions(used)
@@ -86,7 +96,7 @@ def _published_guided_points() -> pd.DataFrame:
 
 
 def _dynamics(files: list[Path]) -> Drawn:
-    runs = load_csv(files[0])
+    runs = _ungrown(load_csv(files[0]))
     return curves.dynamics_figure(runs, load_curves(files[0].with_name(CURVES))), cautions(runs)
 
 
@@ -129,6 +139,11 @@ PLOTS: dict[str, Plot] = {
         _guided,
         lambda: guided.guided_figure(None, _published_guided_points()),
         published_note=published.NOTE,
+    ),
+    "growth": Plot(
+        "grown runs against runs from scratch: validation loss against total training FLOPs",
+        f"{WITH_CURVES}, or without: the runs' ends",
+        _growth,
     ),
     "dynamics": Plot(
         "training loss against step by kind and learning rate, with and without guidance",

@@ -17,10 +17,14 @@ import pandas as pd
 
 from analysis.figures import style
 from analysis.figures.curves import curves_figure
+from analysis.figures.growth import growth_figure
 from analysis.figures.isoflop import isoflop_figure
 from analysis.figures.scaling import scaling_figure
+from analysis.growth.measure import Growth, measure_growth
+from analysis.growth.series import is_grown
 from analysis.report.arm_document import document
 from analysis.report.findings import answer, headline, headlines
+from analysis.report.growth import break_even_section, gain_section, paid
 from analysis.report.sections import (
     NOTHING,
     comparison_section,
@@ -35,6 +39,7 @@ from analysis.report.sections import (
 from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.cautions import cautions
 from analysis.tables.curves import CURVES
+from analysis.tables.frames import where
 from analysis.tables.runs import run_table, split_usable
 from analysis.tables.writing import finite, write_bytes, write_text
 
@@ -81,7 +86,8 @@ def write_report(
     Writes `runs.csv` (all rows, whether they entered or not), `fits.json`, `report.md`,
     `report.html`, the figure `scaling` as SVG, PDF and PNG, and in `tables/` each table as CSV,
     LaTeX and Markdown, replacing files of these names; where `curves` are given, `curves.csv` and
-    the figure `curves`; and of isoFLOP designs the figure `isoflop`.
+    the figure `curves`; of isoFLOP designs the figure `isoflop`; and of tables with grown runs the
+    figure `growth`.
 
     Args:
         runs: one row a run, with the required columns of `RUN_COLUMNS`.
@@ -97,13 +103,14 @@ def write_report(
     runs = run_table(runs, source)
     used, excluded = split_usable(runs, source)
     arms = fit_arms(used, excluded)
-    found, sentences = answer(arms), headlines(arms, excluded)
+    growth = measure_growth(used, curves, arms.resampling, source)
+    found, sentences = _answer(arms, used, growth), headlines(arms, excluded)
 
     csv = _csv(runs)
     write_bytes(out_dir / "runs.csv", csv)
     provenance = _provenance(used, csv)
     text = json.dumps(
-        finite(_document(title, arms, used, excluded, provenance)),
+        finite(_document(title, arms, used, excluded, provenance, growth)),
         indent=2,
         allow_nan=False,
         ensure_ascii=False,
@@ -112,8 +119,11 @@ def write_report(
 
     style.save(scaling_figure(used, arms), out_dir / "scaling")
     figures = _more_figures(arms, curves, out_dir)
+    if growth is not None and growth.ends:  # some grown arm has a scratch arm beside it
+        figures.insert(0, _growth_figure(used, curves, source, out_dir))
     is_isoflop = any(arm.isoflop for arm in arms.arms)
     sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
+    sections += [] if growth is None else [gain_section(growth), break_even_section(growth)]
     sections += [limits_section(arms, used), comparison_section(arms)]
     sections += [used_section(used), left_out_section(excluded)]
     write_tables(sections, out_dir / "tables")
@@ -162,12 +172,35 @@ def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> lis
     return found
 
 
+def _answer(arms: Arms, used: pd.DataFrame, growth: Growth | None) -> str:
+    """Say what arms need for the same loss: of those that grew, whether growth paid."""
+    if growth is None:
+        return answer(arms)
+    grown = frozenset(where(used, is_grown(used))["arm"])
+    return " ".join(filter(None, (answer(arms, but=grown), paid(growth))))
+
+
+def _growth_figure(
+    used: pd.DataFrame, curves: pd.DataFrame | None, source: str, out_dir: Path
+) -> MoreFigure:
+    style.save(growth_figure(used, curves, source), out_dir / "growth")
+    return MoreFigure(
+        "growth",
+        _data_uri(out_dir / "growth.svg"),
+        "Validation loss against total training FLOPs, grown runs beside runs from scratch",
+        "Grown arms beside the arm from scratch, against all their training FLOPs. Points: ends, "
+        "means over seeds with their range. Lines: curves of the longest runs, thin and light "
+        "before the model grew; without curves they join the ends.",
+    )
+
+
 def _document(
     title: str,
     arms: Arms,
     used: pd.DataFrame,
     excluded: pd.DataFrame,
     provenance: dict[str, Any],
+    growth: Growth | None,
 ) -> dict[str, Any]:
     return {
         "title": title,
@@ -176,6 +209,7 @@ def _document(
         "arms": [_arm_record(arm, arms, used) for arm in arms.arms],
         "comparisons": [asdict(one) for one in arms.comparisons],
         "nothing_compared_because": arms.why_not or None,
+        **({} if growth is None else {"growth": asdict(growth)}),
         "excluded": excluded.filter(["point_id", "arm", "status", "reason"]).to_dict("records"),
         "provenance": provenance,
     }

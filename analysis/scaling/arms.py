@@ -20,7 +20,7 @@ from analysis.scaling.compare import Comparison, compare
 from analysis.scaling.contender import Labels
 from analysis.scaling.forecast import flops_factor
 from analysis.scaling.isoflop import IsoFlop, is_isoflop_design, isoflop
-from analysis.tables.frames import numbers, sizes, where
+from analysis.tables.frames import numbers, sizes, texts, where
 from analysis.tables.table import Columns, Table, table_of
 from analysis.uncertainty.bootstrap import Resampling
 
@@ -127,7 +127,7 @@ def fit_arms(
         why = "fewer than two arms have a line with a residual degree of freedom"
         return Arms(E, loss, resampling, arms, (), why)
     try:
-        cells = _cells(used, list(comparable))
+        cells = cells_of(used, list(comparable))
         _, found = compare(comparable, next(iter(comparable)), cells=cells)
     except FitError as error:
         return Arms(E, loss, resampling, arms, (), str(error))
@@ -172,9 +172,14 @@ def _tables(used: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, Table]:
     return table.arms()
 
 
-def _cells(used: pd.DataFrame, arms: list[str]) -> dict[str, Labels] | None:
-    """Name the sizes that pair the arms' runs; None unless every arm has each size once."""
-    rows = {name: sizes(where(used, used["arm"] == name)) for name in arms}
-    if any(len(set(one)) < len(one) or "" in one for one in rows.values()):
+def cells_of(used: pd.DataFrame, arms: list[str]) -> dict[str, Labels] | None:
+    """Name the sizes that pair the arms' runs; None unless every arm has each size once.
+
+    A grown run's preset is that of its base; what it has in common with others is its last model.
+    """
+    grew = (texts(used, "growth") != "").any()
+    named = used.assign(size=used["params"].map("{:.0f}".format) if grew else sizes(used))
+    rows = {name: list(where(named, named["arm"] == name)["size"]) for name in arms}
+    if any(len(set(one)) < len(one) or {"", "nan"} & set(one) for one in rows.values()):
         return None
     return {name: np.array(one, dtype=object) for name, one in rows.items()}

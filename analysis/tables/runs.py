@@ -55,6 +55,15 @@ RUN_COLUMNS: dict[str, Column] = {
         "param", "number", "fraction of the steps that are self-guided; empty if none"
     ),
     "guide_mode": Column("param", "text", "whether guidance keeps the steps or the FLOPs"),
+    "growth": Column("param", "text", "operator, size and time of each growth; empty if none"),
+    "growth_factor": Column(
+        "param", "number", "layers times width of the model over those of its first base"
+    ),
+    "base_train_flops": Column(
+        "param",
+        "number",
+        "training FLOPs before the last growth, those of learned matrices included",
+    ),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
     "tokens": Column("param", "number", "training tokens"),
@@ -65,6 +74,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
     "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
+    "optimizer": Column("param", "text", "its kind and what differs from the kind's defaults"),
     "learning_rate": Column("param", "number", "peak learning rate"),
     "seed": Column("param", "number", "random seed"),
     "val_loss": Column("metric", "number", "validation loss, nats per token", required=True),

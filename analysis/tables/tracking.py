@@ -227,6 +227,11 @@ def cause(uri: str, error: Exception) -> LedgerError:
             f"Databricks at {shown(uri)} knows no login of this user",
             "pip install databricks-sdk, then set DATABRICKS_HOST and DATABRICKS_TOKEN",
         )
+    if re.search(r"password authentication failed|no password supplied|Access denied", text):
+        return LedgerError(
+            f"the database at {shown(uri)} does not let this user in",
+            "correct user and password in MLFLOW_TRACKING_URI",
+        )
     return LedgerError(
         f"MLflow at {shown(uri)} does not answer ({text})", f"start it, or {CORRECT}"
     )

@@ -187,12 +187,24 @@ def variance_components(
     return max(between - within, 0.0) / float(sizes.mean()), within, dof_between, dof_within
 
 
-def _errors(
-    fit: LawFit, member: NDArray[np.intp], n_clusters: int, resamples: int, rng: np.random.Generator
+def draw_errors(
+    residuals: Array,
+    member: NDArray[np.intp],
+    n_free: int,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> Array:
-    n_free = int(fit.free.sum())
-    between, within, dof_between, dof_within = variance_components(fit.residuals, member, n_free)
-    shared = rng.standard_normal((resamples, n_clusters))
+    """Draw new errors, [r, n], of the residuals' spread: one for each cluster and one for each row.
+
+    Args:
+        residuals: [n] of a fit.
+        member: [n] number of each row's cluster, from 0.
+        n_free: parameters that were fitted.
+        resamples: r.
+        rng: where the errors come from.
+    """
+    between, within, dof_between, dof_within = variance_components(residuals, member, n_free)
+    shared = rng.standard_normal((resamples, int(member.max()) + 1))
     shared *= np.sqrt(between * dof_between / rng.chisquare(dof_between, (resamples, 1)))
     own = rng.standard_normal((resamples, member.size))
     own *= np.sqrt(within * dof_within / rng.chisquare(dof_within, (resamples, 1)))
@@ -208,7 +220,8 @@ def _refit(
     rng: np.random.Generator,
 ) -> Refined:
     if method == "errors":
-        return _refit_with(fit, _errors(fit, member, n_clusters, count, rng))
+        errors = draw_errors(fit.residuals, member, int(fit.free.sum()), count, rng)
+        return _refit_with(fit, errors)
     even = np.full(n_clusters, 1 / n_clusters)
     weights = rng.multinomial(n_clusters, even, count).astype(float)
     if not np.array_equal(member, np.arange(n_clusters)):

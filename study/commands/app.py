@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from study.commands import doctor, jobs, logs, plan, prepare, report, run, status, transfer, ui
+from study.submit import ray_job
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ def study() -> None:
     Exit codes: 0 done, 1 some of the work failed, 2 the input is wrong. Runs are recorded in
     MLflow at MLFLOW_TRACKING_URI, by default a SQLite database under the runs folder.
     """
+    ray_job.take_settings()
 
 
 app.command()(plan.plan)

@@ -37,6 +37,7 @@ def plan_as_json(
         "flop_convention": FLOP_CONVENTION,
         "estimate_basis": basis,
         "hardware": study.hardware.model_dump(),
+        "resources": study.spec.value.resources.model_dump(),
         "points": [
             {
                 "id": point.id,

@@ -79,7 +79,7 @@ def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
     lines += [f"caution: {sentence}" for sentence in cautions(study)]
     if (most := study.largest_flops_error) is not None:
-        lines.insert(0, f"Points spend the FLOPs of isoflop or their dense twin within {most:.2%}.")
+        lines.insert(0, f"Points spend the FLOPs of isoflop or their twin within {most:.2%}.")
     for line in lines:
         console.print(line, soft_wrap=True)
 

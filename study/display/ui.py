@@ -106,12 +106,14 @@ def _serve(uri: str, page: str) -> None:
     port = _free_port()
     for number in (signal.SIGINT, signal.SIGTERM):  # either of them also ends the server
         signal.signal(number, signal.default_int_handler)
-    options = {"--backend-store-uri": uri, "--host": LOOPBACK, "--port": port, "--workers": 1}
+    options = {"--host": LOOPBACK, "--port": port, "--workers": 1}
     words = [str(word) for option in options.items() for word in option]
+    # The store's address may hold a password, and every user can read a process's arguments. The
+    # job runner is for GenAI evaluations: five processes that a study has no use for.
+    settings = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *words],
-        # The job runner is for GenAI evaluations: five processes that a study has no use for.
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        env=os.environ | settings,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # its workers are ended with it

@@ -100,28 +100,35 @@ def _check_lists(spec: Loaded[StudySpec]) -> None:
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
     if (grid := spec.grid) is None:
         return
-    for preset, width, (index, ffn), guide, rate, batch_size, mixture, seed in itertools.product(
+    for values in itertools.product(
         grid.preset,
         grid.width,
         enumerate(grid.ffn),
         grid.guide,
+        grid.grow,
         grid.learning_rate or [None],
         grid.batch_size or [None],
         grid.mixture or [None],
+        grid.optimizer or [None],
         grid.seed,
     ):
+        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, seed = values
         variant = Variant(
             preset=preset,
             model=grid.model,
             width=width,
             ffn=ffn,
             guide=guide,
+            grow=grow,
             learning_rate=rate,
-            batch_size=batch_size,
+            batch_size=batch,
             mixture=mixture,
+            optimizer=optimizer,
             seed=seed,
         )
-        if ffn.row.mergeable:
+        if ffn.row.mergeable and guide and grow:
+            yield Dropped(describe(variant), "a run is guided or grows, and not both")
+        elif ffn.row.mergeable:
             yield Combination(("grid", "ffn", index), variant, droppable=True)
         elif guide == grid.guide[0]:
             unguided = variant.model_copy(update={"guide": None})

@@ -6,8 +6,12 @@ two points of a study apart.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from workloads.config.model import GuideConfig
 from workloads.recipes.variant import ModelChanges, Variant
+from workloads.schema.base import Config
 
 # How ids abbreviate the sizes of a changed model.
 SIZE_LETTERS = {
@@ -46,6 +50,11 @@ def guide_parts(guide: GuideConfig | None, exact: bool = False) -> list[str]:
     return [f"guided{_digits(guide.ratio, exact)}", *changed.values(), *whole]
 
 
+def growth_parts(variant: Variant) -> list[str]:
+    """Return each growth of the model: `stackx4at0.3`."""
+    return [growth.label().replace(" ", "").replace(",", ".") for growth in variant.grow]
+
+
 def length_parts(variant: Variant, train_flops: int, steps: int | None = None) -> list[str]:
     """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`, `iso1e19`,
     and with `steps` their number, `steps2001`."""
@@ -60,6 +69,11 @@ def recipe_parts(variant: Variant, exact: bool = False) -> list[str]:
     rate = [f"lr{_digits(rate, exact)}"] if rate else []
     # `b` followed by a number is the number of an FFN's blocks.
     return rate + ([f"bs{variant.batch_size}"] if variant.batch_size else [])
+
+
+def optimizer_parts(variant: Variant) -> list[str]:
+    """Return the variant's own optimizer, and what is written of it: `sophia_g`, `rho=0.04`."""
+    return variant.optimizer.written_words() if variant.optimizer else []
 
 
 def mixture_parts(variant: Variant, exact: bool = False) -> list[str]:
@@ -93,7 +107,7 @@ def describe(variant: Variant) -> str:
 def variant_tag(variant: Variant) -> str:
     """Return the tag of the variant's run in the ledger: what differs from the defaults, as
     JSON."""
-    return variant.model_dump_json(exclude_defaults=True)
+    return json.dumps(variant.tree())
 
 
 def _digits(value: float, exact: bool) -> str:
@@ -102,9 +116,13 @@ def _digits(value: float, exact: bool) -> str:
 
 def _model_parts(changes: ModelChanges) -> list[str]:
     """Return the changes of a model: `f4864`, `kv4`, `rmsnorm`, `bias=False`."""
-    return [
-        f"{SIZE_LETTERS[name]}{value}"
-        if name in SIZE_LETTERS
-        else (value if isinstance(value, str) else f"{name}={value}")
-        for name, value in changes.written().items()
-    ]
+    return [_change(name, getattr(changes, name)) for name in changes.written()]
+
+
+def _change(name: str, value: Any) -> str:
+    """Return one change; that of an option with fields has the values of all of them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Config):
+        value = "x".join(map(str, value.model_dump().values()))
+    return f"{SIZE_LETTERS[name]}{value}" if name in SIZE_LETTERS else f"{name}={value}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from study.plan.combinations import Combination, Dropped, combinations
 from study.plan.cost import Price, flops_per_second, gpu_hours, price
@@ -23,6 +24,7 @@ from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.config.run import RunConfig
 from workloads.errors import InputError, Misfit
+from workloads.optim.kinds import completed
 from workloads.recipes.budget import Budget, Unreachable
 from workloads.recipes.recipe import Recipe
 from workloads.recipes.variant import Variant
@@ -213,11 +215,15 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Poin
     """
     variant, study = item.variant, spec.value
     try:
+        own = variant.optimizer
+        common: dict[str, Any] = {
+            "budget": _budget(variant, study),
+            "optimizer": completed(own, study.optimizer) if own else study.optimizer,
+        }
         recipe = Recipe(
-            **dict(variant.model_copy(update={"budget": _budget(variant, study)})),
+            **dict(variant.model_copy(update=common)),
             data=study.data,
             eval_sets=study.eval_sets,
-            optimizer=study.optimizer,
             eval_tokens=study.eval_tokens,
             runtime=study.runtime,
         )

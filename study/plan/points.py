@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from study.plan.naming import (
+    growth_parts,
     guide_parts,
     length_parts,
     mixture_parts,
+    optimizer_parts,
     recipe_parts,
     shape_parts,
 )
@@ -86,7 +88,7 @@ class Text:
 class Point:
     """One planned run: `variant` is how the study file names it, `config` is the run in full.
 
-    `target_flops` are the training FLOPs that `isoflop` or a dense twin has the run spend, to
+    `target_flops` are the training FLOPs that `isoflop` or a twin has the run spend, to
     within 1%. `given_id` is the id of a point that does not have its short id: because the ledger
     has it under another, or because the short id is another point's, too.
     """
@@ -130,9 +132,11 @@ class Point:
             *ffn.size_labels,
             "" if ffn.keep_first_dense else "alllayers",
             *guide_parts(self.config.model.guide, exact),
+            *growth_parts(self.variant),
             *length_parts(self.variant, self.train_flops, steps),
             *recipe_parts(self.variant, exact),
             *mixture_parts(self.variant, exact),
+            *optimizer_parts(self.variant),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -144,6 +148,23 @@ class Point:
     @cached_property
     def train_flops(self) -> int:
         return flops.train_flops(self.config, FLOP_CONVENTION)
+
+    @property
+    def _growth_factor(self) -> float | None:
+        """Layers times width of the model over those of its first base; None without growth."""
+        model = self.config.model
+        if not model.growths:
+            return None
+        base = model.growths[0].base
+        return model.num_layers * model.hidden_dim / (base.num_layers * base.hidden_dim)
+
+    @property
+    def _base_train_flops(self) -> int | None:
+        """Training FLOPs before the last growth, those of learned matrices included; None without
+        growth."""
+        if not self.config.model.growths:
+            return None
+        return flops.train_flops_at(self.config, self.config.phases[-1].start, FLOP_CONVENTION)
 
     @property
     def passes_by_source(self) -> dict[str, float]:
@@ -174,6 +195,9 @@ class Point:
             "ffn_fraction": flops.ffn_fraction(model),
             "guide_ratio": model.guide.ratio if model.guide else None,
             "guide_mode": model.guide.mode if model.guide else None,
+            "growth": self.variant.growth_label() or None,
+            "growth_factor": self._growth_factor,
+            "base_train_flops": self._base_train_flops,
             "params": self.params.total,
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,
@@ -184,6 +208,7 @@ class Point:
             "tokens_per_step": self.config.tokens_per_step,
             "train_flops": self.train_flops,
             "flop_convention": FLOP_CONVENTION,
+            "optimizer": self.config.optimizer.label(),
             "learning_rate": self.config.optimizer.learning_rate,
             "seed": self.config.seed,
         }

@@ -1,9 +1,9 @@
 """Continuation: a point with a larger budget goes on from a run with a smaller one.
 
 Under `constant` and `wsd` schedules the first steps of a run do not depend on its length
-(`fingerprint.trajectory`), and the checkpoint at the end of these steps is kept. A new point starts
-from the latest such checkpoint at hand, with the rows recorded up to it. It gets the numbers of a
-run from scratch and executes only the new steps.
+(`fingerprint.trajectory`), growth at a number of tokens included, and the checkpoint at the end of
+these steps is kept. A new point starts from the latest such checkpoint at hand, with the rows
+recorded up to it. It gets the numbers of a run from scratch and executes only the new steps.
 """
 
 from __future__ import annotations
@@ -67,8 +67,12 @@ def _note(point: Point, donor: Donor) -> str:
         return f"continues {donor.point_id} from step {donor.step}"
     if point.config.model.guide:
         return f"new, beside {donor.point_id}: the guide weight depends on the budget"
+    if any(growth.at_step is None for growth in point.config.model.growths):
+        reason = "it grows at a fraction of its steps; grow.at: {tokens: N} would let it go on"
+        return f"new, beside {donor.point_id}: {reason}"
     if not point.config.stable_steps:
-        return f"new, beside {donor.point_id}: cosine's decay depends on the budget"
+        schedule = point.config.optimizer.schedule
+        return f"new, beside {donor.point_id}: {schedule}'s decay depends on the budget"
     return f"new, beside {donor.point_id}: no checkpoint of its stable phase is at hand"
 
 

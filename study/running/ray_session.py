@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own (`study.running.graceful_stop`)
 }
 ANSWER_SECONDS = 10.0
+TOKEN = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to the token that the cluster was started with"
 WATCH_SECONDS = 0.5
 VITAL = {"gcs_server", "raylet"}
 # What Ray makes in the folder of temporary files, and the most bytes that a socket's path may have.
@@ -55,7 +56,6 @@ def connected(resources: Resources) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     else:
         check_answers(os.environ["RAY_ADDRESS"])
-        use_token()
     import ray
 
     try:
@@ -117,7 +117,6 @@ def _watch_own_ray(disconnecting: threading.Event) -> None:
 def nodes_of(address: str) -> list[dict[str, float]]:
     """Return the resources of each node of a cluster. Raises InputError if it cannot be joined."""
     check_answers(address)
-    use_token()
     import ray
 
     try:
@@ -130,14 +129,48 @@ def nodes_of(address: str) -> list[dict[str, float]]:
 
 
 def check_answers(address: str) -> None:
-    """Raise InputError when nothing listens at HOST:PORT: Ray itself would try for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    """Have Ray send the cluster's token; raise InputError when nothing answers at HOST:PORT, or
+    the token is wrong. Ray itself would try for minutes, and not say which."""
+    use_token()
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
     if not port.isdigit():  # `auto`: Ray looks it up on this machine
         return
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
         raise _silent(address, str(error)) from None
+    if not scheme:
+        _check_token(place)
+
+
+def _check_token(place: str) -> None:
+    """Raise InputError when the cluster at HOST:PORT refuses this environment's token."""
+    from ray import _raylet
+    from ray.exceptions import AuthenticationError
+
+    try:
+        with _without_stderr():
+            gcs = cast(Any, _raylet).GcsClient(address=place)
+            gcs.internal_kv_get(b"session_name", b"session", ANSWER_SECONDS)
+    except AuthenticationError:
+        raise InputError(f"Ray at {place} refuses the token of this environment; {TOKEN}") from None
+    except Exception as error:  # of Ray's RPC; no class of its own
+        raise _silent(place, str(error).strip().partition("\n")[0]) from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what is written to stderr: Ray's C++ adds a warning of its own to the error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _silent(address: str, reason: str) -> InputError:

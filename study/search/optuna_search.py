@@ -165,7 +165,7 @@ def _name(study: Study, space: SearchSpace) -> str:
     spec = study.spec.value.model_dump(mode="json", include=parts, exclude_defaults=True)
     del spec["search"]["trials"]
     variant = space.variant
-    told = {"variant": variant.model_dump(mode="json", exclude_defaults=True), "spec": spec}
+    told = {"variant": variant.tree(), "spec": spec}
     return f"{variant.preset} {variant.arm_name()} {fingerprint(told)}"
 
 

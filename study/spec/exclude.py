@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
+from workloads.config.growth_options import OPERATORS
 from workloads.data.config import Weights
+from workloads.optim.kinds import OPTIMIZERS
+from workloads.recipes.grow_choice import GrowAt, GrowBase, GrowChoice
 from workloads.recipes.presets import PRESETS, PresetName
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
+from workloads.schema.known_names import OneOf
 from workloads.schema.strict_yaml import Loaded, Location
 
 # What a variant that does not give it has from its preset.
@@ -54,6 +58,28 @@ class GuideMatch(_Match):
     """Matches guides whose ratio is chosen by FLOPs."""
 
 
+class GrowMatch(_Match):
+    """Fields of a growth as the study file gives them; of several in a row, those of the last."""
+
+    operator: Annotated[str, OneOf(OPERATORS, "operator")] | None = None
+    """The operator."""
+    factor: PositiveInt | None = None
+    """The factor of the growth, or of its base."""
+    layers: PositiveInt | None = None
+    """The layers of the grown model, or of its base."""
+    width: PositiveInt | None = None
+    """The width of the grown model, or of its base."""
+    at: GrowAt | None = None
+    """The time."""
+
+
+class OptimizerMatch(_Match):
+    """Fields of an optimizer of the grid or of a point."""
+
+    kind: Annotated[str, OneOf(OPTIMIZERS, "optimizer")] | None = None
+    """The kind."""
+
+
 class Exclude(_Match):
     """A row drops the combinations that have all of its values."""
 
@@ -65,12 +91,16 @@ class Exclude(_Match):
     """Some of the FFN's fields."""
     guide: GuideMatch | None = None
     """Some of the guide's fields; `null` matches training without one."""
+    grow: GrowMatch | None = None
+    """Some of a growth's fields; `null` matches training from scratch."""
     learning_rate: PositiveFloat | None = None
     """The peak learning rate, the preset's where none is given."""
     batch_size: PositiveInt | None = None
     """Sequences of one optimizer step, the preset's where none are given."""
     mixture: Weights | None = None
     """The weights, as they are written."""
+    optimizer: OptimizerMatch | None = None
+    """The kind of the optimizer."""
     seed: NonNegativeInt | None = None
     """The seed."""
 
@@ -107,6 +137,10 @@ def _value(variant: Variant, path: tuple[str, ...]) -> Any:
     value: Any = variant
     for name in path:
         value = getattr(value, name, None)
+        if isinstance(value, tuple):  # of growths in a row
+            value = value[-1] if value else None
+        if isinstance(value, GrowChoice) and path[-1] in GrowBase.model_fields:
+            value = value.sizes
     if value is None and path[-1] in PRESETS_GIVE:
         return getattr(PRESETS[variant.preset], path[-1])
     return value

@@ -25,6 +25,7 @@ from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions
 from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
+from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PresetName
 from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
 from workloads.schema import strict_yaml
@@ -35,7 +36,8 @@ from workloads.schema.strict_yaml import Loaded
 class Grid(Config):
     """The product of its lists.
 
-    A dense FFN has nothing to guide: it is planned once without a guide, whatever `guide` lists.
+    A dense FFN has nothing to guide: it is planned once without a guide, whatever `guide` lists. A
+    run is guided or grows: combinations of both are dropped.
     """
 
     preset: Annotated[tuple[PresetName, ...], Field(min_length=1)]
@@ -48,12 +50,17 @@ class Grid(Config):
     """FFN kinds with their sizes; sizes that a search samples are left out."""
     guide: Annotated[tuple[GuideChoice | None, ...], Field(min_length=1)] = (None,)
     """Self-guided training; `null` is training without a guide."""
+    grow: Annotated[tuple[Growths, ...], Field(min_length=1)] = ((),)
+    """Growth of the model in the course of its run: one growth, or a list of several in a row;
+    `null` is training from scratch."""
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Peak learning rates; left out, the search's, or the preset's."""
     batch_size: Annotated[tuple[BatchSize, ...], Field(min_length=1)] | None = None
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     mixture: Annotated[tuple[Weights, ...], Field(min_length=1)] | None = None
     """Weights of the sources of `data`; left out, those that `data` gives."""
+    optimizer: Annotated[tuple[AnyOptimizerOptions, ...], Field(min_length=1)] | None = None
+    """Optimizers, each an arm; what one leaves out is as in the study's `optimizer`."""
     seed: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds of initialization, data order and dropout, one point each."""
 
@@ -126,7 +133,7 @@ class StudySpec(Config):
     """Texts whose validation splits are evaluated beside the data's own, by the names that their
     metrics get."""
     optimizer: AnyOptimizerOptions = AdamWOptions()
-    """The optimizer and its schedule, for every point."""
+    """The optimizer and its schedule, for every point; what is left out is the preset's."""
     runtime: RuntimeConfig | None = None
     """How every point executes."""
     hardware: HardwareSpec | None = None

@@ -25,12 +25,14 @@ from study.plan.points import Point
 from study.plan.texts import command, find_texts
 from study.running import ray_session, this_machine
 from study.spec.hardware import ACCELERATORS
-from study.submit.ray_job import PACKAGES
+from workloads.cost import flops
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data import shards
 from workloads.data.config import DataConfig
 from workloads.errors import InputError
 
+# The rooms, which are imported from one place or not at all.
+PACKAGES = ("kernels", "workloads", "analysis", "study", "cluster")
 # Below so much free space anything may fail.
 MIN_FREE_BYTES = 5e9
 # Of fp32 weights, beside which a checkpoint has the optimizer's state. A run keeps up to three
@@ -53,17 +55,38 @@ class Check:
 
 def examine(runs_dir: Path, study: Study | None) -> Iterator[Check]:
     """Check this machine, the ledger and the cluster; with a study, also what it needs of them."""
-    yield _versions()
-    yield _packages()
-    yield _gpus()
-    yield _mlflow(store.tracking_uri(runs_dir), study)
-    yield _disk(runs_dir, study)
-    if study:
-        yield _data(study)
+    yield from examine_machine(runs_dir, study)
+    yield check_ledger(runs_dir, study)
     cluster, nodes = _ray()
     yield cluster
     if study and nodes:
         yield from _placement(study, nodes)
+
+
+def examine_machine(runs_dir: Path, study: Study | None) -> Iterator[Check]:
+    """Check what every node needs for itself: versions, packages, GPUs, disk and data."""
+    yield _versions()
+    yield _packages()
+    yield _gpus()
+    yield _disk(runs_dir, study)
+    if study:
+        yield _data(study)
+
+
+def check_ledger(runs_dir: Path, study: Study | None) -> Check:
+    """Check the ledger of the runs folder, and what it holds of the study."""
+    uri = store.tracking_uri(runs_dir)
+    try:
+        path = tracking.database(uri)
+        if path and not path.exists():
+            return Check("MLflow", f"{path}, made by the first run")
+        with tracking.opened(uri):
+            pass
+        if study:
+            reader.states(study, reader.read(uri, study.name))
+    except LedgerError as error:
+        return Check("MLflow", error.found, error.cure)
+    return Check("MLflow", tracking.shown(uri))
 
 
 def _versions() -> Check:
@@ -78,7 +101,8 @@ def _versions() -> Check:
     if others:
         cure = "pip install -c constraints.txt -e ."
         return Check("versions", ", ".join(others), cure)
-    return Check("versions", f"Python {platform.python_version()}, packages as constraints.txt")
+    agree = ", packages as constraints.txt" if pinned else ""
+    return Check("versions", f"Python {platform.python_version()}{agree}")
 
 
 def _version(name: str) -> str | None:
@@ -115,20 +139,6 @@ def _gpus() -> Check:
     return Check("GPUs", ", ".join(usable) or "none: points train on CPUs")
 
 
-def _mlflow(uri: str, study: Study | None) -> Check:
-    try:
-        path = tracking.database(uri)
-        if path and not path.exists():
-            return Check("MLflow", f"{path}, made by the first run")
-        with tracking.opened(uri):
-            pass
-        if study:
-            reader.states(study, reader.read(uri, study.name))
-    except LedgerError as error:
-        return Check("MLflow", error.found, error.cure)
-    return Check("MLflow", tracking.shown(uri))
-
-
 def _disk(runs_dir: Path, study: Study | None) -> Check:
     wanted = study.directory if study else runs_dir.resolve()
     place = next(path for path in (wanted, *wanted.parents) if path.exists())
@@ -145,7 +155,8 @@ def _disk(runs_dir: Path, study: Study | None) -> Check:
 def _checkpoint_bytes(study: Study) -> int:
     """Return the bytes that the checkpoints of points without a directory may take."""
     return CHECKPOINTS_PER_RUN * sum(
-        p.params.total * (WEIGHT_BYTES_PER_PARAM + p.config.optimizer.state_bytes_per_param)
+        p.params.total * WEIGHT_BYTES_PER_PARAM
+        + p.config.optimizer.state_bytes(flops.trained(p.config.phases[-1].model))
         for p in study.points
         if not study.run_dir(p).exists()
     )
@@ -167,7 +178,8 @@ def _data(study: Study) -> Check:
             except InputError as error:
                 cure = f"delete {found.dataset}; `run` prepares it again"
                 return Check("data", str(error), cure)
-        places.append(str(found.dataset or f"{found.place}: not here yet, `run` makes it"))
+        place = str(found.dataset or f"{found.place}: not here yet, `run` makes it")
+        places.append(f"{place} (fingerprint {found.fingerprint})")
     return Check("data", _with_cautions(", ".join(places), study))
 
 

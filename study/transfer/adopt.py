@@ -25,6 +25,7 @@ from study.plan.planner import Study
 from study.plan.points import Point
 from study.search.samples import with_recorded
 from workloads.errors import InputError
+from workloads.run_dir.configuration import CONFIG_FILE
 from workloads.run_dir.paths import (
     CHECKPOINT_FOLDER,
     METRICS_FILE,
@@ -107,8 +108,9 @@ def _adopt_directories(study: Study, source: Path, free: dict[str, Point]) -> li
 def _record(study: Study, tracker: Tracker, point: Point, directory: Path) -> None:
     run_dir = study.run_dir(point)
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in (OWNER_FILE, METRICS_FILE, RESULT_FILE):
-        if (directory / name).exists():  # a run that diverges at once has recorded no row
+    for name in (OWNER_FILE, CONFIG_FILE, METRICS_FILE, RESULT_FILE):
+        # A run that diverges at once has recorded no row, and an old one no configuration.
+        if (directory / name).exists():
             shutil.copy2(directory / name, run_dir / name)
     # Points with a larger budget would continue from these checkpoints.
     (run_dir / CHECKPOINT_FOLDER).mkdir(exist_ok=True)

@@ -18,6 +18,10 @@ import yaml
 from ray.autoscaler._private.local.config import prepare_local
 
 import study.commands.app
+from study.submit.cluster_file import NodeOptions
+from study.submit.kuberay import KubeRayOptions
+from study.submit.slurm import SlurmOptions
+from workloads.schema import strict_yaml
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -37,47 +41,38 @@ def test_commands_specs_and_files_that_are_named_exist(path: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_ray_cluster_is_valid_for_the_ray_that_is_installed() -> None:
+@pytest.mark.parametrize("name", ["ray-a100.yaml", "ray-aws-spot.yaml"])
+def test_ray_cluster_is_valid_for_the_ray_that_is_installed(name: str) -> None:
     schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
-    config = yaml.safe_load(text("ray-a100.yaml"))
-    prepared, _ = prepare_local(config)
+    config = yaml.safe_load(text(name))
+    local = config["provider"]["type"] == "local"
+    prepared = prepare_local(config)[0] if local else config
     jsonschema.validate(prepared, json.loads(schema.read_text()))
     for source in config["file_mounts"].values():
         assert source.startswith("~") or (ROOT / source).exists()
 
 
-def test_ray_cluster_installs_every_package_that_the_platform_needs() -> None:
+def test_spot_nodes_are_bought_again_and_the_head_is_none_of_them() -> None:
+    config = yaml.safe_load(text("ray-aws-spot.yaml"))
+    nodes = config["available_node_types"]
+    spot = {name for name, node in nodes.items() if "InstanceMarketOptions" in node["node_config"]}
+    assert spot == nodes.keys() - {config["head_node_type"]}
+    assert all(nodes[name]["min_workers"] == nodes[name]["max_workers"] > 0 for name in spot)
+    assert sum(nodes[name]["max_workers"] for name in spot) == config["max_workers"]
+
+
+@pytest.mark.parametrize("name", ["ray-a100.yaml", "ray-aws-spot.yaml"])
+def test_ray_cluster_installs_every_package_that_the_platform_needs(name: str) -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
     block = pyproject.split("dependencies = [")[1].split("]\n")[0]
     needed = set(re.findall(r'"([a-z][\w.-]*(?:\[[a-z,]+\])?)[=><;]', block)) - {"triton"}
-    installed = " ".join(yaml.safe_load(text("ray-a100.yaml"))["setup_commands"])
+    installed = " ".join(yaml.safe_load(text(name))["setup_commands"])
     assert needed <= set(installed.replace("'", "").split())
-
-
-def test_kuberay_job_runs_this_ray_and_mounts_what_it_names() -> None:
-    job = yaml.safe_load(text("kuberay-rayjob.yaml"))
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster["rayVersion"] == ray.__version__
-    pods: list[Any] = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    for pod in (group["template"]["spec"] for group in pods):
-        volumes = {volume["name"] for volume in pod["volumes"]}
-        [container] = pod["containers"]
-        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-        [mount] = container["volumeMounts"]
-        assert f"--runs {mount['mountPath']}/" in job["spec"]["entrypoint"]
-        assert {"MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} == {
-            variable["name"] for variable in container["env"]
-        }
-
-
-def test_slurm_script_is_bash() -> None:
-    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
 
 
 def test_options_of_ray_and_mlflow_exist() -> None:
     folder = Path(sys.executable).parent
-    for command, name in (("ray start", "slurm.sh"), ("mlflow server", "mlflow.service")):
+    for command, name in (("ray start", "slurm.sh.j2"), ("mlflow server", "mlflow.service")):
         program, sub = command.split()
         help_text = subprocess.run(
             [folder / program, sub, "--help"], capture_output=True, text=True, check=True
@@ -86,6 +81,16 @@ def test_options_of_ray_and_mlflow_exist() -> None:
         calls = [line for line in written.splitlines() if command in line and line[0] != "#"]
         for option in re.findall(r"--[a-z][a-z-]+", " ".join(c.split(command)[1] for c in calls)):
             assert re.search(rf"{option}\b", help_text), option
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("slurm.yaml", SlurmOptions), ("kuberay.yaml", KubeRayOptions)]
+)
+def test_cluster_files_read_and_show_every_key(name: str, model: type[NodeOptions]) -> None:
+    given = strict_yaml.load(CLUSTER / name, model)
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    assert [key for key in model.model_fields if f"| `{key}` |" not in page] == []
+    assert given.value.nodes > 1
 
 
 def test_image_copies_files_that_exist() -> None:

@@ -112,6 +112,27 @@ def turned(shape: ModelConfig, x: Tensor) -> Tensor:
         return x
     half = x.shape[1] // 2
     position = torch.arange(len(x), dtype=torch.float64)[:, None] / shape.rope_interpolation
-    angle = position * shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+    frequencies = [shape.rope_base ** (-pair / half) for pair in range(half)]
+    if shape.rope_scaling:
+        frequencies = [scaled(each, **shape.rope_scaling.model_dump()) for each in frequencies]
+    angle = position * torch.tensor(frequencies, dtype=torch.float64)
     pairs = torch.complex(x[:, :half], x[:, half:]) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([pairs.real, pairs.imag], dim=1)
+
+
+def scaled(
+    frequency: float,
+    factor: float,
+    low_freq_factor: float,
+    high_freq_factor: float,
+    original_block_size: int,
+) -> float:
+    """Llama 3's scaling of one rotary frequency, by the tokens of a whole turn."""
+    tokens = 2 * math.pi / frequency
+    if tokens > original_block_size / low_freq_factor:
+        return frequency / factor
+    if tokens < original_block_size / high_freq_factor:
+        return frequency
+    spread = high_freq_factor - low_freq_factor
+    share = (original_block_size / tokens - low_freq_factor) / spread
+    return (1 - share) * frequency / factor + share * frequency

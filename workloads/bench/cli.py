@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from kernels.bench.command import ResultsFile, Rounds, measure_claims
 from workloads.config.ffn_kinds import FFN_KINDS
-from workloads.config.model import ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import ModelConfig, layer_ffns
 from workloads.errors import InputError
 from workloads.recipes.recipe import Recipe, load_run
 from workloads.schema import strict_yaml

@@ -19,6 +19,8 @@ from workloads.schema.known_names import OneOf
 M = TypeVar("M", bound=BaseModel)
 # A number for a projection from n to m features with these sizes: f(n, m, sizes).
 Count = Callable[[int, int, Mapping[str, int]], int]
+# The matrices of such a projection, as (count, rows, columns) for each tensor.
+Matrices = Callable[[int, int, Mapping[str, int]], tuple[tuple[int, int, int], ...]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class FFNKind:
     the weights must be proportional to it. `grows` names the sizes that grow in proportion where a
     model grows in width; the others stay. Under `grows_whole` blocks of the last factor tie
     features together: the width grows by whole multiples, and no output can be the mean of others.
+    `factors` are the matrices of one projection, blocks counted each; without it, all weights are
+    one matrix of m rows.
     """
 
     projection: str
@@ -58,6 +62,15 @@ class FFNKind:
     fraction_size: str | None = None
     grows: tuple[str, ...] = ()
     grows_whole: bool = False
+    factors: Matrices | None = None
+
+    def matrices(
+        self, n: int, m: int, sizes: Mapping[str, int]
+    ) -> tuple[tuple[int, int, int], ...]:
+        """Return the matrices of one projection as (count, rows, columns) for each tensor."""
+        if self.factors is None:
+            return ((1, m, self.weights(n, m, sizes) // m),)
+        return self.factors(n, m, sizes)
 
     @property
     def mergeable(self) -> bool:
@@ -76,6 +89,13 @@ def _blockshuffle_merge(n: int, m: int, sizes: Mapping[str, int]) -> int:
     return n * m * inner // (blocks**2 if inner % blocks**2 == 0 else blocks)
 
 
+def _blockshuffle_factors(
+    n: int, m: int, sizes: Mapping[str, int]
+) -> tuple[tuple[int, int, int], ...]:
+    blocks, inner = sizes["nblocks"], min(n, m)
+    return (blocks, inner // blocks, n // blocks), (blocks, m // blocks, inner // blocks)
+
+
 FFN_KINDS: dict[str, FFNKind] = {
     "dense": FFNKind(
         projection="workloads.nn.projections.dense:DenseProjection",
@@ -89,6 +109,7 @@ FFN_KINDS: dict[str, FFNKind] = {
         merge=lambda n, m, sizes: n * m * sizes["rank"],
         sizes={"rank": RANK},
         fraction_size="rank",
+        factors=lambda n, m, sizes: ((1, sizes["rank"], n), (1, m, sizes["rank"])),
     ),
     "blockdense": FFNKind(
         projection="workloads.nn.projections.blockdense:BlockDenseProjection",
@@ -98,6 +119,10 @@ FFN_KINDS: dict[str, FFNKind] = {
         sizes={"rank": RANK, "nblocks": BLOCKS},
         fraction_size="rank",
         grows=("rank", "nblocks"),
+        factors=lambda n, m, sizes: (
+            (sizes["nblocks"], sizes["rank"] // sizes["nblocks"], n // sizes["nblocks"]),
+            (1, m, sizes["rank"]),
+        ),
     ),
     "blockshuffle": FFNKind(
         projection="workloads.nn.projections.blockshuffle:BlockShuffleProjection",
@@ -106,6 +131,7 @@ FFN_KINDS: dict[str, FFNKind] = {
         merge=_blockshuffle_merge,
         sizes={"nblocks": BLOCKS},
         grows_whole=True,
+        factors=_blockshuffle_factors,
     ),
 }
 

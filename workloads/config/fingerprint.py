@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workloads.config.run import RunConfig
+from workloads.optim.schedules import SCHEDULES
 from workloads.schema.base import Config
 
 # Raised when the rules by which `identity` makes a tree change, never for a new field. It is
@@ -82,10 +83,15 @@ def trajectory(run_identity: dict[str, Any]) -> dict[str, Any]:
     """Return the part of an identity that decides the run's first `stable_steps` steps:
     all but its length, and the texts that it is only evaluated on.
 
-    Runs of one trajectory, `constant` or `wsd`, are the same in the stable phases they share.
+    Runs of one trajectory, such as `constant` and `wsd`, are the same in the stable phases they
+    share.
     """
-    later = {"schedule", "decay_fraction", "min_learning_rate_ratio"}
-    optimizer = {k: v for k, v in run_identity["optimizer"].items() if k not in later}
+    optimizer: dict[str, Any] = run_identity["optimizer"]
+    schedule = optimizer.get("schedule", "cosine")
+    later = {"decay_fraction", "min_learning_rate_ratio"}
+    if SCHEDULES[schedule].opening == "constant":
+        later.add("schedule")
+    optimizer = {k: v for k, v in optimizer.items() if k not in later}
     shared = {k: v for k, v in run_identity.items() if k not in ("steps", "eval_sets")}
     return shared | {"optimizer": optimizer}
 

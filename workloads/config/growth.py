@@ -14,6 +14,8 @@ from workloads.errors import Misfit
 
 # The base layer that each layer of a grown model comes from; None where it is new.
 LayerMap = tuple[int | None, ...]
+# What grows with the width, beside sizes of the FFN kind.
+PROPORTIONAL = ("hidden_dim", "ffn_dim", "attn_dim", "num_heads", "num_kv_heads")
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,70 @@ def grown_model(
 
     Raises Misfit as `plan_growth` does.
     """
-    if not options.row.in_runs:
-        raise Misfit(
-            f"operator {options.operator} does not grow within a run; use "
-            f"{' or '.join(name for name, row in OPERATORS.items() if row.in_runs)}",
-            "grow.operator",
-        )
+    if options.row.learns:
+        _check_learning(options, policy)
     model = plan_growth(base, options).model
     given = dict(options) | dict(policy) | at | {"base": base}
     return model.model_copy(update={"growth": GrowthConfig.model_validate(given)})
+
+
+def _check_learning(options: GrowthOptions, policy: GrowthPolicy) -> None:
+    if options.learn_steps is None:
+        raise Misfit(
+            f"operator {options.operator} trains its matrices in steps of the run; give "
+            "learn_steps, such as 100",
+            *("learn_steps", "operator"),
+        )
+    if policy.optimizer_state != "reset":
+        raise Misfit(
+            f"optimizer_state {policy.optimizer_state} has nothing to carry: under operator "
+            f"{options.operator} every weight is a sum of many; use reset",
+            "optimizer_state",
+        )
 
 
 def plan_of(growth: GrowthConfig) -> GrowthPlan:
     """Return the shapes of a growth in the course of a run."""
     options = {name: getattr(growth, name) for name in GrowthOptions.model_fields}
     return plan_growth(growth.base, GrowthOptions.model_validate(options))
+
+
+def smaller_model(
+    grown: ModelConfig, layers: int | None = None, width: int | None = None
+) -> ModelConfig:
+    """Return the model of fewer layers, or of a smaller width, that grows into `grown`.
+
+    Raises Misfit, with the nearest value that works, where there is none of that size.
+    """
+    if layers is not None and layers >= grown.num_layers:
+        works = f"the nearest that are is {grown.num_layers - 1}"
+        raise Misfit(
+            f"base.layers {layers} are not fewer than the grown model's {grown.num_layers}; "
+            + (works if grown.num_layers > 1 else "give the model more num_layers"),
+            *("base.layers", "base.factor"),
+        )
+    changes: dict[str, Any] = {} if layers is None else {"num_layers": layers}
+    if width is not None:
+        changes |= _narrowed(grown, width)
+    return _changed(grown, changes)
+
+
+def _narrowed(grown: ModelConfig, width: int) -> dict[str, Any]:
+    """Return the sizes of a model of that `hidden_dim` in the proportions of the grown one."""
+    hidden = grown.hidden_dim
+    sizes = {name: getattr(grown, name) for name in PROPORTIONAL}
+    ffn = {name: grown.ffn.sizes[name] for name in grown.ffn.row.grows}
+    unit = hidden // math.gcd(*sizes.values(), *ffn.values())
+    if width >= hidden or width % unit:
+        works = max(1, min(hidden // unit - 1, math.floor(width / unit + 0.5))) * unit
+        raise Misfit(
+            f"base.width {width} makes no whole {', '.join((*sizes, *ffn))} below those of the "
+            f"grown model's {hidden}; the nearest that does is {works}",
+            *("base.width", "base.factor"),
+        )
+    shrunk = {name: size * width // hidden for name, size in sizes.items()}
+    own = {name: size * width // hidden for name, size in ffn.items()}
+    return shrunk | {"ffn": grown.ffn.model_copy(update=own)}
 
 
 def _check_options(base: ModelConfig, options: GrowthOptions) -> None:
@@ -176,10 +227,7 @@ def _deepened(model: ModelConfig, layer_map: LayerMap) -> ModelConfig:
 
 def _widened(base: ModelConfig, options: GrowthOptions, width: int) -> ModelConfig:
     hidden, row = base.hidden_dim, options.row
-    proportional = {
-        name: getattr(base, name)
-        for name in ("hidden_dim", "ffn_dim", "attn_dim", "num_heads", "num_kv_heads")
-    }
+    proportional = {name: getattr(base, name) for name in PROPORTIONAL}
     ffn = {name: base.ffn.sizes[name] for name in base.ffn.row.grows}
     whole = row.whole or base.ffn.row.grows_whole
     # The least step of the width at which all sizes are whole.

@@ -26,8 +26,8 @@ class OperatorRow:
     and `whole` whether only by whole multiples. Under `keeps_base` a layer map names every base
     layer, each before its copies and in their order. Under `silent` the features that it adds to
     the residual stream hold nothing at first where they can, so that norms need a smaller eps.
-    `options` are the fields of `GrowthOptions` that it takes. `in_runs` says whether a run may grow
-    by it: what is trained by itself before it grows may not.
+    `options` are the fields of `GrowthOptions` that it takes. Under `learns` it multiplies the base
+    by matrices that are trained first, in a phase of their own.
     """
 
     operator: str
@@ -37,7 +37,7 @@ class OperatorRow:
     keeps_base: bool = False
     silent: bool = False
     options: frozenset[str] = frozenset()
-    in_runs: bool = True
+    learns: bool = False
 
 
 OPERATORS: dict[str, OperatorRow] = {
@@ -64,8 +64,8 @@ OPERATORS: dict[str, OperatorRow] = {
         operator="workloads.nn.growth.learn:Learn",
         order="cyclic",
         width=True,
-        options=frozenset({"layers", "width", "layer_map", "interleaved"}),
-        in_runs=False,
+        options=frozenset({"layers", "width", "layer_map", "interleaved", "learn_steps"}),
+        learns=True,
     ),
     "random": OperatorRow(
         operator="workloads.nn.growth.random:Random",
@@ -103,6 +103,11 @@ class GrowthOptions(Config):
     """Optimizer steps in which `random` fades new layers in, and likewise new features: those of
     the FFN, then those of the residual stream, then those of the heads."""
 
+    learn_steps: PositiveInt | None = None
+    """Optimizer steps in which a run trains the matrices of `learn`, while the base is frozen, at
+    the peak of the learning rate. A run needs it: no number of steps is published for language
+    models of any size."""
+
     @property
     def row(self) -> OperatorRow:
         """The operator's row of the table."""
@@ -133,6 +138,9 @@ class GrowthPolicy(Config):
     continues it."""
     base_learning_rate: PositiveFloat | None = None
     """The peak before the growth; left out, the run's."""
+    data: Literal["continue", "restart"] = "continue"
+    """`continue` reads on in the text; `restart` reads it from its start, in the order in which the
+    base has read it."""
 
     @model_validator(mode="after")
     def _rises_once(self) -> Self:

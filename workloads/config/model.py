@@ -55,6 +55,35 @@ class GuideConfig(GuideOptions):
     ratio: Annotated[float, Field(gt=0, le=1)]
 
 
+class RopeScaling(Config):
+    """The stretching of rotary positions to a longer context, as Llama 3.1's public code has it.
+
+    A feature pair that turns once in `original_block_size / low_freq_factor` tokens or more turns
+    `factor` times as slowly; one that turns once in `original_block_size / high_freq_factor` or
+    fewer turns as before; those between are mixed. The defaults are Llama 3's.
+    """
+
+    factor: Annotated[float, Field(ge=1)]
+    """How many times as slowly the slow features turn."""
+    low_freq_factor: PositiveFloat = 1.0
+    """Turns within `original_block_size` up to which a feature is slow."""
+    high_freq_factor: PositiveFloat = 4.0
+    """Turns within `original_block_size` from which a feature stays as it is."""
+    original_block_size: Size = 8192
+    """The context length before the stretching, in tokens."""
+
+    @model_validator(mode="after")
+    def _mixes_between(self) -> Self:
+        if self.high_freq_factor <= self.low_freq_factor:
+            raise Misfit(
+                f"high_freq_factor {self.high_freq_factor:g} must exceed low_freq_factor "
+                f"{self.low_freq_factor:g}; Llama 3 has 4 and 1",
+                "high_freq_factor",
+                "low_freq_factor",
+            )
+        return self
+
+
 class ArchitectureOptions(Config):
     """The options of a transformer; the defaults are those of the paper's models."""
 
@@ -64,6 +93,8 @@ class ArchitectureOptions(Config):
     """Base of the rotary frequencies."""
     rope_interpolation: PositiveFloat = 1.0
     """Divides the positions of `rope`."""
+    rope_scaling: Annotated[RopeScaling | None, Field(exclude_if=lambda v: v is None)] = None
+    """Llama 3's scaling of `rope`, in place of `rope_interpolation`; null, there is none."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """The norm before each sublayer and before the head."""
     activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
@@ -102,6 +133,11 @@ class ModelConfig(ArchitectureOptions):
     """From what the model grows in the course of its run."""
 
     @property
+    def growths(self) -> list[GrowthConfig]:
+        """The growths of the run, first to last."""
+        return [] if self.growth is None else [*self.growth.base.growths, self.growth]
+
+    @property
     def head_dim(self) -> int:
         return self.attn_dim // self.num_heads
 
@@ -121,6 +157,17 @@ class ModelConfig(ArchitectureOptions):
         self._check_heads()
         for name, value in self.ffn.sizes.items():
             self._check_size(name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _stretches_positions_once(self) -> Self:
+        if self.rope_scaling and self.rope_interpolation != 1:
+            raise Misfit(
+                f"rope_interpolation {self.rope_interpolation:g} and rope_scaling both stretch the "
+                "positions; remove one",
+                "model.rope_interpolation",
+                "model.rope_scaling",
+            )
         return self
 
     @model_validator(mode="after")
@@ -185,12 +232,22 @@ class GrowthConfig(GrowthOptions, GrowthPolicy):
     at_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """their fraction of all fresh steps of the run."""
 
+    def end(self, fresh_steps: int) -> int:
+        """Return the steps before those of the grown model in a run of so many fresh steps."""
+        return self.start(fresh_steps) + (self.learn_steps or 0)
+
     def start(self, fresh_steps: int) -> int:
         """Return the steps before the growth in a run of so many fresh steps."""
         return self.at_step or int((self.at_fraction or 0.0) * fresh_steps)
 
 
 ModelConfig.model_rebuild()
+
+
+def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
+    """Return the FFN parametrization of each layer, first to last."""
+    dense_at = model.ffn.dense_at
+    return [FFNConfig() if dense_at(layer) else model.ffn for layer in range(model.num_layers)]
 
 
 def _nearest_divisor(size: int, wanted: int) -> int:

@@ -15,7 +15,7 @@ from typing import Literal
 from workloads.config.model import GrowthConfig, ModelConfig
 
 # What turns the model of one phase into the model of the next (`workloads.training.phases`).
-Entry = Literal["drop_guide", "grow"]
+Entry = Literal["drop_guide", "grow", "learn", "multiply_out"]
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,33 @@ class Phase:
     `model` has its guide where the phase is guided, and what one of its tokens costs follows from
     it. `entry` is None in the first phase. After `drop_guide` the optimizer keeps its state of
     every parameter that both models have; after `grow` the model's `growth` says what it keeps.
+    The phase of `learn` trains matrices by the loss of the model that they make of the frozen base;
+    `multiply_out` makes them that model's weights, and the optimizer starts anew in both.
 
     The learning rate follows the schedule of the steps from `schedule_start` to the run's end, with
     the peak `learning_rate`, or the run's; it rises to it in the first `rewarmup_steps` of the
-    phase.
+    phase. Without a `schedule_start` it is the peak. A phase is `fixed` where its start does not
+    depend on how long the run is.
     """
 
     model: ModelConfig
     start: int
     steps: int
     entry: Entry | None = None
-    schedule_start: int = 0
+    schedule_start: int | None = 0
     rewarmup_steps: int = 0
     learning_rate: float | None = None
+    fixed: bool = False
 
     @property
     def end(self) -> int:
         """Steps of the run up to the end of the phase."""
         return self.start + self.steps
+
+    @property
+    def learned_growth(self) -> GrowthConfig | None:
+        """The growth whose matrices the phase trains; None where it trains a model's weights."""
+        return self.model.growth if self.entry == "learn" else None
 
     def steps_among(self, first: int) -> int:
         """Count the steps of the phase among the `first` steps of the run."""
@@ -70,7 +79,8 @@ def phases_of(model: ModelConfig, fresh_steps: int) -> tuple[Phase, ...]:
 
 
 def _grown_phases(model: ModelConfig, growth: GrowthConfig, fresh_steps: int) -> tuple[Phase, ...]:
-    """Return the phases of the base up to the growth, and that of the grown model."""
+    """Return the phases of the base up to the growth, that of the growth's matrices if it has any,
+    and that of the grown model."""
     start = min(growth.start(fresh_steps), fresh_steps)
     before = [
         replace(
@@ -81,15 +91,31 @@ def _grown_phases(model: ModelConfig, growth: GrowthConfig, fresh_steps: int) ->
         for phase in phases_of(growth.base, fresh_steps)
         if phase.start < start
     ]
+    fixed = growth.at_step is not None
+    learned = min(growth.learn_steps or 0, fresh_steps - start)
+    if learned:
+        before.append(Phase(model, start, learned, entry="learn", schedule_start=None, fixed=fixed))
+        start += learned
     grown = Phase(
         model,
         start=start,
         steps=fresh_steps - start,
-        entry="grow",
+        entry="multiply_out" if learned else "grow",
         schedule_start=start if growth.schedule == "restart" else 0,
         rewarmup_steps=growth.rewarmup_steps,
+        fixed=fixed,
     )
     return (*before, grown)
+
+
+def text_step(step: int, fresh_steps: int, text_starts: Sequence[int] = ()) -> int:
+    """Return the step of the text's order that the 0-based optimizer `step` of a run reads.
+
+    From each of `text_starts` on the run reads the text from its start; steps beyond the fresh ones
+    read the first text again.
+    """
+    start = max((start for start in text_starts if start <= step), default=0)
+    return (step - start) % fresh_steps
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:

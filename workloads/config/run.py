@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from workloads.config.model import ModelConfig
-from workloads.config.phases import Phase, phases_of
+from workloads.config.phases import Phase, phases_of, text_step
 from workloads.data.config import AnyTextField, EvalSets, MixtureConfig
 from workloads.data.dataset import rows_too_short
 from workloads.data.manifest import SPLITS, SplitName, TextSize, too_short
@@ -90,12 +90,18 @@ class RunConfig(Config):
     def stable_steps(self) -> int:
         """Number of first steps that are the same whatever the length of the run.
 
-        Under `constant` these are all steps, under `wsd` those before the decay, under `cosine`
-        none. A run of several phases has none: where a phase ends depends on the length.
+        Under `constant` and `inverse_sqrt` these are all steps, under `wsd` those before the decay,
+        under `cosine` and `onecycle` none. Nor has a run a phase of which begins earlier or later
+        in a longer run, because it is guided, or grows at a fraction of its steps.
         """
-        if self.optimizer.schedule == "cosine" or len(self.phases) > 1:
+        if any(phase.entry and not phase.fixed for phase in self.phases):
             return 0
-        return self.optimizer.decay_start(self.total_steps)
+        for phase in self.phases:
+            if (start := phase.schedule_start) is not None:
+                stable = start + self.optimizer.stable_steps(self.total_steps - start)
+                if stable < phase.end:
+                    return max(stable, phase.start)
+        return self.total_steps
 
     def micro_batch(self, workers: int) -> int | None:
         """Return how many sequences one forward pass takes on each of `workers` workers.
@@ -146,8 +152,21 @@ class RunConfig(Config):
                 raise Misfit(problem if name == "data" else f"{name}: {problem}", *fields)
 
     def tokens_at(self, step: int) -> int:
-        """Return the tokens of text trained on after `step` optimizer steps."""
-        return min(step, self.steps) * self.tokens_per_step
+        """Return the tokens of text trained on after `step` optimizer steps, those that are read
+        again counted once."""
+        starts = [0, *(start for start in self.text_starts if start < step)]
+        most = max(end - start for start, end in zip(starts, [*starts[1:], step], strict=True))
+        return min(most, self.steps) * self.tokens_per_step
+
+    @property
+    def text_starts(self) -> tuple[int, ...]:
+        """The steps, counted from 0, that read the text from its start again after a growth."""
+        growths = [growth for growth in self.model.growths if growth.data == "restart"]
+        return tuple(growth.start(self.steps) for growth in growths)
+
+    def text_step(self, step: int) -> int:
+        """Return the step of the text's order that the 0-based optimizer `step` reads."""
+        return text_step(step, self.steps, self.text_starts)
 
     @model_validator(mode="after")
     def _evaluates_something(self) -> Self:
@@ -165,6 +184,8 @@ class RunConfig(Config):
     def _warms_up_before_it_decays(self) -> Self:
         warmup = self.optimizer.warmup_steps or 0
         for phase in self.phases:
+            if phase.schedule_start is None:
+                continue
             steps = self.total_steps - phase.schedule_start
             if warmup > (start := self.optimizer.decay_start(steps)):
                 raise Misfit(
@@ -177,15 +198,25 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _grows_within_its_steps(self) -> Self:
         growth, before = self.model.growth, self.steps
+        index = len(self.model.growths)
         while growth is not None:
+            index -= 1
             start = growth.start(self.steps)
+            if 0 < start < before <= growth.end(self.steps):
+                works = before - start - 1
+                raise Misfit(
+                    f"learn_steps {growth.learn_steps} after step {start} leave the grown model no "
+                    f"step of the first {before}; "
+                    + (f"the most that do are {works}" if works else "grow earlier"),
+                    *(f"grow.{index}.learn_steps", "grow.learn_steps", "grow"),
+                )
             if not 0 < start < before:
                 works = min(max(start, 1), before - 1)
                 raise Misfit(
                     f"grow.at is after {start} steps, and the model has to grow within the first "
                     f"{before - 1} of them; the nearest that works is {works}, after "
                     f"{works * self.tokens_per_step} tokens",
-                    "grow.at",
+                    *(f"grow.{index}.at", "grow.at", "grow"),
                 )
             growth, before = growth.base.growth, start
         return self

@@ -15,13 +15,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from kernels.switches import fast
-from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.phases import phases_of
+from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
+from workloads.config.phases import Phase, phases_of
 from workloads.config.run import RunConfig, RuntimeConfig
-from workloads.optim.config import OptimizerOptions
+from workloads.cost.learned_growth import learned_growth
+from workloads.optim.config import OptimizerOptions, Trained
 
 # Beyond what anyone trains; a budget for more is a slip of the keyboard.
 MOST_STEPS = 2**40
@@ -54,12 +56,6 @@ def ffn_fraction(model: ModelConfig) -> float:
     return ffn_weights(model, model.ffn) / ffn_weights(model, FFNConfig())
 
 
-def layer_ffns(model: ModelConfig) -> list[FFNConfig]:
-    """Return the FFN parametrization of each layer, first to last."""
-    dense_at = model.ffn.dense_at
-    return [FFNConfig() if dense_at(layer) else model.ffn for layer in range(model.num_layers)]
-
-
 def guide_params(model: ModelConfig) -> int:
     """Count the parameters of all dense guides, one guide a structured projection."""
     return len(_guided_ffns(model)) * ffn_weights(model, FFNConfig())
@@ -82,6 +78,41 @@ def count_params(model: ModelConfig) -> ParamCount:
 def trained_params(model: ModelConfig) -> int:
     """Count the parameters that are trained, those of guides included."""
     return count_params(model).total + guide_params(model)
+
+
+def trained(model: ModelConfig) -> Trained:
+    """Return what an optimizer trains, the guides included."""
+    return _trained(model)  # type: ignore[reportArgumentType]  # frozen models have a hash
+
+
+def trained_in(phase: Phase) -> Trained:
+    """Return what the optimizer trains in the phase: the model, or the matrices of a growth, none
+    of which is a matrix of a layer."""
+    if phase.learned_growth is None:
+        return trained(phase.model)
+    parameters = learned_growth(phase.learned_growth).parameters
+    return Trained((), others=parameters, head=trained(phase.model).head)
+
+
+# A budget is found by the FLOPs of many steps of one model.
+@lru_cache(maxsize=1024)
+def _trained(model: ModelConfig) -> Trained:
+    qkv = (1, model.attn_dim + 2 * model.kv_dim, model.hidden_dim)
+    attention = [qkv, (1, model.hidden_dim, model.attn_dim)]
+    ffns = [
+        matrix
+        for ffn in layer_ffns(model)
+        for n, m in model.ffn_shapes
+        for matrix in ffn.row.matrices(n, m, ffn.sizes)
+    ]
+    guides = [(1, m, n) for _ in _guided_ffns(model) for n, m in model.ffn_shapes]
+    matrices = (*model.num_layers * attention, *ffns, *guides)
+    hidden = sum(count * rows * columns for count, rows, columns in matrices)
+    return Trained(
+        hidden_matrices=matrices,
+        others=trained_params(model) - hidden,
+        head=model.vocab_size * model.hidden_dim,
+    )
 
 
 def train_flops_per_token(model: ModelConfig, convention: FlopConvention = "paper") -> int:
@@ -109,9 +140,27 @@ def train_flops_at(config: RunConfig, step: int, convention: FlopConvention = "p
     """Return the training FLOPs of the first `step` optimizer steps."""
     return sum(
         phase.steps_among(step)
-        * step_flops(phase.model, config.optimizer, config.tokens_per_step, convention)
+        * phase_step_flops(phase, config.optimizer, config.tokens_per_step, convention)
         for phase in config.phases
     )
+
+
+def phase_step_flops(
+    phase: Phase,
+    optimizer: OptimizerOptions,
+    tokens_per_step: int,
+    convention: FlopConvention = "paper",
+) -> int:
+    """Return the training FLOPs of one optimizer step in the phase.
+
+    Where a growth is learned, the passes are those of the grown model; what is trained, and
+    multiplied out once a step, are the growth's matrices.
+    """
+    if phase.learned_growth is None:
+        return step_flops(phase.model, optimizer, tokens_per_step, convention)
+    products = learned_growth(phase.learned_growth).flops
+    passes = tokens_per_step * train_flops_per_token(phase.model, convention) + products
+    return passes + optimizer.extra_step_flops(trained_in(phase), tokens_per_step, passes)
 
 
 def step_flops(
@@ -120,9 +169,10 @@ def step_flops(
     tokens_per_step: int,
     convention: FlopConvention = "paper",
 ) -> int:
-    """Return the training FLOPs of one optimizer step, what the optimizer adds included."""
+    """Return the training FLOPs of one optimizer step of the model, what the optimizer adds
+    included."""
     passes = tokens_per_step * train_flops_per_token(model, convention)
-    return passes + optimizer.extra_step_flops(trained_params(model), passes)
+    return passes + optimizer.extra_step_flops(trained(model), tokens_per_step, passes)
 
 
 def hardware_flops(config: RunConfig) -> int:
@@ -151,7 +201,7 @@ def fresh_steps_flops(
 ) -> int:
     """Return the training FLOPs (`paper`) of a run with so many fresh steps, over all phases."""
     return sum(
-        phase.steps * step_flops(phase.model, optimizer, tokens_per_step)
+        phase.steps * phase_step_flops(phase, optimizer, tokens_per_step)
         for phase in phases_of(model, fresh_steps)
     )
 

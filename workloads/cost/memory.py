@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from workloads.config.model import FFNConfig, ModelConfig
+from workloads.config.phases import Phase
 from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
+from workloads.cost.learned_growth import learned_growth
 
 FP32, BF16, MASK = 4, 2, 1
 # The most bytes of logits at once (`kernels.cross_entropy.CHUNK_BYTES` on CUDA).
@@ -51,12 +53,9 @@ class _Layer:
 def peak_memory_bytes(config: RunConfig, gpus: int = 1) -> int:
     """Return the bytes of tensors on each of `gpus` at the widest moment of an optimizer step.
 
-    That of a run of several phases is taken from the phase that trains the most weights.
+    That of a run of several phases is the most that one of them takes.
     """
-    model = max((phase.model for phase in config.phases), key=flops.trained_params)
-    state_bytes = config.optimizer.state_bytes_per_param
-    key = (model, config.runtime, config.batch_size, state_bytes, gpus)
-    return _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
+    return max(phase_memory_bytes(config, phase, gpus) for phase in config.phases)
 
 
 def least_gpus(config: RunConfig, memory_bytes: float) -> int | None:
@@ -88,6 +87,21 @@ def saved_bytes(model: ModelConfig, runtime: RuntimeConfig, tokens: int) -> int:
     return layers + (embedding + head) * tokens + FP32 * _head_weights(model)
 
 
+def phase_memory_bytes(config: RunConfig, phase: Phase, gpus: int = 1) -> int:
+    """Return the bytes of tensors on each of `gpus` at the widest moment of a step of the phase.
+
+    Where a growth is learned, every GPU holds the base, the matrices with their gradients and
+    states, and what their products keep; the grown model has no states yet.
+    """
+    states, growth = config.optimizer.state_bytes(flops.trained_in(phase)), phase.learned_growth
+    key = (phase.model, config.runtime, config.batch_size, 0 if growth else states, gpus)
+    peak = _peak(*key)  # type: ignore[reportArgumentType]  # frozen models have a hash
+    if growth is None:
+        return peak
+    learned, base = learned_growth(growth), flops.count_params(growth.base).total
+    return peak + states + FP32 * (2 * learned.parameters + base + learned.kept)
+
+
 # Of the thousands of points that a plan may have, those that differ in rate, seed or budget alone
 # have one plan of memory.
 @lru_cache(maxsize=1024)
@@ -100,7 +114,7 @@ def _peak(
     shards = gpus if runtime.parallel == "fsdp" else 1
     gradients = FP32 * flops.trained_params(model) // shards
     # Weights are as large as gradients.
-    states = gradients + state_bytes * gradients // FP32
+    states = gradients + state_bytes // shards
     if gpus > 1:  # DDP's buckets are gradients once more; FSDP keeps the head gathered.
         states += gradients if shards == 1 else FP32 * _head_weights(model)
     if shards == 1:  # The merged guides; their gradient waits in the place of the guides' own.

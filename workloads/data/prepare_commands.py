@@ -110,10 +110,11 @@ def prepare(
         skip_bad=skip_bad,
         gigatoken=gigatoken,
     )
+    signal.signal(signal.SIGTERM, _stop)
     kept = f"what is finished is kept in {out}, and the same command goes on from there"
     count = workers or len(os.sched_getaffinity(0))
     try:
-        with _stopped_by_signals(count, kept), processes(count) as map_function:
+        with _stopped_by_ctrl_c(count, kept), processes(count) as map_function:
             manifest = prepare(request, map_function, Progress())
     except KeyboardInterrupt:
         typer.echo(f"stopped; {kept}", err=True)
@@ -124,10 +125,15 @@ def prepare(
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else summary(manifest, out))
 
 
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # One is enough; a second would break off the first.
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _stopped_by_signals(workers: int, kept: str) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end what is within, and say at once what that waits for: workers
-    finish the pieces in hand. The second one drops these."""
+def _stopped_by_ctrl_c(workers: int, kept: str) -> Iterator[None]:
+    """Have Ctrl-C end what is within, and say at once what that waits for: workers finish the
+    pieces in hand. A second Ctrl-C drops these."""
     asked = False
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -140,12 +146,11 @@ def _stopped_by_signals(workers: int, kept: str) -> Iterator[None]:
             os.write(2, b"finishing the pieces in hand; Ctrl-C again drops them\n")
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def train_tokenizer(

@@ -61,6 +61,12 @@ def is_model(path: Path) -> bool:
         return False
 
 
+def tokenizer_beside(path: Path) -> Path:
+    """Return where the tokenizer of a model file is kept, if it has one: `m.tokenizer.json` beside
+    `m.safetensors`."""
+    return path.with_suffix(".tokenizer.json")
+
+
 def guides_of(model: Transformer) -> dict[str, Projection]:
     """Return the projections that have a guide, by name."""
     return {

@@ -17,7 +17,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from workloads.config.ffn_kinds import FFN_KINDS, SIZES
-from workloads.config.model import ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import ModelConfig, layer_ffns
 from workloads.errors import InputError
+from workloads.interop.entries import difference, listed
 from workloads.interop.model_file import guides_of, is_model, save_model
 from workloads.nn.ffn import projection_class
 from workloads.nn.outline import filled, outline
@@ -131,7 +131,7 @@ def _entries(content: Mapping[str, Any]) -> dict[str, Tensor]:
             raise InputError(f"{name} is a {type(value).__name__}, not a tensor; remove it")
     if "model.wte.weight" not in entries:
         raise InputError(
-            f"model.wte.weight is not among the entries ({_listed(entries) or 'there are none'}); "
+            f"model.wte.weight is not among the entries ({listed(entries) or 'there are none'}); "
             "give a state dict of the public implementation"
         )
     return entries
@@ -196,12 +196,8 @@ def _check_names(found: Mapping[str, Tensor], names: Mapping[str, str], model: T
     if missing or unexpected:
         raise InputError(
             "the checkpoint is not of this configuration: "
-            + " and ".join(
-                f"{what} {_listed(entries)}"
-                for what, entries in (("missing", missing), ("unexpected", unexpected))
-                if entries
-            )
-            + f"; {_names_remedy(found, missing, unexpected, model.config)}"
+            f"{difference(missing, unexpected)}; "
+            f"{_names_remedy(found, missing, unexpected, model.config)}"
         )
 
 
@@ -309,9 +305,3 @@ def _setting(field: str, size: int, wanted: int, config: ModelConfig) -> str | N
     else:
         return None
     return f"model.{field}: {value:.0f}" if value >= 1 and value.is_integer() else None
-
-
-def _listed(names: Iterable[str]) -> str:
-    """List the first few names."""
-    listed = list(names)
-    return ", ".join(listed[:4]) + (f" (and {len(listed) - 4} more)" if len(listed) > 4 else "")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workloads.config.model import ModelConfig
 from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import add_guides
-from workloads.nn.transformer import Transformer, rope_rotation
+from workloads.nn.transformer import Transformer, rotation_of
 
 
 def outline(config: ModelConfig, guided: bool, norm_biases: bool) -> Transformer:
@@ -38,11 +38,8 @@ def filled(
         for name, tensor in tensors.items()
     }
     model.load_state_dict(copies, assign=True)
-    config = model.config
-    if config.position == "rope":
-        model.rotation = rope_rotation(
-            config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
-        ).to(dtype)
+    rotation = rotation_of(model.config)
+    model.rotation = None if rotation is None else rotation.to(dtype)
     for name, module in model.named_modules():
         if isinstance(module, Projection):
             share = float(shares.get(name, 1.0))

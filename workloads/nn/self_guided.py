@@ -8,7 +8,6 @@ goes on with the same ones, on every worker.
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -17,22 +16,12 @@ from torch.distributed.tensor import DTensor
 
 from kernels.switches import fast
 from workloads.config.model import GuideConfig
+from workloads.config.rates import guide_weight
 from workloads.config.run import RunConfig
 from workloads.nn.projections.base import Projection
 
 # Keeps these draws apart from others that the same seed makes.
 STREAM = 0x6D1DE
-
-
-def guide_weight(step: int, guided_steps: int, guide: GuideConfig) -> float:
-    """Return the guide weight a after `step` optimizer steps, from 1 to 0.
-
-    It is (1 + cos(pi step/guided_steps))/2 (arXiv 2406.16450, section 4), or linear.
-    """
-    progress = min(1.0, step / guided_steps)
-    if guide.schedule == "linear":
-        return 1 - progress
-    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def add_guides(model: nn.Module, guide: GuideConfig) -> None:

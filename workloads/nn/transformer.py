@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from kernels.attention import attention
 from kernels.cross_entropy import Reduction, linear_cross_entropy
 from kernels.rotary import rotary
-from workloads.config.model import FFNConfig, ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import FFNConfig, ModelConfig, RopeScaling, layer_ffns
+from workloads.nn.drawn_labels import drawn_labels
 from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache
 from workloads.nn.projections.base import INIT_STD
@@ -102,12 +104,7 @@ class Transformer(nn.Module):
         self.ln_f = build_norm(config)
         self.dropout = nn.Dropout(config.dropout)
         self.lm_head = None if config.tie_embeddings else _head(config)
-        rotation = None
-        if not absolute:
-            rotation = rope_rotation(
-                config.block_size, config.head_dim, config.rope_base, config.rope_interpolation
-            )
-        self.register_buffer("rotation", rotation, persistent=False)
+        self.register_buffer("rotation", rotation_of(config), persistent=False)
 
     def forward(
         self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
@@ -115,12 +112,16 @@ class Transformer(nn.Module):
         """Return the logits, or with targets (batch, time) their cross entropy in nats.
 
         The cross entropy is the mean per target or the sum, in fp32, and needs no memory for the
-        logits. Targets of -100 do not count.
+        logits. Targets of -100 do not count. Targets of a floating type are numbers in [0, 1), each
+        of which draws a label from the model's own prediction.
         """
         features = self.features(tokens)
         if targets is None:
             return self.logits(features)
-        return linear_cross_entropy(self.ln_f(features), self.head_weight, targets, reduction)
+        features = self.ln_f(features)
+        if targets.is_floating_point():
+            targets = drawn_labels(features, self.head_weight, targets)
+        return linear_cross_entropy(features, self.head_weight, targets, reduction)
 
     def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Return the input of `logits`, (batch, time, hidden_dim).
@@ -180,16 +181,44 @@ def _head(config: ModelConfig) -> nn.Linear:
     return head
 
 
+def rotation_of(config: ModelConfig) -> Tensor | None:
+    """Return the `rope_rotation` of a model; None where its positions are absolute."""
+    if config.position == "absolute":
+        return None
+    return rope_rotation(
+        config.block_size,
+        config.head_dim,
+        config.rope_base,
+        config.rope_interpolation,
+        config.rope_scaling,
+    )
+
+
 def rope_rotation(
-    block_size: int, head_dim: int, base: float, interpolation: float = 1.0
+    block_size: int,
+    head_dim: int,
+    base: float,
+    interpolation: float = 1.0,
+    scaling: RopeScaling | None = None,
 ) -> Tensor:
     """Return the cosines and sines of rotary positions, (2, block_size, head_dim).
 
     Feature i of the first half and feature i of the second half are rotated by the angle
     position x base^(-2i/head_dim) (Su et al. 2021, arXiv 2104.09864, in half-split order).
-    Positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595).
+    Positions are divided by `interpolation` (Chen et al. 2023, arXiv 2306.15595). `scaling` makes
+    slow features slower still.
     """
     frequency = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    if scaling:
+        frequency = _scaled(frequency, scaling)
     position = torch.arange(block_size, dtype=torch.float64) / interpolation
     angle = position[:, None] * frequency
     return torch.stack([angle.cos(), angle.sin()]).repeat(1, 1, 2).float()
+
+
+def _scaled(frequency: Tensor, scaling: RopeScaling) -> Tensor:
+    """Return the frequencies, in radians a token, after Llama 3's scaling (`RopeScaling`)."""
+    turns = scaling.original_block_size * frequency / (2 * math.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequency * (kept + (1 - kept) / scaling.factor)

@@ -20,7 +20,9 @@ class AdamWOptions(OptimizerOptions):
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Decay of the means of gradients and of their squares."""
 
-    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def build(
+        self, groups: list[dict[str, Any]], tokens_per_step: int | None
+    ) -> torch.optim.Optimizer:
         """Return torch's fused AdamW of these groups."""
         from torch.optim import AdamW
 

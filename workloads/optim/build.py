@@ -8,9 +8,15 @@ from torch import nn
 from workloads.optim.config import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of all parameters of the model, at its peak rate."""
-    optimizer = config.build(config.parameter_groups(model))
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, tokens_per_step: int | None = None
+) -> torch.optim.Optimizer:
+    """Return the optimizer of all parameters of the model that are trained, at its peak rate.
+
+    `tokens_per_step` are those of the run, over all workers; a kind that needs them raises
+    ValueError where they are not given.
+    """
+    optimizer = config.build(config.parameter_groups(model), tokens_per_step)
     set_learning_rate(optimizer, config.learning_rate)
     return optimizer
 

@@ -1,34 +1,98 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules. A new one is a function and a row of `SCHEDULES`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-from workloads.optim.config import OptimizerConfig
+if TYPE_CHECKING:
+    from workloads.optim.config import OptimizerConfig
+
+
+class Schedule(NamedTuple):
+    """One schedule: the fields of an optimizer that it takes, and the rate of 0-based `step` of
+    `steps`.
+
+    `opening` names the schedule whose rates its first steps have, however many steps follow before
+    a decay: a longer run continues a shorter one there. None where the first steps depend on the
+    length.
+    """
+
+    fields: frozenset[str]
+    rate: Callable[[int, int, OptimizerConfig], float]
+    opening: str | None = None
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Return the rate of 0-based `step` of S `steps`, with a warm-up of W and decay from D on:
+    """Return the rate of 0-based `step` of `steps` under the schedule of the configuration."""
+    return SCHEDULES[config.schedule].rate(step, steps, config)
 
-    - step < W: peak (step + 1)/W
-    - cosine, W = int(warmup_fraction S), D = W (arXiv 2406.16450, experimental setup):
-      min + (peak - min)(1 + cos(pi (step - D)/(S - D)))/2
-    - constant, W = warmup_steps: peak
-    - wsd, W = warmup_steps (warm-up, stable, decay; Hu et al. 2024, arXiv 2404.06395, section 4,
-      with a linear decay): peak for step < D = S - max(1, round(decay_fraction S)), then
-      min + (peak - min)(1 - (step - D)/(S - D))
-    """
-    peak = config.learning_rate
-    floor = config.min_learning_rate_ratio * peak
-    if config.warmup_steps is None:
-        warmup = start = int(config.warmup_fraction * steps)
-    else:
-        warmup, start = config.warmup_steps, config.decay_start(steps)
+
+def _cosine(step: int, steps: int, config: OptimizerConfig) -> float:
+    """With W = int(warmup_fraction S): peak (step + 1)/W, then min + (peak - min)(1 + cos(pi
+    (step - W)/(S - W)))/2 (arXiv 2406.16450, experimental setup)."""
+    peak, floor = config.learning_rate, config.floor
+    warmup = int(config.warmup_fraction * steps)
     if step < warmup:
         return peak * (step + 1) / warmup
-    if step < start:
-        return peak
-    progress = (step - start) / (steps - start)
-    if config.schedule == "wsd":
-        return floor + (peak - floor) * (1 - progress)
+    progress = (step - warmup) / (steps - warmup)
     return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _constant(step: int, steps: int, config: OptimizerConfig) -> float:
+    """With W = warmup_steps: peak (step + 1)/W, then the peak."""
+    warmup = config.warmup_steps or 0
+    return config.learning_rate * (step + 1) / warmup if step < warmup else config.learning_rate
+
+
+def _wsd(step: int, steps: int, config: OptimizerConfig) -> float:
+    """As `constant` before D = S - max(1, round(decay_fraction S)), then min + (peak - min)(1 -
+    (step - D)/(S - D)): warm-up, stable, decay (Hu et al. 2024, arXiv 2404.06395, section 4, with
+    a linear decay)."""
+    start = config.decay_start(steps)
+    if step < start:
+        return _constant(step, steps, config)
+    progress = (step - start) / (steps - start)
+    return config.floor + (config.learning_rate - config.floor) * (1 - progress)
+
+
+def _inverse_sqrt(step: int, steps: int, config: OptimizerConfig) -> float:
+    """With W = warmup_steps: peak (step + 1)/W, then peak sqrt(W/(step + 1)) (Vaswani et al. 2017,
+    arXiv 1706.03762, section 5.3); without a warm-up as after one of 1 step."""
+    warmup = max(config.warmup_steps or 0, 1)
+    done = step + 1
+    return config.learning_rate * min(done / warmup, math.sqrt(warmup / done))
+
+
+def _onecycle(step: int, steps: int, config: OptimizerConfig) -> float:
+    """With P = warmup_fraction S - 1: half a cosine from the initial rate at step 0 to the peak at
+    step P, and half a cosine from there to the lowest rate at the last step (Smith and Topin 2017,
+    arXiv 1708.07120, in the annealing of torch's OneCycleLR)."""
+    peak, last = config.learning_rate, steps - 1
+    peak_at = config.warmup_fraction * steps - 1
+    if step <= peak_at:
+        start, end = config.initial_learning_rate_ratio * peak, peak
+        progress = step / peak_at if peak_at else 1.0
+    else:
+        start, end = peak, config.floor
+        progress = (step - peak_at) / (last - peak_at)
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * progress))
+
+
+# A warm-up in steps is the same for longer runs that continue shorter ones.
+SCHEDULES: dict[str, Schedule] = {
+    "cosine": Schedule(frozenset({"warmup_fraction", "min_learning_rate_ratio"}), _cosine),
+    "constant": Schedule(frozenset({"warmup_steps"}), _constant, opening="constant"),
+    "wsd": Schedule(
+        frozenset({"warmup_steps", "decay_fraction", "min_learning_rate_ratio"}),
+        _wsd,
+        opening="constant",
+    ),
+    "inverse_sqrt": Schedule(frozenset({"warmup_steps"}), _inverse_sqrt, opening="inverse_sqrt"),
+    "onecycle": Schedule(
+        frozenset({"warmup_fraction", "initial_learning_rate_ratio", "min_learning_rate_ratio"}),
+        _onecycle,
+    ),
+}
+SCHEDULE_FIELDS = frozenset[str]().union(*(row.fields for row in SCHEDULES.values()))

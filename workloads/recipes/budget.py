@@ -108,7 +108,7 @@ def check_spends(run: RunConfig, train_flops: float) -> RunConfig:
 def _costliest_step(run: RunConfig) -> int:
     """Return the most FLOPs that one more fresh step adds: its own, and those of reading again."""
     own = [
-        flops.step_flops(phase.model, run.optimizer, run.tokens_per_step) for phase in run.phases
+        flops.phase_step_flops(phase, run.optimizer, run.tokens_per_step) for phase in run.phases
     ]
     return max(own) + (own[-1] if run.total_steps > run.steps else 0)
 

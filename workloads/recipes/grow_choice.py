@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from workloads.config.growth import grown_model, plan_growth
+from workloads.config.growth import grown_model, listed, plan_growth, smaller_model
 from workloads.config.growth_options import GrowthOptions, GrowthPolicy
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import count_params
 from workloads.errors import Misfit
 from workloads.recipes.growth_guideline import guideline
-from workloads.schema.base import Config
+from workloads.schema.base import MOST_FEATURES, MOST_LAYERS, Config
+
+# Models of either size, of one growth: layers, or the features of the residual stream.
+Factor = Annotated[int, Field(ge=2, le=1000)]
 
 
 class GrowAt(Config):
@@ -36,6 +40,12 @@ class GrowAt(Config):
                 f"{', '.join(given) or 'none'}"
             )
         return self
+
+    def label(self) -> str:
+        """Return the time in words, with all digits: `at 0.3`, `at 2048 tokens`, `at guideline`."""
+        if self.fraction is not None:
+            return f"at {self.fraction}"
+        return f"at {self.tokens} tokens" if self.tokens else "at guideline"
 
     def resolve(
         self, model: ModelConfig, tokens_per_step: int, run_steps: int | None
@@ -74,49 +84,192 @@ class GrowAt(Config):
         return found.base_tokens
 
 
+class GrowBase(Config):
+    """The size of the base, of a growth whose grown model has the shape that the run is given."""
+
+    factor: Factor | None = None
+    """Layers of the grown model over those of the base; of `split`, features."""
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] | None = None
+    """Layers of the base."""
+    width: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
+    """The `hidden_dim` of the base; `ffn_dim` and the number of heads shrink in proportion."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.factor is None and self.layers is None and self.width is None:
+            raise ValueError("a base is smaller by factor, layers or width; give one of them")
+        return self
+
+
 class GrowChoice(GrowthOptions, GrowthPolicy):
     """One growth of the model in the course of its run."""
 
-    factor: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Layers of the grown model over those of its base, in place of `layers`."""
+    factor: Factor | None = None
+    """Layers of the grown model over those of its base, in place of `layers`; of `split`, features,
+    in place of `width`."""
+    base: GrowBase | None = None
+    """The base's size, in place of the grown model's: the run's shape is then that of the grown
+    model, as its scratch twin has it."""
     at: GrowAt
     """When it grows."""
 
     @model_validator(mode="after")
-    def _one_depth(self) -> Self:
-        if self.factor is not None and self.layers is not None:
+    def _one_size(self) -> Self:
+        for choice, base in ((self, ""), (self.base, "base.")):
+            replaced = self._factor_of
+            if choice and choice.factor is not None and getattr(choice, replaced) is not None:
+                raise Misfit(
+                    f"{base}factor {choice.factor} and {base}{replaced} "
+                    f"{getattr(choice, replaced)} give the same size; remove one",
+                    *(f"{base}factor", f"{base}{replaced}"),
+                )
+        given = [name for name in ("factor", "layers", "width") if getattr(self, name) is not None]
+        if self.base and given:
             raise Misfit(
-                f"factor {self.factor} and layers {self.layers} both give the depth; remove one",
-                *("factor", "layers"),
+                f"base gives the base's size and {given[0]} {getattr(self, given[0])} the grown "
+                f"model's, which is the run's; remove one",
+                *(given[0], "base"),
             )
         return self
+
+    @property
+    def _factor_of(self) -> Literal["layers", "width"]:
+        """The size that a factor multiplies."""
+        return "layers" if self.row.order else "width"
+
+    @property
+    def sizes(self) -> GrowBase | Self:
+        """What gives the sizes of this growth: `factor`, `layers` and `width`."""
+        return self.base or self
+
+    def smaller(self, grown: ModelConfig) -> ModelConfig:
+        """Return the base of the grown model, where `base` gives its size.
+
+        Raises Misfit where no model of that size grows into it.
+        """
+        assert self.base
+        sizes = {"layers": self.base.layers, "width": self.base.width}
+        if factor := self.base.factor:
+            whole = {"layers": grown.num_layers, "width": grown.hidden_dim}[self._factor_of]
+            if whole % factor:
+                divisors = (n for n in range(1, whole + 1) if whole % n == 0)
+                works = min(divisors, key=lambda n: (n == 1, abs(n - factor)))
+                raise Misfit(
+                    f"base.factor {factor} does not divide the grown model's {whole} "
+                    f"{_SIZES[self._factor_of]}; the nearest that does is {works}",
+                    "base.factor",
+                )
+            sizes[self._factor_of] = whole // factor
+        return smaller_model(grown, **sizes)
 
     def grow(
         self,
         base: ModelConfig,
         tokens_per_step: int,
         run_steps: Callable[[ModelConfig], int | None],
+        grown: ModelConfig | None = None,
     ) -> ModelConfig:
         """Return the grown model, which trains `base` first.
 
         `run_steps` gives the fresh steps of a run with a model, None where they follow from FLOPs.
-        Raises Misfit where the growth does not fit.
+        `grown` has the size to grow to where `base` gives none. Raises Misfit where the growth does
+        not fit.
         """
         given = {name: getattr(self, name) for name in GrowthOptions.model_fields}
-        if self.factor is not None:
-            given["layers"] = self.factor * base.num_layers
+        if grown:
+            given["layers"] = grown.num_layers if grown.num_layers > base.num_layers else None
+            given["width"] = grown.hidden_dim if grown.hidden_dim > base.hidden_dim else None
+        elif self.factor is not None:
+            own = {"layers": base.num_layers, "width": base.hidden_dim}[self._factor_of]
+            given[self._factor_of] = self.factor * own
         options = GrowthOptions.model_validate(given)
         policy = GrowthPolicy(**{name: getattr(self, name) for name in GrowthPolicy.model_fields})
-        grown = plan_growth(base, options).model
-        at = self.at.resolve(grown, tokens_per_step, run_steps(grown))
+        shape = plan_growth(base, options).model
+        at = self.at.resolve(shape, tokens_per_step, run_steps(shape))
         return grown_model(base, options, policy, **at)
 
     def label(self) -> str:
-        """Return the operator and the size that it grows to: `stack x4`, `split 64 wide`."""
-        layers = self.layers or (len(self.layer_map) if self.layer_map else None)
-        depth = f"x{self.factor}" if self.factor else f"{layers} layers" if layers else None
-        width = f"{self.width} wide" if self.width else None
-        return " ".join([self.operator, *filter(None, (depth, width))])
+        """Return operator, size, time and what differs from the defaults, as they are written:
+        `stack x4 at 0.3`, `split to 64 wide at 0.7 carry`, `stack from 1 layer at 0.8 continue`."""
+        sizes, way = self.sizes, "from" if self.base else "to"
+        layers = f"{sizes.layers} layer{'s' * (sizes.layers != 1)}" if sizes.layers else ""
+        width = f"{sizes.width} wide" if sizes.width else ""
+        to = " ".join(filter(None, (layers, width)))
+        words = [
+            self.operator,
+            f"x{sizes.factor}" if sizes.factor else "",
+            f"{way} {to}" if to else "",
+            f"map {listed(self.layer_map)}" if self.layer_map else "",
+            "interleaved" if self.interleaved else "",
+            *(f"{word} {value}" for word, value in self._changed(_OPTION_WORDS)),
+            self.at.label(),
+            *(
+                str(value) if word is None else f"{word} {value}"
+                for word, value in self._changed(_POLICY_WORDS)
+            ),
+        ]
+        return " ".join(filter(None, words))
+
+    def _changed(self, words: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield the words and values of those fields that differ from their defaults."""
+        for name, word in words.items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                yield word, value
+
+
+_SIZES = {"layers": "layers", "width": "features"}
+# How labels name options and policies that differ from their defaults; None for the value alone.
+_OPTION_WORDS = {"alpha": "alpha", "mask_steps": "mask", "learn_steps": "learning"}
+_POLICY_WORDS: dict[str, str | None] = {
+    "optimizer_state": None,
+    "schedule": None,
+    "rewarmup_steps": "rewarmup",
+    "base_learning_rate": "base lr",
+    "data": "data",
+}
+
+
+def grown_from(
+    shape: ModelConfig,
+    growths: Sequence[GrowChoice],
+    tokens_per_step: int,
+    run_steps: Callable[[ModelConfig], int | None],
+) -> ModelConfig:
+    """Return the model of a run that grows: `shape` is that of the first base, or that of the last
+    model where the growths give the sizes of their bases.
+
+    Raises Misfit, at the place of the growth that does not fit.
+    """
+    by_base = [growth.base is not None for growth in growths]
+    if any(by_base) and not all(by_base):
+        raise Misfit(
+            "some growths in a row give the size of their base and others that of the grown model; "
+            "give one of the two in all",
+            *(f"grow.{by_base.index(True)}.base", "grow"),
+        )
+    shapes = [shape]
+    for index, growth in reversed([*enumerate(growths)]) if all(by_base) else ():
+        with _placed(index):
+            shapes.insert(0, growth.smaller(shapes[0]))
+    model = shapes[0]
+    for index, growth in enumerate(growths):
+        with _placed(index):
+            target = shapes[index + 1] if growth.base else None
+            model = growth.grow(model, tokens_per_step, run_steps, target)
+    return model
+
+
+@contextmanager
+def _placed(index: int) -> Iterator[None]:
+    """Name the growth of that number in a Misfit: `grow[1].at`, or `grow.at` of the only one."""
+    try:
+        yield
+    except Misfit as error:
+        fields = [field[1:] if field[0] == "grow" else field for field in error.fields]
+        places = [(*growth, *field) for field in fields for growth in (("grow", index), ("grow",))]
+        error.fields = [*places, ("grow", index), ("grow",)]
+        raise
 
 
 def _as_list(given: Any) -> Any:
@@ -127,4 +280,7 @@ def _as_list(given: Any) -> Any:
 
 
 # One growth, or several in a row.
-Growths = Annotated[tuple[GrowChoice, ...], BeforeValidator(_as_list)]
+Growths = Annotated[
+    tuple[GrowChoice, ...],
+    BeforeValidator(_as_list, json_schema_input_type=GrowChoice | tuple[GrowChoice, ...] | None),
+]

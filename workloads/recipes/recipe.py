@@ -11,9 +11,10 @@ from workloads.config.run import RunConfig, RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import AnyText, AnyTextField, DataConfig, EvalSets, MixtureConfig
 from workloads.errors import Misfit
-from workloads.optim.adamw import AdamWOptions
-from workloads.optim.kinds import AnyOptimizerOptions, of_run
+from workloads.optim.config import OptimizerOptions
+from workloads.optim.kinds import completed, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
+from workloads.recipes.grow_choice import grown_from
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.recipes.width import scale
@@ -28,8 +29,6 @@ class Recipe(Variant):
     eval_sets: EvalSets = Field(default_factory=dict)
     """Texts whose validation splits are evaluated beside the data's own, by the names that their
     metrics get."""
-    optimizer: AnyOptimizerOptions = AdamWOptions()
-    """The optimizer and its schedule."""
     eval_tokens: PositiveInt | None = None
     """Validation tokens of an evaluation; left out, the preset's."""
     runtime: RuntimeConfig | None = None
@@ -54,7 +53,7 @@ class Recipe(Variant):
         model = self._model(self.guide and self.guide.ratio)
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(model, budget.resolve(model, self.optimizer, self._batch_size))
+        return self._run(model, budget.resolve(model, self._optimizer, self._batch_size))
 
     @property
     def target_flops(self) -> float | None:
@@ -77,7 +76,7 @@ class Recipe(Variant):
         model = self._model(None).model_copy(update={"growth": None})
         if budget.exact_flops:
             return self._spending(model, budget.exact_flops)
-        return self._run(model, budget.resolve(model, self.optimizer, self._batch_size))
+        return self._run(model, budget.resolve(model, self._optimizer, self._batch_size))
 
     def _matched(self, twin: RunConfig) -> RunConfig:
         """Return this run at its twin's FLOPs: by the guide's ratio where it may be chosen, or by
@@ -87,17 +86,22 @@ class Recipe(Variant):
         if self.guide is None or self.guide.ratio is not None:
             return self._spending(self._model(self.guide and self.guide.ratio), spent)
         ratios = matching_ratios(
-            self._model(1.0), self.optimizer, twin.tokens_per_step, twin.steps, spent
+            self._model(1.0), self._optimizer, twin.tokens_per_step, twin.steps, spent
         )
         return _nearest([self._run(self._model(ratio), twin.steps) for ratio in ratios], spent)
 
     def _spending(self, model: ModelConfig, train_flops: float) -> RunConfig:
         """Return the run whose whole steps come nearest to `train_flops`."""
-        below = flops.affordable_steps(model, self.optimizer, self._batch_size, train_flops)
+        below = flops.affordable_steps(model, self._optimizer, self._batch_size, train_flops)
         if below * (model.guide.ratio if model.guide else 1) < 1:
             step = "one guided step" if model.guide else "one step"
             raise Unreachable(f"{train_flops:.4g} FLOPs pay for less than {step}; raise them")
         return _nearest([self._run(model, steps) for steps in (below, below + 1)], train_flops)
+
+    @property
+    def _optimizer(self) -> OptimizerOptions:
+        preset = PRESETS[self.preset].optimizer
+        return completed(self.optimizer, preset) if self.optimizer else preset
 
     @property
     def _budget(self) -> Budget:
@@ -132,17 +136,14 @@ class Recipe(Variant):
         guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
         parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
         model = ModelConfig.model_validate(dense.model_dump() | parts)
-        for growth in self.grow:
-            tokens_per_step = self._batch_size * model.block_size
-            model = growth.grow(model, tokens_per_step, self._steps_of)
-        return model
+        return grown_from(model, self.grow, self._batch_size * model.block_size, self._steps_of)
 
     def _steps_of(self, model: ModelConfig) -> int | None:
         """Return the fresh steps of a run with the model, None where they follow from FLOPs."""
         budget = self._budget
         if budget.match_flops_of or not (budget.tokens or budget.steps or budget.tokens_per_param):
             return None
-        return budget.resolve(model, self.optimizer, self._batch_size)
+        return budget.resolve(model, self._optimizer, self._batch_size)
 
     def _run(self, model: ModelConfig, steps: int) -> RunConfig:
         preset = PRESETS[self.preset]
@@ -159,7 +160,7 @@ class Recipe(Variant):
             model=model,
             data=self._data,
             eval_sets=self.eval_sets,
-            optimizer=of_run(self.optimizer, rate),
+            optimizer=of_run(self._optimizer, rate),
             batch_size=self._batch_size,
             steps=steps,
             seed=self.seed,

@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     Field,
     PositiveFloat,
+    field_serializer,
     model_validator,
 )
 
@@ -23,9 +24,11 @@ from workloads.config.model import (
 from workloads.cost import flops
 from workloads.data.config import Weights, mixture_label
 from workloads.errors import Misfit
+from workloads.optim.config import OptimizerOptions
+from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.grow_choice import Growths
-from workloads.recipes.presets import PresetName
+from workloads.recipes.presets import PRESETS, PresetName
 from workloads.schema.base import BatchSize, Config, Depth, Seed, Size, Width
 
 
@@ -121,8 +124,14 @@ class ModelChanges(ArchitectureOptions):
     """Key and value heads, each shared by as many query heads."""
 
     def written(self) -> dict[str, Any]:
-        """Return the changes, by field."""
-        return self.model_dump(exclude_unset=True, exclude_none=True)
+        """Return the changes, by field. A size that is null is the preset's."""
+        changes = self.model_dump(exclude_unset=True)
+        return {
+            name: changes.get(name)  # A dump leaves out what is null.
+            for name in type(self).model_fields
+            if name in self.model_fields_set
+            and (getattr(self, name) is not None or name in ArchitectureOptions.model_fields)
+        }
 
     def apply(self, model: ModelConfig) -> ModelConfig:
         """Return the dense model with the changes. Raises ValueError where they do not fit."""
@@ -168,7 +177,8 @@ class Variant(Config):
     """Self-guided training; left out or null, there is none."""
     grow: Growths = ()
     """The model grows in the course of the run: the shape above is that of the base, which trains
-    first. One growth, or a list of several in a row."""
+    first, or that of the grown model where the growth gives the size of its base. One growth, or a
+    list of several in a row."""
     budget: Budget | None = None
     """How long to train; left out, the preset's tokens."""
     learning_rate: PositiveFloat | None = None
@@ -177,24 +187,52 @@ class Variant(Config):
     """Sequences of one optimizer step, over all workers; left out, the preset's."""
     mixture: Weights | None = None
     """The share of the samples that comes from each source of `data`; left out, that of `data`."""
+    optimizer: Annotated[
+        AnyOptimizerOptions | None, Field(exclude_if=lambda value: value is None)
+    ] = None
+    """The optimizer and its schedule; what is left out is the preset's."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
 
+    def tree(self) -> dict[str, Any]:
+        """Return what differs from the defaults or, of the model, from the preset's, JSON-ready."""
+        tree = self.model_dump(mode="json", exclude_defaults=True)
+        preset = PRESETS[self.preset].model.model_dump()
+        changes = {
+            name: value
+            for name, value in self.model.written().items()
+            if name in ArchitectureOptions.model_fields and value != preset.get(name)
+        }
+        if changes:
+            tree["model"] = tree.get("model", {}) | changes
+        return tree
+
+    @field_serializer("optimizer")
+    def _as_written(self, optimizer: OptimizerOptions | None) -> dict[str, Any] | None:
+        # What is left out is others', and so has to be left out again.
+        return None if optimizer is None else optimizer.model_dump(mode="json", exclude_unset=True)
+
     def arm_name(self) -> str:
         """Return the name of the run's curve: the FFN's, how the run is guided or grows, and the
-        mixture that it trains on if it has one of its own."""
-        mixture = mixture_label(self.mixture) if self.mixture else ""
-        return f"{self._model_arm()} {mixture}".rstrip()
+        optimizer and the mixture of the run if it has some of its own."""
+        optimizer = self.optimizer.written_words() if self.optimizer else []
+        mixture = [mixture_label(self.mixture)] if self.mixture else []
+        return " ".join([self._model_arm(), *optimizer, *mixture])
 
     def _model_arm(self) -> str:
-        if self.ffn.arm is not None or not (self.guide or self.grow):
+        return ", ".join([self._guided_arm(), *(growth.label() for growth in self.grow)])
+
+    def _guided_arm(self) -> str:
+        if self.ffn.arm is not None or self.guide is None:
             return self.ffn.arm_name()
-        if self.guide is None:
-            growths = (growth.label() for growth in self.grow)
-            return f"{self.ffn.arm_name()} grown {', '.join(growths)}"
         until = f"{self.guide.ratio:g}" if self.guide.ratio else "to dense FLOPs"
         mode = " fixed steps" if self.guide.mode == "fixed_steps" else ""
         return f"{self.ffn.arm_name()} guided {until}{mode}"
+
+    def growth_label(self) -> str:
+        """Return operator, size and time of each growth, such as `stack x4 at 0.3`; nothing where
+        the model does not grow."""
+        return ", ".join(growth.label() for growth in self.grow)
 
     @property
     def matches_dense(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kernels.files import read_bytes, write_atomically
+from workloads.config.phases import text_step
 from workloads.config.run import RunConfig
 from workloads.data.dataset import OpenText
 from workloads.errors import InputError
@@ -37,8 +38,8 @@ class Source(_Entry):
 class Reading(_Entry):
     """All that decides which window of which source a step reads.
 
-    Steps beyond `steps` read the first text again. A run on one text has one source, with an empty
-    name and a weight of 1.
+    Steps beyond `steps` read the first text again, and from each of `text_starts` on the text is
+    read from its start. A run on one text has one source, with an empty name and a weight of 1.
     """
 
     seed: int
@@ -48,6 +49,11 @@ class Reading(_Entry):
     total_steps: int
     sources: dict[str, Source]
     weights: dict[str, float]
+    text_starts: tuple[int, ...] = ()
+
+    def text_step(self, step: int) -> int:
+        """Return the step of the text's order that the 0-based optimizer `step` reads."""
+        return text_step(step, self.steps, self.text_starts)
 
 
 def record_reading(run_dir: Path, config: RunConfig, text: OpenText) -> None:
@@ -70,6 +76,7 @@ def record_reading(run_dir: Path, config: RunConfig, text: OpenText) -> None:
         total_steps=config.total_steps,
         sources=sources,
         weights=dict(text.weights),
+        text_starts=config.text_starts,
     )
     write_atomically(run_dir / READING_FILE, reading.model_dump_json(indent=1) + "\n")
 

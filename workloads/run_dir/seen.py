@@ -164,6 +164,6 @@ def _reads(reading: Reading, texts: dict[str, TokenData], last: int) -> dict[str
     with progress("counting steps", last) as count:
         for first in range(0, last, STEPS_AT_A_TIME):
             steps = range(first, min(first + STEPS_AT_A_TIME, last))
-            count_reads(loader, (step % reading.steps for step in steps), reads)
+            count_reads(loader, (reading.text_step(step) for step in steps), reads)
             count(len(steps))
     return reads

@@ -139,6 +139,7 @@ def _invalid(path: Path, tree: Any, model: type[BaseModel], error: ValidationErr
         location += ("kind",)
     elif wording.lacks_an_item(first) or location[-1:] == ("[key]",):
         location = location[:-1]
+    location = _as_written(tree, location)
     inside = [(*location, *field) for field in _blamed(first)]
     location = next((where for where in inside if _has(tree, where)), location)
     line, given = _find(tree, location)
@@ -211,9 +212,12 @@ def _follow(model: type[BaseModel], location: Location) -> tuple[type[BaseModel]
         field = model.model_fields.get(part) if isinstance(part, str) else None
         choice = _choice(field.annotation, field.metadata) if field else None
         if field and choice:
-            if get_origin(field.annotation) is dict:  # by name: the kind follows it
-                in_file += tuple(itertools.islice(parts, 1))
-            model = choice.classes.get(str(next(parts, None)), model)
+            kind = next(parts, None)
+            named = get_origin(field.annotation) is dict
+            if kind is not None and (named or isinstance(kind, int)):
+                in_file += (kind,)  # an item, by name or number: the kind follows it
+                kind = next(parts, None)
+            model = choice.classes.get(str(kind), model)
         elif field:
             model = _nested_model(field.annotation) or model
     return model, in_file
@@ -230,6 +234,17 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_nested_model, get_args(annotation))), None)
+
+
+def _as_written(tree: Any, location: Location) -> Location:
+    """Return a location without the place in its list of an item that the file has by itself."""
+    written: Location = ()
+    for part in location:
+        if isinstance(part, int) and isinstance(tree, CommentedMap):
+            continue
+        written += (part,)
+        tree = tree[part] if _has(tree, (part,)) else None
+    return written
 
 
 def _find(tree: Any, location: Location) -> tuple[int, Any]:

@@ -70,7 +70,7 @@ class Saved:
         if wrong := saved ^ {f"model.{name}" for name in named}:
             raise RuntimeError(f"{self.path} does not fit the model: {sorted(wrong)}")
         for name, parameter in named.items():
-            parameter.copy_(_placed(self.tensors[f"model.{name}"], parameter))
+            parameter.copy_(placed(self.tensors[f"model.{name}"], parameter))
             prefix = f"optimizer.{name}."
             optimizer.state[parameter] = {
                 key.removeprefix(prefix): _state_like(value, parameter)
@@ -175,7 +175,7 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.cpu().contiguous()
 
 
-def _placed(whole: Tensor, parameter: Tensor) -> Tensor:
+def placed(whole: Tensor, parameter: Tensor) -> Tensor:
     """Return a whole tensor on the parameter's device, sharded as the parameter is."""
     if isinstance(parameter, DTensor):
         mesh = parameter.device_mesh
@@ -191,7 +191,7 @@ def _state_like(value: Tensor, parameter: Tensor) -> Tensor:
     if value.ndim == 0 and parameter.ndim > 0:
         return value.to(parameter.device)
     # In the parameter's own memory layout: the fused optimizer walks them side by side.
-    return torch.empty_like(parameter).copy_(_placed(value, parameter))
+    return torch.empty_like(parameter).copy_(placed(value, parameter))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

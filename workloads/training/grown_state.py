@@ -21,7 +21,7 @@ WEIGHTS, STATE = "model.", "optimizer."
 
 def grown_state(growth: GrowthConfig, tensors: Tensors, seed: int) -> Tensors:
     """Return the weights and optimizer state of the grown model, given those of its base."""
-    weights = {n.removeprefix(WEIGHTS): t for n, t in tensors.items() if n.startswith(WEIGHTS)}
+    weights = weights_among(tensors)
     operator = operator_of(plan_of(growth), seed)
     exact = operator.grow({name: tensor.double() for name, tensor in weights.items()})
     dtype = next(iter(weights.values())).dtype
@@ -30,6 +30,11 @@ def grown_state(growth: GrowthConfig, tensors: Tensors, seed: int) -> Tensors:
         return grown
     originals = growth.optimizer_state == "asymmetric"
     return grown | _carried(operator.trace(weights), weights, tensors, originals)
+
+
+def weights_among(tensors: Tensors) -> Weights:
+    """Return the weights of a checkpoint, by the model's names."""
+    return {n.removeprefix(WEIGHTS): t for n, t in tensors.items() if n.startswith(WEIGHTS)}
 
 
 def _carried(

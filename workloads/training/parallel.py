@@ -33,6 +33,18 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def micro_batches(config: RunConfig) -> list[range]:
+    """Return this worker's rows of each global batch, in micro-batches of equal size.
+
+    Raises Misfit where the batch does not divide into them.
+    """
+    workers = world_size()
+    micro = config.require_micro_batch(workers)
+    rows = config.batch_size // workers
+    first = rank() * rows
+    return [range(start, start + micro) for start in range(first, first + rows, micro)]
+
+
 def wait_for_all() -> None:
     """Wait until every worker has called this."""
     if world_size() > 1:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from workloads.config.growth import plan_of
 from workloads.config.phases import Entry, Phase
 from workloads.config.run import RunConfig
 from workloads.nn.growth.grow import operator_of
+from workloads.nn.growth.learn import LearnedGrowth
 from workloads.nn.growth.random import Masks
 from workloads.nn.self_guided import add_guides, drop_guides, set_guides
 from workloads.nn.transformer import Transformer
-from workloads.optim.schedules import learning_rate
 from workloads.run_dir.metrics_log import Row
 from workloads.training.checkpoint import Tensors, collect
-from workloads.training.grown_state import grown_state
+from workloads.training.grown_state import WEIGHTS, grown_state, weights_among
+from workloads.training.learning import learned_growth, unfilled
 
 
 def build_model(phase: Phase) -> Transformer:
@@ -29,11 +32,20 @@ def build_model(phase: Phase) -> Transformer:
     return model
 
 
-def enter(phase: Phase, model: Transformer, optimizer: torch.optim.Optimizer, seed: int) -> Tensors:
+def trained_in(phase: Phase, model: Transformer, seed: int) -> nn.Module:
+    """Return what the optimizer trains in the phase, and checkpoints hold: the model, or the
+    matrices that its weights are multiplied out of."""
+    growth = phase.learned_growth
+    if growth is None:
+        return model
+    return learned_growth(growth, seed, unfilled(growth, model.device))
+
+
+def enter(phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> Tensors:
     """Return the weights and optimizer state that the phase begins with, as a checkpoint holds
-    them, given those at the end of the phase before."""
+    them, given what the phase before has trained."""
     assert phase.entry
-    return ENTRIES[phase.entry](phase, model, optimizer, seed)
+    return ENTRIES[phase.entry](phase, trained, optimizer, seed)
 
 
 def prepare(model: Transformer, config: RunConfig, phase: Phase, step: int) -> Row:
@@ -48,30 +60,39 @@ def prepare(model: Transformer, config: RunConfig, phase: Phase, step: int) -> R
     return {"guide_share": weight} if config.model.guide else {}
 
 
-def rate(config: RunConfig, phase: Phase, step: int) -> float:
-    """Return the learning rate of the 0-based `step`, which lies in the phase."""
-    optimizer = config.optimizer
-    if phase.learning_rate is not None:
-        optimizer = optimizer.model_copy(update={"learning_rate": phase.learning_rate})
-    start = phase.schedule_start
-    scheduled = learning_rate(step - start, config.total_steps - start, optimizer)
-    done = step - phase.start + 1
-    return scheduled * min(1.0, done / phase.rewarmup_steps) if phase.rewarmup_steps else scheduled
-
-
 def _drop_guides(
-    phase: Phase, model: Transformer, optimizer: torch.optim.Optimizer, seed: int
+    phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int
 ) -> Tensors:
-    drop_guides(model)
-    return collect(model, optimizer)
+    drop_guides(trained)
+    return collect(trained, optimizer)
 
 
-def _grow(phase: Phase, model: Transformer, optimizer: torch.optim.Optimizer, seed: int) -> Tensors:
+def _grow(phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> Tensors:
     assert phase.model.growth
-    return grown_state(phase.model.growth, collect(model, optimizer), seed)
+    return grown_state(phase.model.growth, collect(trained, optimizer), seed)
 
 
-ENTRIES: dict[Entry, Callable[[Phase, Transformer, torch.optim.Optimizer, int], Tensors]] = {
+def _learn(
+    phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int
+) -> Tensors:
+    assert phase.model.growth
+    base = weights_among(collect(trained, optimizer))
+    learned = learned_growth(phase.model.growth, seed, base)
+    return {f"{WEIGHTS}{name}": p.detach() for name, p in learned.named_parameters()}
+
+
+def _multiply_out(
+    phase: Phase, trained: nn.Module, optimizer: torch.optim.Optimizer, seed: int
+) -> Tensors:
+    assert isinstance(trained, LearnedGrowth)
+    dtype = next(trained.parameters()).dtype
+    exact = copy.deepcopy(trained).double().weights()
+    return {f"{WEIGHTS}{name}": t.detach().to("cpu", dtype) for name, t in exact.items()}
+
+
+ENTRIES: dict[Entry, Callable[[Phase, nn.Module, torch.optim.Optimizer, int], Tensors]] = {
     "drop_guide": _drop_guides,
     "grow": _grow,
+    "learn": _learn,
+    "multiply_out": _multiply_out,
 }

@@ -12,25 +12,27 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
 from workloads.config.phases import Phase, phase_at
+from workloads.config.rates import learning_rate_at
 from workloads.config.run import RunConfig
 from workloads.cost.flops import hardware_flops_at, train_flops_at
 from workloads.data.dataset import OpenText, TokenDataset
 from workloads.data.loader import IGNORED, BatchLoader, Read, ReadAhead, eval_batches
 from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.files import exclusive
+from workloads.nn.drawn_labels import label_draws
 from workloads.nn.self_guided import MergedGuides
-from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer, set_learning_rate
+from workloads.run_dir.configuration import record_config
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
 from workloads.run_dir.metrics_log import MetricsLog, Row
@@ -47,6 +49,8 @@ from workloads.training.hardware import (
     peak_memory_bytes,
     training_device,
 )
+from workloads.training.learning import MultipliedOut
+from workloads.training.norms import layer_grad_norms, number
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -76,6 +80,7 @@ def train(
     texts = RunTexts(dataset, eval_sets or {})
     run_id = fingerprint(texts.identity(config))
     if ended := read_result(run_dir, run_id):
+        record_config(run_dir, config)  # Runs of before had none.
         return ended
     writes = parallel.rank() == 0
     with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
@@ -102,7 +107,7 @@ class _Trainer:
     ) -> None:
         try:
             texts.require(config)
-            self.micro_batches = _micro_batches(config)
+            self.micro_batches = parallel.micro_batches(config)
         except Misfit as error:
             raise InputError(str(error)) from None
         self.config, self.texts, self.run_id = config, texts, run_id
@@ -112,6 +117,7 @@ class _Trainer:
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
         if parallel.rank() == 0:
             claim(run_dir, run_id)
+            record_config(run_dir, config)
             record_reading(run_dir, config, texts.data)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
@@ -134,9 +140,10 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.model = phases.build_model(self.phase).to(self.device)
         self.network = parallel.parallelize(self.model, config, self.device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.trained = phases.trained_in(self.phase, self.model, config.seed)
+        self.optimizer = build_optimizer(self.trained, config.optimizer, config.tokens_per_step)
         if saved:
-            saved.load(self.model, self.optimizer)
+            saved.load(self.trained, self.optimizer)
         return progress
 
     def attempt(
@@ -203,43 +210,54 @@ class _Trainer:
 
         When the loss or the gradient is not finite, the weights are left as they were.
         """
-        rate = phases.rate(self.config, self.phase, index)
+        rate = learning_rate_at(self.config, self.phase, index)
         set_learning_rate(self.optimizer, rate)
-        self.config.optimizer.before_step(self.optimizer, index)
         prepared = phases.prepare(self.model, self.config, self.phase, index)
+        sample_gradients = partial(self._accumulate_gradients, index, on_drawn_labels=True)
+        self.config.optimizer.before_step(self.optimizer, index, sample_gradients)
         loss = self._accumulate_gradients(index)
-        layers = _layer_grad_norms(self.model) if with_layers else {}
-        norm = _number(
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.max_grad_norm)
-        )
+        layers = layer_grad_norms(self.model) if with_layers else {}
+        most = self.config.optimizer.max_grad_norm
+        norm = number(nn.utils.clip_grad_norm_(self.trained.parameters(), most))
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
         return metrics | prepared | layers
 
-    def _accumulate_gradients(self, index: int) -> float:
-        """Run backward over this worker's micro-batches; return the mean loss over all workers."""
-        _seed_step(self.config.seed, index)
+    def _accumulate_gradients(self, index: int, on_drawn_labels: bool = False) -> float:
+        """Run backward over this worker's micro-batches; return the mean loss over all workers.
+
+        With `on_drawn_labels` the model itself draws the labels of the batch.
+        """
+        config = self.config
+        _seed_step(config.seed, index)
+        draws = None
+        if on_drawn_labels:
+            draws = label_draws(config.seed, index, config.batch_size, config.model.block_size)
         total = torch.zeros((), device=self.device)
-        guides = MergedGuides(self.model)
+        guides, learned = MergedGuides(self.model), MultipliedOut(self.model, self.trained)
+        learned.begin()
         guides.begin(self._precision())
         reads = self._reads(index)
-        upcoming = [*reads[1:], *self._reads(index + 1)[:1], None]
+        upcoming = [*reads[1:], *self._reads(index if on_drawn_labels else index + 1)[:1], None]
         for read, following in zip(reads, upcoming, strict=False):
             last = read is reads[-1]
             if last:
                 guides.before_last()
             with nullcontext() if last else parallel.accumulating(self.network):
-                batch = self.batches.batch(read, following)
-                loss = self._loss(*batch) / len(self.micro_batches)
+                inputs, targets = self.batches.batch(read, following)
+                if draws is not None:
+                    targets = draws[read[1]]
+                loss = self._loss(inputs, targets) / len(self.micro_batches)
                 loss.backward()
             total += loss.detach()
         guides.end()
+        learned.end()
         # Workers tell each other with the loss whether to stop, so that all stop after one step.
         stop = torch.full_like(total, self.should_stop())
         loss, stops = parallel.sum_over_workers(torch.stack([total, stop])).tolist()
-        self.stop_asked = stops > 0
+        self.stop_asked |= stops > 0
         return loss / parallel.world_size()
 
     def _reads(self, index: int) -> list[Read]:
@@ -247,7 +265,7 @@ class _Trainer:
         rows."""
         if index >= self.config.total_steps:
             return []
-        step = index % self.config.steps  # Steps beyond the fresh ones read the first text again.
+        step = self.config.text_step(index)
         return [(step, rows) for rows in self.micro_batches]
 
     def _loss(self, inputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -271,6 +289,7 @@ class _Trainer:
         phases.prepare(self.model, self.config, self.phase, step)
         self.network.eval()
         guides = MergedGuides(self.model)
+        MultipliedOut(self.model, self.trained).begin()
         guides.begin(self._precision())
         found = [self._held_out(each) for each in self.texts.held_out(self.config.eval_tokens)]
         guides.end()
@@ -326,9 +345,11 @@ class _Trainer:
         Building anew is what frees all that held parameters which the model has no more:
         optimizer, wrappers and compiled code.
         """
-        self._write(phase.start, phases.enter(phase, self.model, self.optimizer, self.config.seed))
+        seed = self.config.seed
+        self._write(phase.start, phases.enter(phase, self.trained, self.optimizer, seed))
         parallel.wait_for_all()
-        del self.model, self.network, self.optimizer  # before the new ones take their memory
+        # Before the new ones take their memory.
+        del self.model, self.network, self.trained, self.optimizer
         resumed = self._build().step
         if resumed != phase.start:
             raise OSError(
@@ -336,7 +357,7 @@ class _Trainer:
             )
 
     def _save(self, step: int) -> None:
-        self._write(step, checkpoint.collect(self.model, self.optimizer))
+        self._write(step, checkpoint.collect(self.trained, self.optimizer))
 
     def _write(self, step: int, tensors: Tensors) -> None:
         if parallel.rank() == 0:
@@ -366,31 +387,3 @@ def _seed_step(seed: int, index: int) -> None:
     """Make dropout's draws a function of seed, step and worker, which resumed runs repeat."""
     words = np.random.SeedSequence([seed, index, parallel.rank()]).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
-
-
-@torch.no_grad()
-def _layer_grad_norms(model: Transformer) -> Row:
-    """Return the gradient norm of each layer before clipping, which shows the origin of a spike."""
-    return {
-        f"layer_grad_norm/{index:02d}": _number(
-            nn.utils.get_total_norm([p.grad for p in layer.parameters() if p.grad is not None])
-        )
-        for index, layer in enumerate(model.layers)
-    }
-
-
-def _number(norm: Tensor) -> float:
-    """Return a norm as a float; under sharding that of all shards."""
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-
-
-def _micro_batches(config: RunConfig) -> list[range]:
-    """Return this worker's rows of each global batch, in micro-batches of equal size.
-
-    Raises Misfit where the batch does not divide into them.
-    """
-    workers = parallel.world_size()
-    micro = config.require_micro_batch(workers)
-    rows = config.batch_size // workers
-    first = parallel.rank() * rows
-    return [range(start, start + micro) for start in range(first, first + rows, micro)]

@@ -275,3 +275,21 @@ def test_what_a_killed_writer_left_half_done_is_rolled_back(tmp_path: Path) -> N
     with tracking.connected(path) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM experiments")}
     assert names == {"Default", "kept"}
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        # As PostgreSQL and MySQL say it through SQLAlchemy.
+        (
+            '(psycopg2.OperationalError) connection to server at "db", port 5432 failed: '
+            'FATAL:  password authentication failed for user "mlflow"',
+            "does not let this user in",
+        ),
+        ("(1045, \"Access denied for user 'mlflow'@'10.0.0.7'\")", "does not let this user in"),
+        ('could not translate host name "db" to address', "does not answer"),
+    ],
+)
+def test_an_expired_password_of_a_database_is_no_wrong_address(words: str, found: str) -> None:
+    error = tracking.cause("postgresql://mlflow:hunter2@db/mlflow", RuntimeError(words))
+    assert found in error.found and "hunter2" not in str(error)

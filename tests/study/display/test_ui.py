@@ -45,6 +45,7 @@ def test_view_has_what_varies_and_what_was_measured(
     assert {"params.`preset`", "params.`seed`", "params.`steps`"}.isdisjoint(columns)
     assert {"metrics.`val_loss`", "tags.`status`"} <= set(columns)
     assert len(columns) == len(set(columns))
+    assert columns.index("metrics.`val_loss`") == 1  # what is sorted by stands in view
 
 
 def test_page_is_served_on_loopback_only_and_ends_with_the_command(
@@ -72,6 +73,9 @@ def test_page_is_served_on_loopback_only_and_ends_with_the_command(
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        # Everybody can read arguments, and the address of a database may hold a password.
+        words = [word for server in servers for word in server.cmdline()]
+        assert "server" in words and not [word for word in words if "mlflow.db" in word]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)

@@ -52,6 +52,8 @@ ROWS = [
     "{width: 1.5}",
     "{model: {rope_base: 10001.0}}",
     "{model: {rope_base: 10001.0000001}}",
+    "{model: {rope_scaling: {factor: 2}}}",
+    "{model: {rope_scaling: {factor: 2, low_freq_factor: 2}}}",
     "{model: {norm: layernorm}}",
     "{model: {num_layers: 2}}",
     "{batch_size: 16}",

@@ -12,6 +12,7 @@ import pytest
 from study.plan import planner
 from study.plan.planner import Point
 from tests.study.launching import ROOT, in_process
+from workloads.cost import flops
 from workloads.data import texts
 from workloads.data.config import NamedConfig
 
@@ -103,6 +104,22 @@ def test_self_guided_runs_spend_what_their_dense_model_does(tmp_path: Path) -> N
             assert point.train_flops == pytest.approx(DENSE_FLOPS[size], rel=5e-3), point.id
 
 
+def test_optimizers_compares_four_arms_at_two_sizes_with_three_seeds(tmp_path: Path) -> None:
+    wide = [
+        50_304 * d + 10 * (4 * d * d + 3 * d * f) + 21 * d for d, f in ((768, 2112), (1024, 2816))
+    ]
+    for name, sizes in (("optimizers", wide), ("optimizers_cpu", [166_528, 472_224])):
+        found = points(name, tmp_path)
+        arms = [p.variant.arm_name().replace(" weight_decay=0.2", "") for p in found]
+        kinds = ["adamw", "muon", "sophia_g", "sophia_g betas=0.9,0.95 hessian_tokens=5120"]
+        pairs = zip(arms, (p.params.total for p in found), strict=True)
+        assert Counter(pairs) == {(f"dense {k}", size): 3 for k in kinds for size in sizes}
+        # Sophia-G decays as in its authors' script, whatever the preset.
+        for point in found:
+            optimizer = point.config.optimizer
+            assert optimizer.weight_decay == (0.2 if "sophia" in optimizer.label() else 0.1)
+
+
 def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Path) -> None:
     for name in ("dynamics", "dynamics_cpu"):
         found = Counter(
@@ -115,7 +132,9 @@ def test_dynamics_compares_every_kind_guided_and_not_at_three_rates(tmp_path: Pa
         }
 
 
-@pytest.mark.parametrize("spec", ["paper", "self_guided", "wide_structured", "dynamics"])
+@pytest.mark.parametrize(
+    "spec", ["paper", "self_guided", "wide_structured", "dynamics", "optimizers"]
+)
 def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path: Path) -> None:
     def shape(name: str) -> Counter[tuple[str, str | None, bool]]:
         return Counter(
@@ -124,6 +143,33 @@ def test_a_cpu_twin_has_the_arms_of_its_study_at_a_cpus_cost(spec: str, tmp_path
 
     assert shape(f"{spec}_cpu") == shape(spec)
     assert sum(p.train_flops for p in points(f"{spec}_cpu", tmp_path)) < TWIN_FLOPS
+
+
+def test_growth_is_the_published_setting(tmp_path: Path) -> None:
+    # arXiv 2405.15319 and its public code: 5,000 steps of 2,097,152 tokens train the base.
+    scratch, grown = points("growth", tmp_path)
+    base, last = grown.config.phases
+    counts = [flops.count_params(model).total for model in (base.model, last.model)]
+    assert [f"{count / 1e6:.1f}M" for count in counts] == ["439.4M", "1364.3M"]
+    assert (base.model.num_layers, last.model.num_layers, base.steps) == (6, 24, 5000)
+    assert (base.learning_rate, grown.config.optimizer.learning_rate) == (1e-3, 3e-4)
+    assert last.model.model_copy(update={"growth": None}) == scratch.config.model
+    assert round(scratch.config.optimizer.warmup_fraction * scratch.config.steps, -3) == 3000
+    assert grown.train_flops == pytest.approx(scratch.train_flops, rel=1e-4)
+
+
+def test_the_cpu_study_of_growth_compares_every_way_at_equal_flops(tmp_path: Path) -> None:
+    found = points("growth_cpu", tmp_path)
+    arms = Counter(p.variant.arm_name() for p in found)
+    assert len(arms) == 8 and set(arms.values()) == {9}  # three budgets, three seeds
+    assert {p.params.total for p in found} == {109_920}
+    factors = Counter(p.summary()["growth_factor"] for p in found)
+    assert factors == {None: 9, 2: 27, 4: 27, 8: 9}
+    assert sum(p.train_flops for p in found) < TWIN_FLOPS
+    late = next(p for p in found if "from1layer" in p.id)
+    base, last = late.config.phases
+    assert base.model.num_layers == 1 and base.steps == int(0.8 * late.config.steps)
+    assert last.schedule_start == 0
 
 
 def _grouped(point: Point) -> bool:

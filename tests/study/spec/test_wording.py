@@ -44,8 +44,8 @@ MISTAKES = {
     ),
     "a kind that is null": (
         HEAD + GRID + "optimizer: {kind: null}\n",
-        ":4: optimizer.kind: not a known value; the nearest is adamw (of adamw)",
-        ("null", "adamw"),
+        ":4: optimizer.kind: not a known value; the nearest is muon (of adamw, sophia_g, muon)",
+        ("null", "muon"),
     ),
     "half of a pair": (
         HEAD + GRID + "optimizer: {betas: [0.9]}\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,9 +30,13 @@ def test_healthy_machine_has_no_problem(
     done = in_process("doctor", write_spec("healthy"), "--runs", tmp_path)
     lines = done.stdout.splitlines()
     assert [line.split()[1].rstrip(":") for line in lines] == [
-        *("versions", "packages", "GPUs", "MLflow", "disk", "data", "Ray", "placement")
+        *("versions", "packages", "GPUs", "disk", "data", "MLflow", "Ray", "placement")
     ]
     assert all(line.startswith("ok ") for line in lines), done.stdout
+    machine = in_process("doctor", write_spec("alone"), "--runs", tmp_path, "--machine", "--json")
+    rows = json.loads(machine.stdout)
+    assert [row["name"] for row in rows] == ["versions", "packages", "GPUs", "disk", "data"]
+    assert [f"{row['name']}: {row['found']}" for row in rows] == [line[9:] for line in lines[:5]]
 
 
 def test_point_that_fits_nowhere_is_named_with_the_reason(

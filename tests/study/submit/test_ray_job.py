@@ -7,10 +7,10 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +22,16 @@ from study.ledger import provenance, reader
 from study.plan import planner
 from study.plan.planner import Study
 from study.submit import ray_job
-from tests.study.launching import ROOT, SPEC, in_process, records_of, study_cli, wait_for
+from tests.study.launching import (
+    ROOT,
+    SPEC,
+    free_ports,
+    in_process,
+    listens,
+    records_of,
+    study_cli,
+    wait_for,
+)
 from workloads.errors import InputError
 from workloads.run_dir.metrics_log import read_rows
 from workloads.run_dir.paths import METRICS_FILE
@@ -30,23 +39,34 @@ from workloads.training.trainer import CHECKPOINT_FOLDER
 
 # Long enough that a second point still trains while `study stop` starts.
 STEPS = 400
+PLANTED = "hunter2-planted"
 RAY = Path(sys.executable).parent / "ray"
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def ray_folder() -> Iterator[Path]:
+    """The folder of Ray's sessions; a short path, because Ray puts sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The dashboard's URL of a Ray head of one CPU, which ends with all of its processes."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PLANTED)
     # Jobs call `python`, and Ray's own cluster is none of theirs.
     monkeypatch.setenv("PATH", f"{RAY.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray puts sockets there
-    gcs, dashboard, client = _free_ports(3)
+    gcs, dashboard, client, agent = free_ports(4)
     head = subprocess.Popen(
         [
             *(RAY, "start", "--head", "--block", "--num-cpus=1", "--disable-usage-stats"),
             *(f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"),
-            *(f"--ray-client-server-port={client}", f"--temp-dir={folder}"),
+            *(f"--ray-client-server-port={client}", f"--temp-dir={ray_folder}"),
+            # Another Ray of this machine may have the usual port, and this one would get no job.
+            f"--dashboard-agent-listen-port={agent}",
         ],
         env=os.environ | {"RAY_AUTH_MODE": "token"},
         stdout=subprocess.DEVNULL,
@@ -55,21 +75,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     )
     try:
         url = f"http://127.0.0.1:{dashboard}"
-        wait_for(lambda: _listens(dashboard))
+        wait_for(lambda: listens(dashboard))
         yield url
     finally:
         family = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
-        family += [p for p in psutil.process_iter() if _mentions(p, str(folder))]
+        family += [p for p in psutil.process_iter() if _mentions(p, str(ray_folder))]
         for process in family:
             if process.is_running():
                 process.send_signal(signal.SIGKILL)
         head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow
 def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
-    cluster: str, tmp_path: Path
+    cluster: str, ray_folder: Path, tmp_path: Path
 ) -> None:
     spec, runs = tmp_path / "submitted.yaml", tmp_path / "runs"
     spec.write_text(SPEC.format(name="submitted", preset="nano", steps=STEPS, num_workers=0))
@@ -79,11 +98,11 @@ def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
 
     submitted = study_cli("submit", *arguments, "--runs", runs)
     assert "submitted as study-submitted-1" in submitted.stderr
-    refused = study_cli("submit", *arguments, "--runs", runs, check=False)
-    assert refused.returncode == 2 and "already, as study-submitted-1" in refused.stderr
+    attached = study_cli("submit", *arguments, "--runs", runs)
+    assert "runs already as study-submitted-1" in attached.stderr
 
-    wait_for(lambda: (study.run_dir(second) / CHECKPOINT_FOLDER).exists())
-    wait_for(lambda: len(_steps(study, second)) > 3)
+    wait_for(lambda: (study.run_dir(second) / CHECKPOINT_FOLDER).exists(), 600)
+    wait_for(lambda: len(_steps(study, second)) > 3, 600)
     study_cli("stop", *arguments)
     states = json.loads(study_cli("status", spec, "--runs", runs, "--json").stdout)["points"]
     assert [p["state"] for p in states if p["id"] == first.id] == ["finished"]
@@ -100,6 +119,15 @@ def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
     assert records[first.id] == finished
     assert [_steps(study, point) for point in study.points] == [list(range(5, STEPS + 1, 5))] * 2
     _check_provenance(study)
+
+    # What the cluster and the runs folder have written of it all holds no secret.
+    logs = [path for path in ray_folder.glob("session_2*/logs/**/*") if path.is_file()]
+    written = [*logs, *(path for path in runs.rglob("*") if path.is_file())]
+    assert len(logs) > 10
+    for secret in (PLANTED, os.environ["RAY_AUTH_TOKEN"]):
+        assert [path for path in written if secret.encode() in path.read_bytes()] == []
+        assert secret not in _records_of_jobs(cluster)
+        assert secret not in submitted.stdout + submitted.stderr + resumed.stdout + resumed.stderr
 
     by_ray = subprocess.run(
         [
@@ -133,7 +161,7 @@ def test_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     spec = tmp_path / "nowhere.yaml"
     spec.write_text(SPEC.format(name="nowhere", preset="pico", steps=20, num_workers=0))
     with pytest.raises(InputError, match=r"Ray at http://127.0.0.1:9: Failed to connect"):
-        ray_job.submit(planner.load(spec, tmp_path), "http://127.0.0.1:9")
+        ray_job.RayCluster("http://127.0.0.1:9").submit(planner.load(spec, tmp_path))
 
 
 def test_packed_code_has_the_provenance_of_its_checkout(tmp_path: Path) -> None:
@@ -144,7 +172,7 @@ def test_packed_code_has_the_provenance_of_its_checkout(tmp_path: Path) -> None:
     ray_job._pack(planner.load(spec, tmp_path), folder)
     assert {path.name for path in folder.iterdir()} == {
         *ray_job.PACKAGES,
-        *("packed.yaml", provenance.PACKED_FILE),
+        *("packed.yaml", provenance.PACKED_FILE, ray_job.SETTINGS_FILE),
     }
     code = (
         "import json; from study.ledger.provenance import *\nprint(json.dumps(asdict(capture())))"
@@ -155,6 +183,40 @@ def test_packed_code_has_the_provenance_of_its_checkout(tmp_path: Path) -> None:
     here, there = provenance.capture(), json.loads(shown)
     assert (there["commit"], there["diff"]) == (here.commit, here.diff)
     assert there["submitted_from"] == here.host and here.submitted_from == ""
+
+
+def test_job_is_shown_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tmp_path / "shown.yaml"
+    spec.write_text(SPEC.format(name="shown", preset="pico", steps=20, num_workers=0))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://team:{PLANTED}@127.0.0.1:9")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", PLANTED)
+    options = ("--address", "http://127.0.0.1:9", "--runs", tmp_path, "--dry-run")
+    shown = in_process("submit", spec, *options).stdout
+    assert PLANTED not in shown and "MLFLOW_TRACKING_URI" in shown
+    assert json.loads(shown)["entrypoint"].endswith(f"study run shown.yaml --runs {tmp_path}")
+
+
+def test_settings_of_the_packed_folder_are_taken_in_a_job_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ray_job.SETTINGS_FILE).write_text(json.dumps({"MLFLOW_SUBMITTED": PLANTED}))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setenv("MLFLOW_SUBMITTED", "mine")
+    ray_job.take_settings()
+    assert os.environ["MLFLOW_SUBMITTED"] == "mine"
+    monkeypatch.setenv(ray_job.JOB_VARIABLE, "{}")
+    ray_job.take_settings()
+    assert os.environ["MLFLOW_SUBMITTED"] == PLANTED
+
+
+def _records_of_jobs(url: str) -> str:
+    """What the cluster tells of its jobs to whoever has the token."""
+    token = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
+    request = urllib.request.Request(f"{url}/api/jobs/", headers=token)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        records = answer.read().decode()
+    assert "study-submitted-1" in records
+    return records
 
 
 def _check_provenance(study: Study) -> None:
@@ -171,23 +233,6 @@ def _check_provenance(study: Study) -> None:
 def _steps(study: Study, point: planner.Point) -> list[float]:
     rows, _ = read_rows(study.run_dir(point) / METRICS_FILE)
     return [row["step"] for row in rows]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports below those that Ray gives its workers."""
-    free = []
-    for port in range(6400, 10_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                free.append(port)
-        if len(free) == count:
-            break
-    return free
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _mentions(process: psutil.Process, text: str) -> bool:

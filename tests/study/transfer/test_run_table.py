@@ -24,7 +24,7 @@ from tests.study.recording import record, tracker_of
 from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.fingerprint import flatten
 
-# Every kind of FFN, plain and with both modes of a guide where there can be one.
+# Every kind of FFN, plain and with both modes of a guide where there can be one, and grown.
 SPEC = """\
 study: {name}
 max_total_flops: 1.0e15
@@ -40,6 +40,10 @@ points:
   - {{preset: pico, ffn: {{kind: blockdense, nblocks: 2, fraction: 0.5}}, guide: {{ratio: 0.7}}}}
   - {{preset: pico, ffn: {{kind: blockshuffle, nblocks: 4}}}}
   - {{preset: pico, ffn: {{kind: blockshuffle, nblocks: 2}}, guide: {{ratio: 0.4}}}}
+  - {{preset: pico, grow: {{operator: stack, factor: 2, at: {{fraction: 0.3}}}}}}
+  - preset: pico
+    ffn: {{kind: lowrank, rank: 8}}
+    grow: {{operator: learn, base: {{width: 16}}, learn_steps: 5, at: {{fraction: 0.5}}}}
 budget: {{steps: 100}}
 resources: {{num_workers: 0}}
 """
@@ -83,6 +87,8 @@ def test_points_are_of_every_kind_and_guided_in_both_modes(recorded: Study) -> N
     assert {model.guide and model.guide.mode for model in models} == {
         *(None, "fixed_flops", "fixed_steps")
     }
+    growths = [point.summary()["growth"] for point in recorded.points]
+    assert growths == [None] * 9 + ["stack x2 at 0.3", "learn from 16 wide learning 5 at 0.5"]
 
 
 def test_every_column_of_a_recorded_point_is_what_was_planned_and_measured(

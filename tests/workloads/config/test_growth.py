@@ -7,8 +7,7 @@ import pytest
 from tests.workloads.grown import LLAMA, base_of, plan_of
 from workloads.config.growth import plan_growth
 from workloads.config.growth_options import GrowthOptions
-from workloads.config.model import FFNConfig, ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 from workloads.errors import Misfit
 
 LOWRANK = {"kind": "lowrank", "rank": 3}

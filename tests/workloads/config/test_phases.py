@@ -90,7 +90,32 @@ def test_a_run_of_several_phases_shares_no_steps_with_longer_ones(grown: GrownRu
     constant = {"learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 1}
     run = GrownRun.model_validate(grown.model_dump() | {"optimizer": constant})
     assert run.stable_steps == 0
+    assert run.phases[1].entry and not run.phases[1].fixed
     assert pico(optimizer={"schedule": "constant", "warmup_steps": 1}).stable_steps == 40
+
+
+@pytest.mark.parametrize(
+    ("steps", "optimizer", "growth", "stable"),
+    [
+        (40, "constant", {}, 40),
+        (40, "wsd", {}, 10 + 24),  # the last 6 of the 30 steps that follow growth decay
+        (40, "wsd", {"schedule": "continue"}, 32),
+        # The base decays before it grows, or as it grows.
+        (12, "wsd", {"schedule": "continue"}, 10),
+        (11, "wsd", {"schedule": "continue"}, 9),
+        (40, "constant", {"operator": "learn", "learn_steps": 5}, 40),
+        (40, "wsd", {"operator": "learn", "learn_steps": 5}, 15 + 20),
+        (40, "constant", {"at": {"fraction": 0.25}}, 0),
+        (40, "cosine", {}, 0),
+    ],
+)
+def test_growth_at_a_number_of_tokens_is_shared_with_longer_runs(
+    steps: int, optimizer: str, growth: dict[str, Any], stable: int
+) -> None:
+    schedule = {"schedule": optimizer} | ({} if optimizer == "cosine" else {"warmup_steps": 1})
+    grow = {"operator": "stack", "factor": 2, "at": {"tokens": 10 * 16 * 128}} | growth
+    run = pico(grow=grow, optimizer=schedule, budget={"steps": steps})
+    assert run.stable_steps == stable
 
 
 def test_a_budget_below_one_step_pays_for_none() -> None:

@@ -39,6 +39,16 @@ from tests.workloads.small_runs import STEPS, pico
         ({"dropout": 1.0}, "less than 1"),
         ({"dropout": -0.1}, "greater than or equal to 0"),
         ({"rope_interpolation": 0.0}, "greater than 0"),
+        ({"rope_scaling": {"factor": 0.5}}, "greater than or equal to 1"),
+        ({"rope_scaling": {}}, "rope_scaling.factor"),
+        (
+            {"rope_scaling": {"factor": 2, "low_freq_factor": 4}},
+            "high_freq_factor 4 must exceed low_freq_factor 4; Llama 3 has 4 and 1",
+        ),
+        (
+            {"rope_scaling": {"factor": 2}, "rope_interpolation": 2},
+            "rope_interpolation 2 and rope_scaling both stretch the positions; remove one",
+        ),
         ({"position": "alibi"}, "'rope' or 'absolute'"),
         ({"norm": "batchnorm"}, "'layernorm' or 'rmsnorm'"),
         ({"activation": "relu"}, "should be 'gelu', .*'swiglu'"),

@@ -27,7 +27,10 @@ from workloads.nn.projections.base import Projection
 from workloads.nn.self_guided import MergedGuides, add_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
+from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.recipe import Recipe
+from workloads.training.learning import MultipliedOut
+from workloads.training.phases import trained_in
 
 KINDS: dict[str, dict[str, Any]] = {
     "dense": {"kind": "dense"},
@@ -47,12 +50,18 @@ TOLERANCE = 0.06
 
 
 def run_config(
-    preset: str, kind: str = "dense", every: int = 0, guided: bool = False, **model: Any
+    preset: str,
+    kind: str = "dense",
+    every: int = 0,
+    guided: bool = False,
+    optimizer: str = "adamw",
+    **model: Any,
 ) -> RunConfig:
     """One micro-batch of 16 sequences at a time, two a step."""
     recipe = {"preset": preset, "ffn": KINDS[kind], "model": model}
     recipe |= {"runtime": {"micro_batch_size": 16, "activation_checkpointing": every}}
     recipe |= {"guide": {"ratio": 0.5}} if guided else {}
+    recipe |= {"optimizer": {"kind": optimizer}}
     return Recipe.model_validate(recipe).resolve().model_copy(update={"batch_size": 32})
 
 
@@ -89,7 +98,9 @@ class Living(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage() not in self._known:
+            if not isinstance(leaf, Tensor) or leaf.is_meta:
+                continue
+            if leaf.untyped_storage() not in self._known:
                 storage = leaf.untyped_storage()
                 self._known.add(storage)
                 self._add(storage.nbytes())
@@ -110,8 +121,9 @@ class Measured:
     states: int
 
 
-def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
-    """The second optimizer step of a real model, as `workloads.training.trainer` computes it."""
+def measure(config: RunConfig, micro_batches: int = 2, draws: bool = False) -> Measured:
+    """The second optimizer step of a real model, as `workloads.training.trainer` computes it; with
+    `draws` on labels that the model draws."""
     with living() as memory_:
         model = Transformer(config.model)
         if config.model.guide:
@@ -119,7 +131,7 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
         every = config.runtime.activation_checkpointing
         for index, layer in enumerate(model.layers):
             layer.recompute = every > 0 and index % every == 0  # type: ignore[assignment]
-        optimizer = build_optimizer(model, config.optimizer)
+        optimizer = build_optimizer(model, config.optimizer, config.tokens_per_step)
         tokens = torch.zeros(16, config.model.block_size, dtype=torch.long)
         for count in (1, micro_batches):
             memory_.peak = saved = 0
@@ -130,7 +142,7 @@ def measure(config: RunConfig, micro_batches: int = 2) -> Measured:
                     guides.before_last()
                 before = memory_.now
                 with torch.autocast("cpu", torch.bfloat16):
-                    loss = model(tokens, tokens)
+                    loss = model(tokens, torch.rand(tokens.shape) if draws else tokens)
                 saved = memory_.now - before
                 loss.backward()
                 del loss
@@ -162,6 +174,14 @@ def test_peak_and_saved_bytes_are_those_of_a_real_step(kind: str, every: int, gu
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_count(option: str) -> None:
     check(run_config("mini", **OPTIONS[option]))
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "adamw"])
+def test_optimizers_count(optimizer: str) -> None:
+    """One step's own tensors, and the labels that Sophia-G draws, fit where activations were."""
+    draws = optimizer == "sophia_g"
+    check(run_config("mini", "blockdense", optimizer=optimizer), draws=draws)
+    check(run_config("transformer-s", optimizer=optimizer), tolerance=0.01, draws=draws)
 
 
 @pytest.mark.parametrize(("kind", "every"), [("dense", 0), ("lowrank", 1)])
@@ -257,8 +277,51 @@ def test_fewest_gpus_fall_with_fsdp_and_recomputation() -> None:
     assert larger is not None and larger < sharded
 
 
-def check(config: RunConfig, tolerance: float = TOLERANCE) -> None:
-    measured = measure(config)
+@pytest.mark.parametrize(
+    "grow",
+    [
+        {"operator": "learn", "base": {"factor": 2}, "learn_steps": 2},
+        {"operator": "learn", "base": {"width": 64}, "learn_steps": 2},
+        {"operator": "learn", "base": {"layers": 2, "width": 64}, "learn_steps": 2},
+    ],
+    ids=["depth", "width", "both"],
+)
+@pytest.mark.parametrize(("kind", "tokens"), [("dense", 128), ("lowrank", 128), ("dense", 4)])
+def test_the_phase_that_learns_a_growth(kind: str, tokens: int, grow: dict[str, Any]) -> None:
+    """The plan is that of the widest phase; that of the matrices is planned for itself."""
+    recipe = {"preset": "mini", "ffn": KINDS[kind], "budget": {"steps": 20}}
+    recipe |= {"model": {"block_size": tokens, "num_layers": 8}}
+    recipe |= {"grow": grow | {"at": {"fraction": 0.5}}, "runtime": {"micro_batch_size": 16}}
+    config = Recipe.model_validate(recipe).resolve().model_copy(update={"batch_size": 32})
+    phase = config.phases[1]
+    with living() as memory_:
+        model = Transformer(phase.model)
+        trained = trained_in(phase, model, seed=0)
+        optimizer = build_optimizer(trained, config.optimizer)
+        ids = torch.zeros(16, tokens, dtype=torch.long)
+        for _ in range(2):
+            memory_.peak = 0
+            weights = MultipliedOut(model, trained)
+            weights.begin()
+            for _ in range(2):
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = model(ids, ids)
+                loss.backward()
+                del loss
+            weights.end()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
+        measured = memory_.peak
+    planned = memory.phase_memory_bytes(config, phase)
+    assert planned == pytest.approx(measured, rel=TOLERANCE)
+    assert memory.peak_memory_bytes(config) == max(
+        memory.phase_memory_bytes(config, each) for each in config.phases
+    )
+
+
+def check(config: RunConfig, tolerance: float = TOLERANCE, draws: bool = False) -> None:
+    measured = measure(config, draws=draws)
     tokens = 16 * config.model.block_size
     saved = memory.saved_bytes(config.model, config.runtime, tokens)
     assert saved == pytest.approx(measured.saved, rel=tolerance)

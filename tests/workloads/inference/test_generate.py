@@ -23,6 +23,7 @@ NEW = 6
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rope interpolated": {"rope_interpolation": 2.5, "rope_base": 77.0},
+    "rope scaled": {"rope_base": 77.0, "rope_scaling": {"factor": 5, "original_block_size": 40}},
     "absolute": {"position": "absolute"},
     "absolute with odd heads": {"position": "absolute", "attn_dim": 20, "num_kv_heads": 2},
     "two key heads": {"num_kv_heads": 2},

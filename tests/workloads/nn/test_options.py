@@ -7,16 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from tests.workloads.definition import build, config, reference, tokens_of
+from tests.workloads.definition import build, config, reference, scaled, tokens_of
+from workloads.config.model import RopeScaling
 from workloads.cost.flops import count_params
 from workloads.nn.transformer import Transformer, rope_rotation
 
+# Of the nine pairs of one head of 18, at a base of 500, four stay, two are mixed, three are slowed.
+SCALING = {"factor": 3.0, "low_freq_factor": 1.5, "high_freq_factor": 5.0}
+SCALING |= {"original_block_size": 400}
 OPTIONS: dict[str, dict[str, Any]] = {
     "papers": {},
     "grouped queries": {"num_heads": 6, "attn_dim": 24, "num_kv_heads": 2},
     "one key head": {"num_heads": 5, "attn_dim": 30, "num_kv_heads": 1},
     "narrow attention": {"attn_dim": 12},
     "interpolated": {"rope_interpolation": 2.5},
+    "scaled": {"num_heads": 1, "rope_scaling": SCALING},
     "absolute": {"position": "absolute"},
     "absolute with an odd head dimension": {"position": "absolute", "attn_dim": 15},
     "rmsnorm": {"norm": "rmsnorm"},
@@ -112,6 +117,26 @@ def test_interpolation_divides_positions(factor: float) -> None:
     if factor == 0.5:
         scaled = rope_rotation(40, 10, 500.0, factor)[:, positions]
     torch.testing.assert_close(scaled, plain)
+
+
+def test_scaling_slows_slow_features_alone_and_mixes_between() -> None:
+    """Against the definition in float64, far beyond the positions of the models here."""
+    block, size, scaling = 1500, 18, RopeScaling.model_validate(SCALING)
+    cosine, sine = rope_rotation(block, size, 500.0, scaling=scaling)[..., : size // 2].double()
+    plain = [500.0 ** (-2 * pair / size) for pair in range(size // 2)]
+    slowed = [scaled(frequency, **scaling.model_dump()) for frequency in plain]
+    ratios = [after / before for before, after in zip(plain, slowed, strict=True)]
+    assert [ratio == 1 for ratio in ratios] == [True] * 4 + [False] * 5
+    assert all(1 / 3 < ratio < 1 for ratio in ratios[4:6])
+    np.testing.assert_allclose(ratios[6:], 1 / 3)
+    angle = torch.arange(block).double()[:, None] * torch.tensor(slowed, dtype=torch.float64)
+    torch.testing.assert_close(cosine, angle.cos(), rtol=0, atol=1e-7)
+    torch.testing.assert_close(sine, angle.sin(), rtol=0, atol=1e-7)
+
+
+def test_a_factor_of_one_scales_nothing() -> None:
+    none = rope_rotation(40, 10, 500.0, scaling=RopeScaling(factor=1, original_block_size=17))
+    torch.testing.assert_close(none, rope_rotation(40, 10, 500.0))
 
 
 def test_positions_are_known_through_the_embedding_alone_when_absolute() -> None:

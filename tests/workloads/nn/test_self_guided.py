@@ -9,9 +9,10 @@ from torch import nn
 
 from tests.workloads.guided import matrix, projections
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
+from workloads.config.rates import guide_weight
 from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides, drop_guides, guide_weight
+from workloads.nn.self_guided import add_guides, drop_guides
 from workloads.nn.transformer import Transformer
 
 # (parametrization, n, m): wider, narrower and square, odd sizes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ from workloads.cost.memory import peak_memory_bytes
 from workloads.data.dataset import TokenDataset
 from workloads.optim.adamw import AdamWConfig, AdamWOptions
 from workloads.optim.build import build_optimizer, set_learning_rate
-from workloads.optim.config import OptimizerConfig, OptimizerOptions
+from workloads.optim.config import OptimizerConfig, OptimizerOptions, Trained
 from workloads.optim.kinds import OPTIMIZERS, of_run
 from workloads.training.trainer import train
 
@@ -46,13 +47,17 @@ class ToyOptions(OptimizerOptions):
             {"params": [p for p in parameters if p.ndim < 2], "rate_multiplier": 0.1},
         ]
 
-    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def build(
+        self, groups: list[dict[str, Any]], tokens_per_step: int | None
+    ) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups)
 
-    def extra_step_flops(self, parameters: int, pass_flops: int) -> int:
-        return 7 * parameters + pass_flops // 1000
+    def extra_step_flops(self, trained: Trained, tokens: int, pass_flops: int) -> int:
+        return 7 * trained.parameters + pass_flops // 1000
 
-    def before_step(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def before_step(
+        self, optimizer: torch.optim.Optimizer, step: int, sample_gradients: Callable[[], object]
+    ) -> None:
         self.steps_seen.append(step)
 
 
@@ -125,7 +130,7 @@ def test_the_state_that_is_declared_is_the_state_that_there_is() -> None:
     for name, kind in OPTIMIZERS.items():
         options = kind.options.model_validate({"kind": name})
         model = nn.Linear(30, 20)
-        optimizer = build_optimizer(model, of_run(options, 1e-3))
+        optimizer = build_optimizer(model, of_run(options, 1e-3), tokens_per_step=64)
         model(torch.ones(1, 30)).sum().backward()
         optimizer.step()
         state = [tensor for each in optimizer.state.values() for tensor in each.values()]

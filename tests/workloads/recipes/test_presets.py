@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from workloads.config.model import RopeScaling
 from workloads.cost.flops import count_params, ffn_fraction, train_flops, train_flops_per_token
 from workloads.data.config import DataConfig
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.recipe import Budget, Recipe
-from workloads.recipes.variant import FFNChoice
+from workloads.recipes.variant import FFNChoice, ModelChanges
 
 # The paper's models (arXiv 2406.16450): layers, hidden, ffn, heads, tokens, learning rate, steps =
 # int(tokens / 512 / 1024).
@@ -19,7 +20,13 @@ PAPER = {
     "transformer-l": (24, 1536, 6144, 12, 14.58e9, 2.5e-4, 27809),
     "transformer-xl": (24, 2048, 8192, 16, 25.5e9, 2.0e-4, 48637),
 }
-OURS = [name for name in PRESETS if name not in PAPER]
+# The published configurations: layers, hidden, ffn, factor of RoPE's scaling, and the parameters of
+# their safetensors files (meta-llama/Llama-3.2-1B, with tied embeddings, and Llama-3.1-8B).
+LLAMA = {
+    "llama-1b": (16, 2048, 8192, 32.0, 1_235_814_400),
+    "llama-8b": (32, 4096, 14_336, 8.0, 8_030_261_248),
+}
+OURS = [name for name in PRESETS if name not in (*PAPER, *LLAMA, "llama-nano", "noam-wide")]
 
 
 def rank_of(preset: str, ffn: FFNChoice) -> int | None:
@@ -43,7 +50,64 @@ def test_the_papers_models(name: str) -> None:
     assert run.eval_tokens == 512_000 * 1024
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", LLAMA)
+def test_the_llama_models_are_the_published_ones_but_for_the_tied_head(name: str) -> None:
+    layers, hidden, inner, factor, params = LLAMA[name]
+    run = Recipe(preset=name).resolve()
+    model = run.model
+    assert (model.num_layers, model.hidden_dim, model.ffn_dim) == (layers, hidden, inner)
+    assert (model.num_heads, model.num_kv_heads, model.vocab_size) == (32, 8, 128_256)
+    assert (model.norm, model.activation, model.bias) == ("rmsnorm", "swiglu", False)
+    assert (model.rope_base, model.norm_eps, model.tie_embeddings) == (500_000, 1e-5, False)
+    scaling = {"factor": factor, "low_freq_factor": 1, "high_freq_factor": 4}
+    assert model.rope_scaling
+    assert model.rope_scaling.model_dump() == scaling | {"original_block_size": 8192}
+    tied = Recipe(preset=name, model=ModelChanges(tie_embeddings=name == "llama-1b")).resolve()
+    assert count_params(tied.model).total == params
+    assert run.tokens_per_step == 512 * 8192
+    assert run.tokens == pytest.approx(20 * count_params(model).total, rel=0.01)
+
+
+@pytest.mark.parametrize("name", LLAMA)
+def test_the_llama_models_cost_what_their_products_do(name: str) -> None:
+    """Multiply-adds a token, forward: matrices and the head, and the scores over 8,192 keys."""
+    layers, hidden, inner, _, _ = LLAMA[name]
+    keys = 8 * hidden // 32
+    matrices = layers * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner)
+    head, scores = 128_256 * hidden, layers * 2 * 8192 * hidden
+    found = train_flops_per_token(PRESETS[name].model)
+    assert found == 3 * 2 * (matrices + head + scores)
+    norms = (2 * layers + 1) * hidden
+    assert count_params(PRESETS[name].model).total == matrices + 2 * head + norms
+
+
+def test_the_small_llama_is_of_the_same_family() -> None:
+    small, large = PRESETS["llama-nano"].model, PRESETS["llama-8b"].model
+    for name in ("norm", "activation", "bias", "tie_embeddings", "rope_base", "position"):
+        assert getattr(small, name) == getattr(large, name)
+    assert small.num_kv_heads < small.num_heads and small.rope_scaling
+    assert (small.vocab_size, small.block_size) == (257, 128)
+
+
+def test_scaled_positions_are_a_change_of_a_preset_and_null_takes_them_away() -> None:
+    none = Recipe(preset="llama-nano", model=ModelChanges(rope_scaling=None)).resolve().model
+    assert none == PRESETS["llama-nano"].model.model_copy(update={"rope_scaling": None})
+    given = ModelChanges.model_validate({"rope_scaling": {"factor": 2}, "num_layers": None})
+    model = Recipe(preset="llama-nano", model=given).resolve().model
+    assert model.rope_scaling == RopeScaling(factor=2, original_block_size=8192)
+    assert model.num_layers == PRESETS["llama-nano"].model.num_layers
+
+
+def test_a_variants_tree_holds_what_differs_from_its_preset_and_is_read_back() -> None:
+    """Options at their default are a change of a preset that has others, and of no other preset."""
+    changes = {"norm": "layernorm", "rope_scaling": None, "num_layers": 2}
+    small = Recipe.model_validate({"preset": "llama-nano", "model": changes})
+    assert small.tree() == {"preset": "llama-nano", "model": changes}
+    assert Recipe.model_validate(small.tree()).resolve() == small.resolve()
+    assert Recipe(preset="pico", model=ModelChanges(norm="layernorm")).tree() == {"preset": "pico"}
+
+
+@pytest.mark.parametrize("name", [*OURS, "llama-nano"])
 def test_our_models_read_bytes_and_train_in_whole_steps(name: str) -> None:
     run = Recipe(preset=name).resolve()
     assert run.model.vocab_size == 257

@@ -37,6 +37,7 @@ def run_that_reads(
     steps: int = 100,
     total_steps: int = 100,
     rows: int | None = None,
+    **more: Any,
 ) -> Path:
     run_dir.mkdir()
     sources = {}
@@ -49,7 +50,7 @@ def run_that_reads(
             "row_tokens": dataset.row_tokens,
         }
     reading = {"seed": SEED, "batch_size": BATCH, "block_size": BLOCK, "weights": weights}
-    reading |= {"steps": steps, "total_steps": total_steps, "sources": sources}
+    reading |= {"steps": steps, "total_steps": total_steps, "sources": sources} | more
     (run_dir / "data.json").write_text(json.dumps(reading))
     return run_dir
 
@@ -112,6 +113,14 @@ def test_steps_beyond_the_fresh_ones_read_the_first_text_again(tmp_path: Path) -
     run_dir = run_that_reads(tmp_path / "run", {"": text}, {"": 1.0}, steps=3, total_steps=5)
     assert shown(seen(run_dir, 5)) == counted(text, documents, [0, 1, 2, 0, 1])
     assert refused("seen", run_dir, "--step", 6) == (f"step 6: {run_dir} has 5; choose one of them")
+
+
+def test_a_run_that_restarts_its_text_as_it_grows_reads_it_from_the_start(tmp_path: Path) -> None:
+    documents = places(*[9] * 40)
+    text = prepared(tmp_path / "text", documents)
+    run_dir = run_that_reads(tmp_path / "run", {"": text}, {"": 1.0}, 9, 9, text_starts=[2, 5])
+    assert shown(seen(run_dir, 9)) == counted(text, documents, [0, 1, 0, 1, 2, 0, 1, 2, 3])
+    assert shown(seen(run_dir, 4)) == counted(text, documents, [0, 1, 0, 1])
 
 
 def test_each_source_of_a_mixture_is_answered_for_itself(tmp_path: Path) -> None:

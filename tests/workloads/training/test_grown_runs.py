@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.workloads.small_runs import assert_same_run, kill_after, pico, rows_of, start
+from workloads.config.rates import learning_rate_at
 from workloads.config.run import RunConfig
-from workloads.cost.flops import step_flops, train_flops, train_flops_at
+from workloads.cost.flops import phase_step_flops, step_flops, train_flops, train_flops_at
+from workloads.cost.learned_growth import learned_growth
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data.dataset import TokenDataset
 from workloads.run_dir.metrics_log import Row
-from workloads.training import phases
 from workloads.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -36,6 +37,7 @@ def grown_run(*growths: dict[str, Any], **changes: Any) -> RunConfig:
 
 STACK = {"operator": "stack", "factor": 2}
 SPLIT = {"operator": "split", "width": 64}
+LEARN_STEPS = 3
 
 
 def checkpoints(config: RunConfig, dataset: TokenDataset, run_dir: Path) -> dict[int, Any]:
@@ -62,8 +64,9 @@ def state_of(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
         SPLIT | {"optimizer_state": "carry", "schedule": "continue"},
         {"operator": "zero", "layers": 3, "width": 64},
         {"operator": "random", "layers": 3, "width": 64, "mask_steps": 2},
+        STACK | {"data": "restart"},
     ],
-    ids=lambda growth: growth["operator"],
+    ids=lambda growth: f"{growth['operator']}{growth.get('data', '')}",
 )
 def test_a_grown_run_is_one_curve_and_one_account(
     growth: dict[str, Any], stdlib: TokenDataset, tmp_path: Path
@@ -72,7 +75,8 @@ def test_a_grown_run_is_one_curve_and_one_account(
     base, grown = (phase.model for phase in config.phases)
     assert base == pico(budget={"steps": 12}).model
     result = train(config, stdlib, tmp_path)
-    assert (result.status, result.step, result.tokens) == ("finished", 12, 12 * TOKENS)
+    tokens = TOKENS * (START if growth.get("data") else 12)
+    assert (result.status, result.step, result.tokens) == ("finished", 12, tokens)
     small, large = (step_flops(model, config.optimizer, TOKENS) for model in (base, grown))
     assert large > 1.4 * small
     planned = START * small + (12 - START) * large
@@ -149,7 +153,9 @@ def test_the_rate_restarts_or_goes_on(stdlib: TokenDataset) -> None:
     def rates(**policy: Any) -> list[float]:
         config = grown_run(STACK | policy)
         before, after = config.phases
-        return [phases.rate(config, before if step < START else after, step) for step in range(12)]
+        return [
+            learning_rate_at(config, before if step < START else after, step) for step in range(12)
+        ]
 
     def cosine(step: int, steps: int, peak: float = 6e-3) -> float:
         warmup = int(0.1 * steps)
@@ -184,13 +190,42 @@ def test_two_growths_in_a_row(stdlib: TokenDataset, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("growth", [STACK | {"optimizer_state": "carry"}, SPLIT], ids=["s", "w"])
-@pytest.mark.parametrize("step", [START - 1, START, START + 1])
+# Every operator, in depth or width or both.
+GROWTHS: dict[str, dict[str, Any]] = {
+    "stack": STACK | {"optimizer_state": "carry", "data": "restart"},
+    "split": SPLIT,
+    "zero": {"operator": "zero", "layers": 3, "width": 64, "optimizer_state": "asymmetric"},
+    "random": {"operator": "random", "layers": 3, "width": 64, "mask_steps": 3},
+    "learn": {"operator": "learn", "factor": 2, "width": 64, "learn_steps": LEARN_STEPS},
+}
+
+
+@pytest.fixture(scope="module")
+def whole_runs(stdlib: TokenDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directory of a run of each operator that nothing killed."""
+    found: dict[str, Path] = {}
+    for name, growth in GROWTHS.items():
+        found[name] = tmp_path_factory.mktemp(name)
+        train(grown_run(growth), stdlib, found[name])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("operator", "step", "resumed"),
+    [(name, START + after, START) for name in GROWTHS for after in (0, 1)]
+    + [("stack", START - 1, 4), ("learn", START - 1, 4)]
+    # Within the phase of matrices, at its end and right after it.
+    + [("learn", START + 2, 8), ("learn", START + LEARN_STEPS, 9), ("learn", START + 4, 9)],
+)
 def test_a_run_killed_around_growth_ends_with_the_same_bits(
-    growth: dict[str, Any], step: int, stdlib: TokenDataset, tmp_path: Path
+    operator: str,
+    step: int,
+    resumed: int,
+    stdlib: TokenDataset,
+    whole_runs: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
-    config = grown_run(growth)
-    whole = train(config, stdlib, tmp_path / "whole")
+    config = grown_run(GROWTHS[operator])
 
     class Stop(Exception):
         """Stands for a kill."""
@@ -212,10 +247,63 @@ def test_a_run_killed_around_growth_ends_with_the_same_bits(
         with pytest.raises(Stop):
             train(config, stdlib, tmp_path / "killed")
     assert calls == step
-    resumed = train(config, stdlib, tmp_path / "killed")
-    assert resumed.val_loss == whole.val_loss
-    assert resumed.resumed_step == {START - 1: 4, START: START, START + 1: START}[step]
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert train(config, stdlib, tmp_path / "killed").resumed_step == resumed
+    assert_same_run(whole_runs[operator], tmp_path / "killed")
+
+
+def test_a_learned_growth_is_a_phase_on_the_bill(
+    stdlib: TokenDataset, whole_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    config = grown_run(GROWTHS["learn"])
+    rows, result = (
+        rows_of(whole_runs["learn"]),
+        json.loads((whole_runs["learn"] / "result.json").read_text()),
+    )
+    small, learning, large = (
+        phase_step_flops(phase, config.optimizer, TOKENS) for phase in config.phases
+    )
+    assert small < large < learning
+    planned = START * small + LEARN_STEPS * learning + (6 - LEARN_STEPS) * large
+    assert result["train_flops"] == result["executed_flops"] == train_flops(config) == planned
+    assert result["hardware_flops"] == planned
+    spent = [row["train_flops"] for row in rows]
+    assert spent[START] - spent[START - 1] == learning
+    assert [row["tokens"] for row in rows] == [TOKENS * step for step in range(1, 13)]
+    assert [row["learning_rate"] for row in rows[START : START + LEARN_STEPS]] == [6e-3] * 3
+    assert [sum("layer_grad" in name for name in row) for row in rows] == [2] * 6 + [4] * 6
+
+
+def test_the_learned_model_goes_on_from_its_matrices(
+    stdlib: TokenDataset, whole_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """One step more of learning sees the same loss before it as the multiplied-out model does, and
+    its checkpoints hold the matrices, with a base that nothing moves."""
+    longer = grown_run(
+        GROWTHS["learn"] | {"learn_steps": LEARN_STEPS + 1},
+        runtime={"checkpoint_interval": 1, "eval_interval": 1},
+    )
+    saved = checkpoints(longer, stdlib, tmp_path)
+    first = START + LEARN_STEPS
+    losses = [row["train_loss"] for row in rows_of(whole_runs["learn"])]
+    ours = [row["train_loss"] for row in rows_of(tmp_path)]
+    assert ours[:first] == losses[:first]
+    assert ours[first] == pytest.approx(losses[first], rel=1e-6)
+    assert ours[first + 1] != pytest.approx(losses[first + 1], rel=1e-6)
+
+    start, last, prefix = saved[START], saved[first], "model.matrices."
+    base = {n.replace("model.", "model.base.", 1).replace(".", "-"): n for n in saved[START - 1]}
+    assert not any(name.startswith(prefix) for name in saved[START - 1])
+    frozen = [name for name in start if name.startswith("model.base.")]
+    assert {name.replace(".", "-") for name in frozen} < base.keys()
+    assert all(torch.equal(start[name], last[name]) for name in frozen)
+    trained = [name for name in start if name.startswith(prefix)]
+    assert not any(torch.equal(start[name], last[name]) for name in trained)
+    assert {f"model.{name}" for name in state_of(last, "exp_avg")} == {*trained}
+    growth = longer.model.growth
+    assert growth and len(trained) == 5 + 12 + 4
+    numbers = sum(last[name].numel() for name in trained)
+    assert learned_growth(growth).parameters == numbers
+    assert not any(name.startswith(prefix) for name in saved[first + 1])
 
 
 def test_a_killed_process_resumes_to_the_same_bits(stdlib: TokenDataset, tmp_path: Path) -> None:
@@ -248,8 +336,10 @@ def test_flops_of_the_first_steps_are_those_of_the_base() -> None:
     [
         ("ddp", {"operator": "random", "layers": 3, "width": 64, "mask_steps": 2}),
         ("fsdp", STACK | {"optimizer_state": "carry"}),
+        ("ddp", {"operator": "learn", "factor": 2, "width": 64, "learn_steps": 3}),
+        ("fsdp", {"operator": "learn", "factor": 2, "width": 64, "learn_steps": 3}),
     ],
-    ids=["ddp", "fsdp"],
+    ids=["ddp", "fsdp", "ddp-learn", "fsdp-learn"],
 )
 def test_two_workers_grow_as_one_does(
     parallel: str, growth: dict[str, Any], stdlib: TokenDataset, tmp_path: Path

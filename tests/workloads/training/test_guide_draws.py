@@ -10,11 +10,12 @@ from torch import nn
 
 from tests.workloads.guided import matrix, projections
 from tests.workloads.small_runs import pico
+from workloads.config.rates import guide_weight
 from workloads.config.run import RunConfig
 from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
 from workloads.nn.projections.base import Projection
-from workloads.nn.self_guided import add_guides, guide_weight, set_guides
+from workloads.nn.self_guided import add_guides, set_guides
 from workloads.nn.transformer import Transformer
 from workloads.optim.build import build_optimizer
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.files import naming
 from workloads.data.formats.format import Format, Layout, Tokens, TokenStream
 from workloads.data.formats.opening import TokenData
 from workloads.data.formats.scan import known_scan
@@ -47,15 +50,34 @@ def export(
     unfinished = out / f".export.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        for name, stem in stems.items():
-            if sentence := format.write(tokens[name], unfinished, stem, layout):
-                note(f"{name}: {sentence}")
-        return [path.rename(out / path.name) for path in sorted(unfinished.iterdir())]
+        with naming(out):  # an error of a write names no file
+            for name, stem in stems.items():
+                if sentence := format.write(tokens[name], unfinished, stem, layout):
+                    note(f"{name}: {sentence}")
+        return _moved(sorted(unfinished.iterdir()), out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if made:
             with suppress(OSError):  # it is not empty
                 out.rmdir()
+
+
+def _moved(files: Sequence[Path], out: Path) -> list[Path]:
+    """Give files their place in `out`, all of them or, where another export was faster, none."""
+    moved: list[Path] = []
+    for path in files:
+        try:
+            os.link(path, out / path.name)  # Unlike a rename, a link never replaces a file.
+        except FileExistsError:
+            for each in moved:
+                each.unlink()
+            raise _there(out / path.name) from None
+        moved.append(out / path.name)
+    return moved
+
+
+def _there(path: Path) -> DataError:
+    return DataError(f"{path}: is there already; delete it, or choose another folder")
 
 
 def _tokens(data: TokenData, split: SplitName, format: Format) -> Tokens:
@@ -76,6 +98,11 @@ def _require_heeded(format: Format, layout: Layout) -> None:
     for field in fields(layout):
         if getattr(layout, field.name) is not None and field.name not in format.options:
             raise DataError(f"--{field.name} says nothing in format {format.name}; leave it out")
+    if layout.prefix and Path(layout.prefix).name != layout.prefix:
+        raise DataError(
+            f"--prefix {layout.prefix}: must be what names of files begin with, without a folder; "
+            "OUT is the folder"
+        )
 
 
 def _vocabulary(data: TokenData) -> int:
@@ -88,9 +115,9 @@ def _vocabulary(data: TokenData) -> int:
 def _require_free(out: Path, stem: str) -> None:
     """Raise DataError where `out` has files of an earlier export, which might stay among the new
     ones."""
-    for path in sorted(out.glob(f"*{stem}*")):
+    for path in sorted(out.glob(f"*{glob.escape(stem)}*")):
         if path.name.removeprefix("padding-").removeprefix(stem)[:1] in "._":
-            raise DataError(f"{path}: is there already; delete it, or choose another folder")
+            raise _there(path)
 
 
 def _checked(stream: TokenStream, path: Path, vocab_size: int) -> Iterator[np.ndarray]:

@@ -67,6 +67,9 @@ class GigatokenTokenizer(Tokenizer):
     def refusal(self, text: str) -> str | None:
         return self._reference.refusal(text)
 
+    def as_json(self) -> str:
+        return self._reference.as_json()
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._reference.decode(ids)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -22,9 +23,11 @@ ENDS_OF_DOCUMENT = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|endofdocument
 TOGETHER = 2**17  # characters that are encoded at once, at least; it bounds the memory
 # Characters that are encoded as a whole, at most: they take about 1 GB of memory.
 MOST_UNCUT = 2**22
-# Text cannot hold this: it is not a character. It stands before special tokens in the vocabulary
-# that text is looked up in.
-NOT_A_CHARACTER = "\ufdd0"
+# What would add tokens to a text, or cut it.
+WITHOUT_ADDITIONS = {"truncation": None, "padding": None, "post_processor": None}
+# This stands before special tokens in the vocabulary that text is looked up in. No text holds it:
+# it is drawn anew by each process, from code points that are not characters.
+MARK = "".join(chr(0xFDD0 + secrets.randbelow(32)) for _ in range(26))
 
 
 class JsonTokenizer(Tokenizer):
@@ -41,7 +44,7 @@ class JsonTokenizer(Tokenizer):
         self.name = path.name
         self.sha256 = hashlib.sha256(content).hexdigest()
         try:
-            tree = json.loads(content)
+            tree = self._tree = json.loads(content)
             self._decoder = Library.from_str(content.decode())
             vocabulary = self._decoder.get_vocab(with_added_tokens=True)
             end = _end_of_document(vocabulary)
@@ -72,7 +75,7 @@ class JsonTokenizer(Tokenizer):
         longest = max(map(len, self._cutter.parts(text)))
         if longest <= MOST_UNCUT:
             return None
-        return f"{longest:,} characters without an end of a word, {MOST_UNCUT:,} at most"
+        return f"{longest:,} characters {self._cutter.uncut}, {MOST_UNCUT:,} at most"
 
     def _ids(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
         """Yield the ids of each part, of several at a time."""
@@ -84,6 +87,9 @@ class JsonTokenizer(Tokenizer):
                 group = []
             if part is not None:
                 group.append(part)
+
+    def as_json(self) -> str:
+        return json.dumps(self._tree | WITHOUT_ADDITIONS, ensure_ascii=False)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         array = np.asarray(ids, dtype=np.int64)
@@ -118,7 +124,7 @@ def _plain(tree: dict[str, Any], end: str) -> dict[str, Any]:
     model = dict(tree["model"])
 
     def renamed(token: str) -> str:
-        return NOT_A_CHARACTER + token if token in special else token
+        return MARK + token if token in special else token
 
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
@@ -135,8 +141,7 @@ def _plain(tree: dict[str, Any], end: str) -> dict[str, Any]:
         token | {"content": renamed(token["content"]), "special": token["content"] in special}
         for token in added
     ]
-    without = {"truncation": None, "padding": None, "post_processor": None}
-    return tree | without | {"added_tokens": apart, "model": model}
+    return tree | WITHOUT_ADDITIONS | {"added_tokens": apart, "model": model}
 
 
 def _parts(merge: str | list[str]) -> set[str]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from workloads.errors import InputError
+
 
 class Tokenizer(ABC):
     """A vocabulary of `vocab_size` ids, one of which ends a document.
@@ -31,6 +33,14 @@ class Tokenizer(ABC):
     def refusal(self, text: str) -> str | None:
         """Return why a text cannot be encoded in bounded memory, if it cannot."""
         return None
+
+    def as_json(self) -> str:
+        """Return a `tokenizer.json` by which other systems encode text as `encode` does.
+
+        They read text that looks like a special token, such as the end of a document, as that.
+        Raises InputError where a tokenizer has none.
+        """
+        raise InputError(f"tokenizer {self.name} cannot be written as a tokenizer.json")
 
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

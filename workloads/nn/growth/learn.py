@@ -16,14 +16,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from kernels.cross_entropy import Reduction
 from workloads.config.growth import GrowthPlan
 from workloads.errors import InputError
-from workloads.nn.growth.operator import Operator, Trace, layers_from, moved
+from workloads.nn.growth.operator import Operator, Trace, scaled_rows
 from workloads.nn.growth.widening import Part, Weights, spaces, widened
-from workloads.nn.transformer import Transformer
+from workloads.nn.outline import outline
 
 Matrices = Mapping[str, Tensor]
 
@@ -68,39 +66,41 @@ class Learn(Operator):
         return {"all parameters": 1}
 
     def trainable(self, base: Mapping[str, Tensor]) -> LearnedGrowth:
-        """Return the module whose parameters are the matrices."""
+        """Return the module that trains the matrices."""
         return LearnedGrowth(self.plan, base, self.start(base), self._shapes(base))
 
     def _shapes(self, weights: Mapping[str, Tensor]) -> Weights:
-        """Return weights of the shapes of the base in the new width."""
-        like = next(iter(weights.values()))
-        fresh = self.fresh(self.plan.wide) if self.plan.widens else {}
-        return {name: tensor.to(like) for name, tensor in fresh.items()}
+        """Return weights of the base in the new width without values."""
+        if not self.plan.widens:
+            return {}
+        norm_biases = "ln_f.bias" in weights
+        return dict(outline(self.plan.wide, False, norm_biases).named_parameters())
 
 
 class LearnedGrowth(nn.Module):
-    """The grown model while its matrices are trained: they are its only parameters."""
+    """The matrices of a growth while they are trained, beside the base, which is frozen."""
 
     def __init__(
         self, plan: GrowthPlan, base: Mapping[str, Tensor], start: Matrices, shapes: Weights
     ) -> None:
         super().__init__()
-        self.plan, self.base, self.shapes = plan, base, shapes
-        self.names = list(start)
-        self.matrices = nn.ParameterList([nn.Parameter(start[name]) for name in self.names])
-        # Its own parameters are of no use, and not to be trained.
-        self._model = [Transformer(plan.model).to(next(iter(base.values())))]
-
-    def forward(
-        self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
-    ) -> Tensor:
-        """Return what the multiplied-out model gives: logits, or the loss."""
-        return functional_call(self._model[0], self.weights(), (tokens, targets, reduction))
+        self.plan, self.shapes = plan, shapes
+        self.base = _parameters(base).requires_grad_(False)
+        self.matrices = _parameters(start)
 
     def weights(self) -> Weights:
         """Return the weights of the grown model; differentiable."""
-        matrices = dict(zip(self.names, self.matrices, strict=True))
-        return multiplied_out(self.plan, self.base, matrices, self.shapes)
+        return multiplied_out(self.plan, _named(self.base), _named(self.matrices), self.shapes)
+
+
+def _parameters(tensors: Mapping[str, Tensor]) -> nn.ParameterDict:
+    """Return the tensors as parameters of a module; names of parameters have no dots."""
+    named = {name.replace(".", "-"): nn.Parameter(tensor) for name, tensor in tensors.items()}
+    return nn.ParameterDict(named)
+
+
+def _named(parameters: nn.ParameterDict) -> Weights:
+    return {name.replace("-", "."): parameter for name, parameter in parameters.items()}
 
 
 def multiplied_out(
@@ -133,7 +133,8 @@ class _Products:
         held: Tensor,
         fresh: Tensor,
     ) -> Tensor:
-        return held * _expanded(_expanded(old, out).T, into).T
+        # What the structure does not hold is dropped where the weights are taken from the matrix.
+        return _expanded(_expanded(old, out).T, into).T
 
     def norm(
         self, name: str, old: Tensor, hidden: list[tuple[Tensor, int]] | None, fresh: Tensor
@@ -151,14 +152,36 @@ def _expanded(matrix: Tensor, axis: list[tuple[Tensor, int]] | None) -> Tensor:
 
 def _mixed(plan: GrowthPlan, weights: Weights, matrices: Matrices) -> Weights:
     """Return the weights of the grown layers: sums of the base's."""
-    model, grown = plan.model, layers_from(plan.layer_map, weights, plan.model, {})
+    grown = {name: t for name, t in weights.items() if not name.startswith("layers.")}
     for suffix, layers in _layers_of(weights).items():
         targets = [at for at, layer in enumerate(plan.layer_map) if layer in layers]
-        # What a copy of one layer would be in each place, which may differ by its scores' scale.
-        for row, at in zip(matrices[f"depth.{suffix}"], targets, strict=True):
-            copies = [moved(weights[f"layers.{n}.{suffix}"], suffix, model, n, at) for n in layers]
-            grown[f"layers.{at}.{suffix}"] = torch.einsum("s,s...->...", row, torch.stack(copies))
+        base = torch.stack([weights[f"layers.{layer}.{suffix}"] for layer in layers])
+        sums = _sums(plan, suffix, matrices[f"depth.{suffix}"], base, targets, layers).unbind()
+        grown |= {f"layers.{at}.{suffix}": own for at, own in zip(targets, sums, strict=True)}
     return grown
+
+
+def _sums(
+    plan: GrowthPlan,
+    suffix: str,
+    matrix: Tensor,
+    base: Tensor,
+    targets: Sequence[int],
+    layers: Sequence[int],
+) -> Tensor:
+    """Return a tensor of the grown layers `targets`, given that of the base's `layers`, each summed
+    by a row of the matrix."""
+    scaled = scaled_rows(suffix, plan.model)
+    if not scaled:
+        return (matrix @ base.flatten(1)).unflatten(1, base.shape[1:])
+    # What a copy of a layer's queries would be in each place differs by the scale of its scores.
+    ratios = [[(at + 1) / (layer + 1) for layer in layers] for at in targets]
+    queries, others = base.split([scaled, base.shape[1] - scaled], 1)
+    sums = (
+        (rows @ part.flatten(1)).unflatten(1, part.shape[1:])
+        for rows, part in ((matrix * matrix.new_tensor(ratios), queries), (matrix, others))
+    )
+    return torch.cat([*sums], 1)
 
 
 def _layers_of(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:

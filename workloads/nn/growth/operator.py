@@ -142,7 +142,13 @@ def moved(tensor: Tensor, suffix: str, model: ModelConfig, layer: int, at: int) 
 
     It differs where attention scores are divided by the layer's number: queries undo that.
     """
-    if layer == at or not model.inverse_layer_scale or "qkv_linear" not in suffix:
+    scaled = scaled_rows(suffix, model)
+    if layer == at or not scaled:
         return tensor
-    queries, others = tensor[: model.attn_dim], tensor[model.attn_dim :]
-    return torch.cat([queries * ((at + 1) / (layer + 1)), others])
+    return torch.cat([tensor[:scaled] * ((at + 1) / (layer + 1)), tensor[scaled:]])
+
+
+def scaled_rows(suffix: str, model: ModelConfig) -> int:
+    """Return how many first rows of a layer's tensor are queries that undo the scale by the
+    layer's number."""
+    return model.attn_dim if model.inverse_layer_scale and "qkv_linear" in suffix else 0

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from workloads.config.growth import GrowthPlan
-from workloads.config.model import FFNConfig, ModelConfig
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 from workloads.errors import Misfit
 from workloads.nn.ffn import projection_class
 from workloads.nn.projections.base import Projection

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from workloads.config.growth import silent_stream
-from workloads.cost.flops import layer_ffns
+from workloads.config.model import layer_ffns
 from workloads.nn.ffn import projection_class
 from workloads.nn.growth.operator import Operator, layers_from
 from workloads.nn.growth.widening import (

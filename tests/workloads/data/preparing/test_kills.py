@@ -115,6 +115,20 @@ def test_stopped_quietly_and_run_again(source: Path, out: Path, number: signal.S
     assert finish(start(source, out, "--workers", "1")) == 0
 
 
+def test_any_number_of_sigterms_is_one_stop(source: Path, out: Path) -> None:
+    for gap in (0.0, 0.01):
+        before = len(parts(out))  # a stop of an earlier turn has left some
+        process = start(source, out, "--workers", "2")
+        wait_for_parts(out, before + 1, process)
+        for _ in range(5):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(gap)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 1 and "Traceback" not in err
+        assert err.splitlines()[-1].startswith("stopped; what is finished is kept")
+    assert finish(start(source, out, "--workers", "1")) == 0
+
+
 def test_a_killed_worker_is_one_line(source: Path, out: Path) -> None:
     process = start(source, out, "--workers", "2")
     wait_for_parts(out, 5, process)
@@ -164,7 +178,7 @@ def test_the_first_ctrl_c_says_what_it_waits_for_and_the_second_drops_it(
 ) -> None:
     monkeypatch.setattr(os, "_exit", sys.exit)
     before = signal.getsignal(signal.SIGINT)
-    with prepare_commands._stopped_by_signals(2, "kept"):
+    with prepare_commands._stopped_by_ctrl_c(2, "kept"):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert capfd.readouterr().err == "finishing the pieces in hand; Ctrl-C again drops them\n"

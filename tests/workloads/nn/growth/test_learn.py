@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from tests.workloads.grown import (
     FFNS,
@@ -19,6 +20,7 @@ from tests.workloads.grown import (
 )
 from workloads.errors import InputError
 from workloads.nn.growth.learn import Learn
+from workloads.nn.transformer import Transformer
 
 BOTH = {"operator": "learn", "layers": 4, "width": 32}
 
@@ -45,23 +47,27 @@ def test_training_lowers_the_loss_leaves_the_base_and_is_multiplied_out(
     base = weights_of(model)
     before = {name: tensor.clone() for name, tensor in base.items()}
     growth = Learn(plan, seed=1).trainable(base)
-    start = [matrix.detach().clone() for matrix in growth.matrices]
+    grown = Transformer(plan.model).double()
+    trained = {name: p for name, p in growth.named_parameters() if p.requires_grad}
+    assert {name.split(".")[0] for name in trained} == {"matrices"}
+    start = {name: p.detach().clone() for name, p in trained.items()}
     tokens = torch.randint(11, (4, 12))
-    optimizer = torch.optim.AdamW(growth.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(trained.values(), lr=3e-3)
     losses = []
     for _ in range(12):
-        loss = growth(tokens, tokens.roll(-1, 1))
+        loss = functional_call(grown, growth.weights(), (tokens, tokens.roll(-1, 1)))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.05
     assert all(torch.equal(base[name], before[name]) for name in base)
-    assert not any(torch.equal(*pair) for pair in zip(growth.matrices, start, strict=True))
+    assert not any(torch.equal(p, start[name]) for name, p in trained.items())
 
-    matrices = dict(zip(growth.names, growth.matrices, strict=True))
-    operator = Learn(plan, matrices={name: matrix.detach() for name, matrix in matrices.items()})
-    assert moved(growth, with_weights(plan.model, operator.grow(base))) < 1e-12
+    named = {n.removeprefix("matrices.").replace("-", "."): p for n, p in trained.items()}
+    operator = Learn(plan, matrices={name: matrix.detach() for name, matrix in named.items()})
+    learned = with_weights(plan.model, growth.weights())
+    assert moved(learned, with_weights(plan.model, operator.grow(base))) < 1e-12
 
 
 def test_products_are_those_of_the_method() -> None:
