@@ -111,7 +111,10 @@ def growth_guideline(
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(guideline)))
         return
-    beyond = f" (base_tokens are not below the {tokens:.4g} tokens of the run; choose them)"
+    beyond = (
+        f" (base_tokens are not below the {tokens:.4g} tokens of the run: the formula is for "
+        "larger runs; choose base_tokens yourself)"
+    )
     typer.echo(f"base_tokens: {guideline.base_tokens:.4g}")
     typer.echo(f"factor: {guideline.factor}")
     typer.echo(f"outside: {str(guideline.outside).lower()}{beyond if guideline.outside else ''}")

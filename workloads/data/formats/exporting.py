@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,9 +20,16 @@ from workloads.data.manifest import DataError, SplitName
 
 
 def export(
-    data: TokenData, splits: Sequence[SplitName], out: Path, format: Format, layout: Layout
+    data: TokenData,
+    splits: Sequence[SplitName],
+    out: Path,
+    format: Format,
+    layout: Layout,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> list[Path]:
     """Write splits into the folder `out`; return the files, which appear when all are complete.
+
+    `note` is told of tokens that the format adds or leaves out.
 
     Raises DataError where the data lacks what the format stores, where the layout has what it does
     not, or where `out` holds files of these names.
@@ -36,16 +44,21 @@ def export(
     tokens = {name: _tokens(data, name, format) for name in splits}
     for stem in stems.values():
         _require_free(out, stem)
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     unfinished = out / f".export.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
         with naming(out):  # an error of a write names no file
             for name, stem in stems.items():
-                format.write(tokens[name], unfinished, stem, layout)
+                if sentence := format.write(tokens[name], unfinished, stem, layout):
+                    note(f"{name}: {sentence}")
         return _moved(sorted(unfinished.iterdir()), out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def _moved(files: Sequence[Path], out: Path) -> list[Path]:
@@ -101,8 +114,8 @@ def _vocabulary(data: TokenData) -> int:
 def _require_free(out: Path, stem: str) -> None:
     """Raise DataError where `out` has files of an earlier export, which might stay among the new
     ones."""
-    for path in sorted(out.glob(f"{glob.escape(stem)}*")):
-        if path.name.removeprefix(stem)[:1] in "._":
+    for path in sorted(out.glob(f"*{glob.escape(stem)}*")):
+        if path.name.removeprefix("padding-").removeprefix(stem)[:1] in "._":
             raise _there(path)
 
 

@@ -119,8 +119,9 @@ def _lines(unit: Unit, settings: Settings) -> Iterator[_Row]:
 
 
 def _rows(unit: Unit, settings: Settings) -> Iterator[_Row]:
-    part, select = unit.range, _selection(settings)
+    part = unit.range
     with unit.input.open() as file, parquet.ParquetFile(file) as table:
+        select = _selection(settings, table.schema_arrow.names)
         columns = _columns(table.schema_arrow.names, settings)
         group, first = _group_of(table.metadata, part.start)
         for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
@@ -187,8 +188,9 @@ def _value(scalar: Any) -> Any:
         return _Problem(" ".join(str(error).split()))
 
 
-def _selection(settings: Settings) -> Callable[[Any], str | None]:
-    """Return what takes the text of a record, or None where a filter leaves the record out."""
+def _selection(settings: Settings, known: Sequence[str] = ()) -> Callable[[Any], str | None]:
+    """Return what takes the text of a record, or None where a filter leaves the record out. `known`
+    are the fields that an error names, where a record has only those that are read."""
     names = settings.text_field.split("|")
     conditions = [Condition.parse(text) for text in settings.where]
 
@@ -197,7 +199,7 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
             raise _Problem("not a record with fields")
         if not all(condition.keeps(record) for condition in conditions):
             return None
-        text = _field(record, names, "--text-field names that of the text")
+        text = _field(record, names, "--text-field names that of the text", known)
         if not isinstance(text, str):
             kind = type(text).__name__
             raise _Problem(f"the field {' or '.join(names)} is not text but {kind}")
@@ -208,10 +210,13 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
     return select
 
 
-def _field(record: Mapping[str, Any], names: Sequence[str], remedy: str) -> Any:
+def _field(
+    record: Mapping[str, Any], names: Sequence[str], remedy: str, fields: Sequence[str] = ()
+) -> Any:
     """Return the first of the fields that the record has; a dotted name leads into records.
 
-    Raises _Problem with the remedy where it has none, and where its value could not be read.
+    Raises _Problem with the remedy, and with what `fields` or else the record has, where it has
+    none, and where its value could not be read.
     """
     for name in names:
         found = record.get(name, record)
@@ -224,7 +229,7 @@ def _field(record: Mapping[str, Any], names: Sequence[str], remedy: str) -> Any:
             raise _Problem(f"the field {name} cannot be read ({found})")
         if found is not record:
             return _decoded(found) if isinstance(found, bytes) else found
-    known = ", ".join(list(record)[:FIELDS_NAMED]) or "none"
+    known = ", ".join(list(fields or record)[:FIELDS_NAMED]) or "none"
     raise _Problem(f"no field {' or '.join(names)} (it has: {known}; {remedy})")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from workloads.data.manifest import DataError, TokenizerEntry
+from workloads.data.manifest import DataError, PreparedManifest, TokenizerEntry
 from workloads.data.preparing.assembly import Purpose
 from workloads.data.preparing.documents import Condition
 from workloads.data.preparing.hub import HUB_FOLDER
@@ -68,6 +68,9 @@ class Watcher(Protocol):
 
     def tokenized(self, part: PartEntry) -> None:
         """Note that a piece is finished."""
+
+    def replacing(self, earlier: PreparedManifest) -> None:
+        """Note that a finished dataset is going to be replaced by another one."""
 
     def assembling(self) -> None:
         """Note that all pieces are finished."""

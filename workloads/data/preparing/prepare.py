@@ -58,6 +58,8 @@ def prepare(request: Request, map_function: MapFunction, watcher: Watcher) -> Pr
         if earlier and serves and _fulfils(earlier, plan):
             return earlier
         _require_free(request)
+        if earlier and not _fulfils(earlier, plan):
+            watcher.replacing(earlier)
         parts_dir = request.out / PARTS_FOLDER
         for leftover in parts_dir.glob(".*.tmp"):  # of processes that were killed
             leftover.unlink()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from workloads.data.manifest import DataError
@@ -93,11 +94,11 @@ class Input:
     @property
     def local(self) -> Path | None:
         """Its path on this machine; None where it is elsewhere."""
-        return Path(self.path) if _is_local(url_to_fs(self.source)[0]) else None
+        return Path(self.path) if _is_local(_file_system(self.source)[0]) else None
 
     def open(self) -> io.BufferedIOBase:
         """Open it for reading bytes, as they are stored. Raises OSError where it cannot."""
-        return cast(io.BufferedIOBase, url_to_fs(self.source)[0].open(self.path, "rb"))
+        return cast(io.BufferedIOBase, _file_system(self.source)[0].open(self.path, "rb"))
 
 
 def is_utf8(text: str) -> bool:
@@ -139,7 +140,7 @@ def find_inputs(sources: Sequence[str], hub_folder: Path) -> list[Input]:
 def require_unchanged(inputs: Iterable[Input]) -> None:
     """Raise DataError where the state of a file is not as it was when it was listed."""
     for each in inputs:
-        system, _ = url_to_fs(each.source)
+        system, _ = _file_system(each.source)
         system.invalidate_cache()
         if _described(system, each.path)[1] != each.state:
             raise DataError(
@@ -239,6 +240,10 @@ def _is_local(system: AbstractFileSystem) -> bool:
 
 
 def _file_system(source: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a source, and its path there. A file of this machine may have a
+    name that looks like a URL."""
+    if Path(source).exists():
+        return LocalFileSystem(), str(Path(source).absolute())
     try:
         return url_to_fs(source)
     except (ValueError, ImportError) as error:

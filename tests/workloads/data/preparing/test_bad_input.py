@@ -26,6 +26,7 @@ from tests.workloads.data.preparing.corpora import (
 )
 from workloads.data.manifest import DataError
 from workloads.data.preparing import pieces
+from workloads.data.preparing.display import summary
 from workloads.data.preparing.parts import PartEntry
 from workloads.data.tokenizers.json_file import MOST_UNCUT
 
@@ -296,3 +297,29 @@ def test_a_tokenizer_with_wide_ids(tmp_path: Path) -> None:
     manifest = prepared(tmp_path / "out", write_file(tmp_path / "a.txt", GOOD), tokenizer=str(wide))
     assert manifest.dtype == "<u4"
     assert np.concatenate(opened(tmp_path / "out").split("train").shards).dtype == "<u4"
+
+
+def test_a_parquet_file_without_the_field_says_which_it_has(tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"path": ["p"], "content": ["a"]}), source)
+    with pytest.raises(DataError, match=r"row 1: no field text \(it has: path, content; --text-fi"):
+        prepared(tmp_path / "out", source)
+
+
+def test_a_dataset_that_is_replaced_is_named_before(tmp_path: Path) -> None:
+    source = write_file(tmp_path / "a.jsonl", GOOD)
+    first, seen = watched(tmp_path / "out", source)
+    assert not seen.replaced
+    _, seen = watched(tmp_path / "out", source)
+    assert not seen.replaced  # the same one
+    _, seen = watched(tmp_path / "out", source, val_fraction=0.0)
+    assert seen.replaced == [first.fingerprint]
+
+
+def test_a_dataset_that_no_run_can_use_is_cautioned_against(tmp_path: Path) -> None:
+    source = write_file(tmp_path / "a.jsonl", [*GOOD, GOOD[0]])
+    with_none = summary(prepared(tmp_path / "none", source, val_fraction=0.0), tmp_path)
+    assert "caution: no tokens for validation" in with_none
+    with_some = summary(prepared(tmp_path / "some", source, val_fraction=0.5), tmp_path)
+    assert "caution" not in with_some
+    assert "duplicates    1, kept; --drop-duplicates leaves them out" in with_some

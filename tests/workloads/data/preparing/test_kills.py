@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.workloads.data.preparing.corpora import TOKENIZER, hashes, write_file
+from workloads.data import prepare_commands
 
 ROOT = Path(__file__).parents[4]
 # Every file is a piece of its own, so that there are many of them in little text.
@@ -168,3 +169,18 @@ def test_a_bad_row_in_a_worker_is_one_line(source: Path, tmp_path: Path) -> None
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith(f"{source}/") and "Traceback" not in err
+
+
+def test_the_first_ctrl_c_says_what_it_waits_for_and_the_second_drops_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    before = signal.getsignal(signal.SIGINT)
+    with prepare_commands._stopped_by_ctrl_c(2, "kept"):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert capfd.readouterr().err == "finishing the pieces in hand; Ctrl-C again drops them\n"
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == "stopped; the pieces in hand are dropped; kept\n"
+    assert signal.getsignal(signal.SIGINT) == before
