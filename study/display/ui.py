@@ -32,7 +32,7 @@ VIEW_KEY = "study"
 QUERY = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
 # MLflow shows metrics before parameters, both in alphabetical order: what is not a loss would push
 # the losses, or the arm and the mixture, out of the window.
-METRICS = ("val_loss", "bits_per_byte", "train_seconds")
+METRICS = ("val_loss", "bits_per_byte")
 FOLLOWS = {  # planned quantities that follow from those that are shown
     "ffn_fraction",
     "ffn_params",
