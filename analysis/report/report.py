@@ -104,7 +104,8 @@ def write_report(
         OSError: the folder cannot be written.
     """
     runs = run_table(runs, source)
-    used, excluded = split_usable(with_loss(runs, loss, source), source)
+    fitted = runs if loss == "val_loss" else with_loss(runs, loss, source)
+    used, excluded = split_usable(fitted, source)
     arms = fit_arms(used, excluded)
     # Curves hold the loss in nats on the validation text alone.
     of_loss = curves if loss == "val_loss" else None
