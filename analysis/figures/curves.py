@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
+from analysis.laws.law import Array
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, numbers, sizes, where
 
@@ -135,9 +136,9 @@ def _draw_smoothed(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame, index: 
         axes.plot(curve["step"], mean, linewidth=1.6, **look)
 
 
-def _running_mean(losses: pd.Series) -> pd.Series:
+def _running_mean(losses: pd.Series) -> Array:
     window = max(1, len(losses) // SMOOTHED)
-    return losses.rolling(window, center=True, min_periods=1).mean()
+    return np.asarray(losses.rolling(window, center=True, min_periods=1).mean())
 
 
 def _smoothed(curves: pd.DataFrame) -> pd.DataFrame:

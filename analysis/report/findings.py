@@ -218,16 +218,14 @@ def multiplicity(arms: Arms) -> str:
         if len(arms.comparisons) > 1
         else "One comparison: its interval stands as it is."
     )
-    adjusted = "; p, Holm: the same, adjusted for the number of comparisons"
-    flips = "; p, sign flips: by exchanging the two arms within pairs, without a law"
     return (
         f"Each arm against {first.reference}, inside the losses that both reached. Slopes are "
         "d ln L / d ln C, negative where loss falls: the difference is the arm's less that of "
         f"{first.reference}, and below 0 where the arm is steeper. The gain is how many times the "
         f"arm's FLOPs {first.reference} needs for the same loss. p (slopes equal): of the "
         "likelihood ratio of one exponent for both arms over one E"
-        f"{adjusted if len(arms.comparisons) > 1 else ''}"
-        f"{flips if any(one.permutation for one in arms.comparisons) else ''}. {paired}{several}"
+        "; p, Holm: the same, adjusted for the number of comparisons; p, sign flips: by exchanging "
+        f"the two arms within pairs, where runs are paired. {paired}{several}"
     )
 
 

@@ -249,7 +249,12 @@ def comparison_section(arms: Arms) -> Section:
     return Section("comparisons", "Comparisons", note, columns, []).with_rows(rows)
 
 
-def losses_section(used: pd.DataFrame) -> Section:
+# Losses on the training text's own validation split; with another loss fitted, its column
+# `val_loss` is that one.
+_OWN = ("val_loss", "bits_per_byte")
+
+
+def losses_section(used: pd.DataFrame, loss: str) -> Section:
     """Tabulate the losses on every source and evaluation set: of an arm's runs of one size and one
     number of tokens, the mean."""
     note = (
@@ -257,18 +262,30 @@ def losses_section(used: pd.DataFrame) -> Section:
         "on each evaluation set: means over the runs of one arm, size and number of tokens. Nats a "
         "token compare texts and models of one tokenizer only; bits a byte compare any."
     )
-    losses = ["val_loss", "bits_per_byte", *losses_of_texts(used)]
+    losses = list(dict.fromkeys([*_OWN[loss != "val_loss" :], *losses_of_texts(used)]))
     headers = {name: _loss_header(name) for name in losses}
     columns = {"arm": False, "size": False, "tokens": True, "runs": True}
     rows = []
-    groups = _by_flops(used.assign(size=sizes(used))).groupby(["arm", "size", "tokens"], sort=False)
-    for (arm, size, tokens), runs in groups:
-        row = {"arm": arm, "size": size or NOTHING, "tokens": f"{tokens:,.0f}"}
-        row["runs"] = str(len(runs))
+    sized = _by_flops(used.assign(size=sizes(used)))
+    for _, runs in sized.groupby(["arm", "size", "tokens"], sort=False, dropna=False):
+        first = runs.iloc[0]
         means = {headers[name]: numbers(runs, name).mean() for name in losses}
-        rows.append(row | {header: _cell(mean, "{:.4f}".format) for header, mean in means.items()})
+        rows.append(
+            {"arm": first["arm"], "size": first["size"] or NOTHING, "runs": str(len(runs))}
+            | {"tokens": _cell(first["tokens"], "{:,.0f}".format)}
+            | {header: _cell(mean, "{:.4f}".format) for header, mean in means.items()}
+        )
     columns |= dict.fromkeys(headers.values(), True)
     return Section("losses", "Losses by text", note, columns, []).with_rows(rows)
+
+
+_BITS = ("val loss (bits/byte)", "{:.4f}".format)
+
+
+def _fitted_header(loss: str) -> str:
+    kind, _, text = loss.partition("/")
+    on = f" on {text}" if text else ""
+    return f"val loss{on} ({'nats/token' if kind == 'val_loss' else 'bits/byte'})"
 
 
 def _loss_header(name: str) -> str:
@@ -276,13 +293,13 @@ def _loss_header(name: str) -> str:
     return f"{text or 'own'} ({'nats/token' if kind == 'val_loss' else 'bits/byte'})"
 
 
-def used_section(used: pd.DataFrame) -> Section:
-    """Tabulate the runs that entered."""
+def used_section(used: pd.DataFrame, loss: str) -> Section:
+    """Tabulate the runs that entered, by the loss that was fitted."""
     columns = {
         "arm": ("arm", str),
         "preset": ("size", str),
-        "val_loss": ("val loss (nats/token)", "{:.4f}".format),
-        "bits_per_byte": ("val loss (bits/byte)", "{:.4f}".format),
+        "val_loss": (_fitted_header(loss), "{:.4f}".format),
+        **({} if loss != "val_loss" else {"bits_per_byte": _BITS}),
         "params": ("params", "{:,.0f}".format),
         "ffn_params": ("FFN params", "{:,.0f}".format),
         "ffn_fraction": ("structured / dense FFN", "{:.4g}".format),
@@ -302,11 +319,8 @@ def used_section(used: pd.DataFrame) -> Section:
 
 def _by_flops(used: pd.DataFrame) -> pd.DataFrame:
     """Order the rows of each arm by FLOPs, the arms as they come."""
-    places = {arm: i for i, arm in enumerate(used["arm"].unique())}
-    order = used.assign(place=used["arm"].map(places)).sort_values(
-        ["place", "train_flops"], kind="stable"
-    )
-    return order.drop(columns="place")
+    order = used.assign(place=pd.factorize(used["arm"])[0])
+    return order.sort_values(["place", "train_flops"], kind="stable").drop(columns="place")
 
 
 def left_out_section(excluded: pd.DataFrame) -> Section:

@@ -1,5 +1,7 @@
 """What about the runs that entered makes the numbers doubtful."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,6 +19,17 @@ def cautions(used: pd.DataFrame) -> list[str]:
     values = {name: numbers(used, column) for name, column in columns.items()}
     units = (f"{text}." for text in unit_cautions(values))
     return [*read_off(used), *units, *_repeats(used), *_fractions(used)]
+
+
+def across_studies(tables: Sequence[object], loss: str) -> list[str]:
+    """Say what nats a token do not compare, where they are of several tables: one sentence, or
+    none."""
+    if len(tables) < 2 or not loss.startswith("val_loss"):
+        return []
+    return [
+        "losses in nats per token compare studies of one tokenizer only; --loss-col bits_per_byte "
+        "compares those of different ones."
+    ]
 
 
 def _fractions(used: pd.DataFrame) -> list[str]:
