@@ -74,6 +74,8 @@ COMMANDS = {
     },
     "workloads": {
         "train": {"config", "--out", "--data-root"},
+        "bench memory": {"--device", "--minutes", "--out"},
+        "memory": {"config", "--gpu", "--host", "--json"},
         "import-reference": {"checkpoint", "config", "out"},
         "data prepare": {"sources", "--tokenizer", "--out", "--text-field", "--val-fraction"}
         | {"--workers", "--recipe", "--where", "--drop-duplicates", "--skip-bad", "--json"}

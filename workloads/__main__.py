@@ -15,6 +15,7 @@ from workloads.data.commands import app as data_app
 from workloads.errors import InputError, Preempted
 from workloads.interop import growth_commands
 from workloads.interop.huggingface import commands as huggingface_commands
+from workloads.recipes.memory_command import memory
 from workloads.recipes.recipe import load_run
 from workloads.recipes.schedule_command import schedule
 from workloads.run_dir.seen_command import seen
@@ -29,6 +30,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 # It reads runs, which the commands of `workloads.data` know nothing of.
 data_app.command()(seen)
+app.command()(memory)
 app.command()(growth_commands.grow)
 app.command()(growth_commands.growth_guideline)
 app.command()(huggingface_commands.import_hf)

@@ -10,7 +10,7 @@ from study.plan.cautions import cautions, most_passes_by_source
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.plan.texts import command
-from study.spec.hardware import ACCELERATORS
+from workloads.cost.accelerators import ACCELERATORS
 from workloads.data.texts import Found
 
 
@@ -46,6 +46,7 @@ def plan_as_json(
                 "model": point.config.model.model_dump(exclude={"ffn", "guide"}),
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
+                "runtime": point.config.runtime.model_dump(exclude={"fit"}),
                 **point.summary(),
                 "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,

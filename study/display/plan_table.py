@@ -22,7 +22,7 @@ from study.plan.naming import describe
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.progress import estimate
-from study.spec.hardware import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE
+from workloads.cost.accelerators import ACCELERATORS, PAPER_MFU, PAPER_MFU_SOURCE
 from workloads.cost.flops import ffn_fraction
 
 

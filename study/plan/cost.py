@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from study.spec.hardware import ACCELERATORS, HardwareSpec
+from study.spec.hardware import HardwareSpec
 from workloads.config.run import RunConfig
+from workloads.cost.accelerators import ACCELERATORS
 from workloads.cost.memory import least_gpus, peak_memory_bytes
 
 SECONDS_PER_HOUR = 3600.0

@@ -18,11 +18,14 @@ from study.plan.cost import Price, flops_per_second, gpu_hours, price
 from study.plan.naming import describe, require_name, variant_tag
 from study.plan.points import Point, Text
 from study.plan.texts import Texts, find_texts
-from study.spec.hardware import DEFAULT_ACCELERATOR, HardwareSpec
+from study.spec.hardware import HardwareSpec
 from study.spec.search import MOST_VALUES, FloatRange, IntRange, with_sample
 from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
+from workloads.cost.accelerators import DEFAULT_ACCELERATOR
+from workloads.cost.fit import HOST_OVERHEAD_BYTES, Hardware, fitted
 from workloads.errors import InputError, Misfit
 from workloads.optim.kinds import completed
 from workloads.recipes.budget import Budget, Unreachable
@@ -228,10 +231,11 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Poin
             runtime=study.runtime,
         )
         run = recipe.resolve()
-        run.require_micro_batch(max(1, study.resources.num_workers))
         text = texts.of(run.data)
         _require_texts(run, text)
-        point = Point(variant, run, text, recipe.target_flops)
+        run, next_runtime = _fitted(run, study)
+        run.require_micro_batch(max(1, study.resources.num_workers))
+        point = Point(variant, run, text, recipe.target_flops, next_runtime=next_runtime)
         require_name(point.short_id)
         return point
     except Unreachable as error:
@@ -251,6 +255,23 @@ def _require_texts(run: RunConfig, text: Text) -> None:
     for name, found in text.eval_sets.items():
         if found.size:
             run.require_text(found.size, found.row_tokens, ("val",), f"eval_sets.{name}")
+
+
+def _fitted(run: RunConfig, study: StudySpec) -> tuple[RunConfig, RuntimeConfig | None]:
+    """Return the run with the settings that fit the study's hardware, and those to try next, where
+    the file has them chosen."""
+    if run.runtime.fit is None:
+        return run, None
+    if study.hardware is None:
+        raise Misfit(
+            "fit chooses for the study's hardware; add hardware: {accelerator: h100, "
+            "host_memory_gb: 128}",
+            "runtime.fit",
+        )
+    host = study.hardware.host_memory_gb
+    gpus = study.hardware.gpus
+    host_bytes = HOST_OVERHEAD_BYTES * gpus if host is None else host * 1e9
+    return fitted(run, Hardware(study.hardware.accelerator, host_bytes, gpus))
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:

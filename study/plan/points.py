@@ -19,6 +19,7 @@ from study.plan.naming import (
 from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
 from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import MixtureConfig, mixture_label
 from workloads.data.texts import Found
@@ -90,7 +91,8 @@ class Point:
 
     `target_flops` are the training FLOPs that `isoflop` or a twin has the run spend, to
     within 1%. `given_id` is the id of a point that does not have its short id: because the ledger
-    has it under another, or because the short id is another point's, too.
+    has it under another, or because the short id is another point's, too. `next_runtime` is how the
+    point is tried once more where it runs out of memory; None where nothing was chosen for it.
     """
 
     variant: Variant
@@ -98,6 +100,7 @@ class Point:
     text: Text
     target_flops: float | None = None
     given_id: str = ""
+    next_runtime: RuntimeConfig | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from workloads.errors import InputError
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+RAN_OUT = "out of memory"  # How the line of such an exception begins.
 NO_SPACE = "No space left on device"
 
 
@@ -24,7 +25,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         phrase in text for phrase in OUT_OF_MEMORY
     ):
-        return f"out of memory: {text}"
+        return f"{RAN_OUT}: {text}"
     if NO_SPACE in text or getattr(error, "errno", None) == errno.ENOSPC:
         return f"no space left on the disk: {text}"
     return f"{type(error).__name__}: {text}"

@@ -229,6 +229,7 @@ def _tasks(study: Study, points: list[Point], places: Places) -> list[str]:
         Task(
             point_id=point.id,
             run=point.config,
+            next_runtime=point.next_runtime,
             run_dir=study.run_dir(point),
             data=places.of(point.config.data),
             eval_sets=places.eval_sets,

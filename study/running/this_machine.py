@@ -8,7 +8,7 @@ import subprocess
 
 from study.plan.planner import Study
 from study.running import ray_session
-from workloads.cost.memory import peak_memory_bytes
+from workloads.cost.memory import peak_memory
 from workloads.errors import InputError
 
 
@@ -41,7 +41,8 @@ def cannot_hold(study: Study) -> str:
     if needs.gpus_per_worker:
         return ""
     workers, memory = max(1, needs.num_workers), _memory_bytes()
-    needed = [workers * peak_memory_bytes(point.config, workers) for point in study.points]
+    peaks = [peak_memory(point.config, workers, "cpu") for point in study.points]
+    needed = [workers * (peak.device_bytes + peak.host_bytes) for peak in peaks]
     large = [size for size in needed if size > memory]
     if not large:
         return ""

@@ -19,7 +19,7 @@ from pydantic import (
 from study.spec.exclude import Exclude
 from study.spec.hardware import HardwareSpec
 from study.spec.search import GridFFN, SchedulerChoice, Search
-from workloads.config.run import RuntimeConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import AnyTextField, DataConfig, EvalSets, Weights
 from workloads.errors import Misfit
 from workloads.optim.adamw import AdamWOptions

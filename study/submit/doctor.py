@@ -24,8 +24,8 @@ from study.plan.planner import Study
 from study.plan.points import Point
 from study.plan.texts import command, find_texts
 from study.running import ray_session, this_machine
-from study.spec.hardware import ACCELERATORS
 from workloads.cost import flops
+from workloads.cost.accelerators import ACCELERATORS
 from workloads.cost.memory import peak_memory_bytes
 from workloads.data import shards
 from workloads.data.config import DataConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -138,6 +138,31 @@ def prepare(
     typer.echo(table(result))
     _write(out, record(result))
     raise typer.Exit(0 if result.passes else 1)
+
+
+@app.command()
+def memory(
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="Where to train.")] = "cuda",
+    minutes: Annotated[float, typer.Option(min=0, help="No row begins later.")] = 6.0,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Append each row here, as a line of JSON.")
+    ] = None,
+) -> None:
+    """Measure training steps at long contexts: peak memory beside the plan's, time, share of peak.
+
+    \b
+    Example: python -m workloads bench memory --device cuda --minutes 6 --out memory.jsonl
+
+    On a CUDA device the 1B shape (preset llama-1b) from 32,768 tokens on, each length in every
+    setting of `runtime` that the plan says fits, then the 8B shape with its states or all of it in
+    CPU memory. On a CPU a small model, so that the code is used; its bytes are not measured. A row
+    is printed as soon as it is there.
+    """
+    # Imported late so that --help does not wait for torch.
+    from workloads.bench.memory import head, line, measure
+
+    typer.echo(head())
+    measure(device, minutes, lambda row: typer.echo(line(row)), out)
 
 
 @app.command()

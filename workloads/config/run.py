@@ -6,17 +6,13 @@ laptop.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, model_validator
 
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of, text_step
+from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import AnyTextField, EvalSets, MixtureConfig
 from workloads.data.dataset import rows_too_short
 from workloads.data.manifest import SPLITS, SplitName, TextSize, too_short
@@ -24,30 +20,6 @@ from workloads.errors import Misfit
 from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
 from workloads.schema.rounding import rounded_up
-
-
-class RuntimeConfig(Config):
-    """How a run executes; nothing here changes its result beyond floating-point rounding."""
-
-    micro_batch_size: PositiveInt = 16
-    """Sequences of one forward pass, per worker."""
-    log_interval: PositiveInt = 10
-    """Optimizer steps between recorded rows."""
-    eval_interval: PositiveInt = 100
-    """Optimizer steps between evaluations."""
-    checkpoint_interval: PositiveInt = 100
-    """Optimizer steps between checkpoints."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Several workers hold a copy of the model each (`ddp`) or a shard (`fsdp`)."""
-    compile: bool | None = None
-    """Compile the model; left out, on CUDA devices only."""
-    activation_checkpointing: NonNegativeInt = 0
-    """Recompute the activations of every k-th layer in the backward pass; of none at 0."""
-
-    def recomputed_layers(self, num_layers: int) -> range:
-        """Return the indices of the layers whose activations the backward pass recomputes."""
-        every = self.activation_checkpointing
-        return range(0, num_layers, every) if every else range(0)
 
 
 class RunConfig(Config):
@@ -102,6 +74,23 @@ class RunConfig(Config):
                 if stable < phase.end:
                     return max(stable, phase.start)
         return self.total_steps
+
+    def cannot_offload(self, offload: str) -> str:
+        """Return why the run cannot have this `runtime.offload`, and the remedy; empty where it
+        can."""
+        if offload != "none" and not self.optimizer.steps_on_cpu:
+            kind = self.optimizer.written_words()[0]
+            return (
+                f"offload: {offload} has the CPU take the optimizer's step, and that of {kind} is "
+                "products of matrices, which need the device; set offload: none, or another "
+                "optimizer.kind"
+            )
+        if offload == "all" and any(phase.learned_growth for phase in self.phases):
+            return (
+                "offload: all keeps the weights in CPU memory, and a growth with learn_steps "
+                "multiplies them out on the device; set offload: optimizer"
+            )
+        return ""
 
     def micro_batch(self, workers: int) -> int | None:
         """Return how many sequences one forward pass takes on each of `workers` workers.
@@ -178,6 +167,12 @@ class RunConfig(Config):
                 f"{self.model.block_size} tokens{each}; raise it",
                 *("eval_tokens", "model.block_size"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _offloads_what_it_can(self) -> Self:
+        if problem := self.cannot_offload(self.runtime.offload):
+            raise Misfit(problem, "runtime.offload")
         return self
 
     @model_validator(mode="after")

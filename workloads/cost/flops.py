@@ -13,7 +13,6 @@ They are nominal. `hardware_flops` are those of the products that a run's paths 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,7 +20,8 @@ from typing import Literal
 from kernels.switches import fast
 from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 from workloads.config.phases import Phase, phases_of
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost.learned_growth import learned_growth
 from workloads.optim.config import OptimizerOptions, Trained
 
@@ -186,14 +186,22 @@ def hardware_flops_at(config: RunConfig, step: int) -> int:
     They differ in two ways from `train_flops_at` in the `paper` convention. A guided projection
     takes the tokens through one dense product, and is merged once a step from its guide and its
     factors (`kernels.self_guided`); merges that further workers repeat, or the micro-batches of
-    shards, are not counted. And `activation_checkpointing` computes the forward pass of its layers
-    again, without the product that ends a dense FFN, which the backward pass does not need.
+    shards, are not counted. And `runtime` has parts of the forward pass computed again
+    (`_recomputed_flops_per_token`).
     """
     return train_flops_at(config, step) + sum(
         phase.steps_among(step)
         * _hardware_step_difference(phase.model, config.tokens_per_step, config.runtime)
         for phase in config.phases
     )
+
+
+def hardware_step_flops(
+    model: ModelConfig, optimizer: OptimizerOptions, tokens: int, runtime: RuntimeConfig
+) -> int:
+    """Return the FLOPs that an optimizer step on so many tokens carries out."""
+    step = step_flops(model, optimizer, tokens)
+    return step + _hardware_step_difference(model, tokens, runtime)
 
 
 def fresh_steps_flops(
@@ -223,8 +231,7 @@ def affordable_steps(
 
 def _hardware_step_difference(model: ModelConfig, tokens: int, runtime: RuntimeConfig) -> int:
     """Return what one step on so many tokens carries out beyond its training FLOPs, on average."""
-    recomputed = runtime.recomputed_layers(model.num_layers)
-    flops = tokens * _recomputed_flops_per_token(model, recomputed)
+    flops = tokens * _recomputed_flops_per_token(model, runtime)
     if fast("self_guided"):
         structured = sum(ffn_weights(model, ffn) for ffn in _guided_ffns(model))
         merges = sum(_merge_multiply_adds(model, ffn) for ffn in _guided_ffns(model))
@@ -248,18 +255,32 @@ def _merge_multiply_adds(model: ModelConfig, ffn: FFNConfig) -> int:
     return sum(merge(n, m, ffn.sizes) for n, m in model.ffn_shapes) if merge else 0
 
 
-def _recomputed_flops_per_token(model: ModelConfig, layers: Iterable[int]) -> int:
-    """Return the FFN and attention FLOPs per token of the layers' forward pass, computed again."""
-    dense, (_, (n, m)) = ffn_weights(model, FFNConfig()), model.ffn_shapes
-    draws, total, ffns = _draws_per_2_steps(model), 0, layer_ffns(model)
-    for ffn in (ffns[index] for index in layers):
-        structured = ffn_weights(model, ffn)
-        total += 2 * (_attention_multiply_adds(model, "paper") + structured)
-        if ffn.is_dense:
-            total -= 2 * n * m
-        elif model.guide:
-            total += draws * (dense - n * m - structured if fast("self_guided") else dense)
-    return total
+def _recomputed_flops_per_token(model: ModelConfig, runtime: RuntimeConfig) -> int:
+    """Return the FFN and attention FLOPs per token that the backward pass computes again.
+
+    It leaves out the product that ends a dense FFN, which it does not need; but not where a layer
+    is recomputed that takes its FFN in tiles, which are all computed once more each.
+    """
+    layers, tiled = runtime.recomputed_layers(model.num_layers), runtime.ffn_tile_tokens > 0
+    total, ffns = 0, layer_ffns(model)
+    for index in layers:
+        whole = runtime.recompute == "layer"
+        total += 2 * _attention_multiply_adds(model, "paper") * whole
+        total += _ffn_forward_flops(model, ffns[index], ends=tiled)
+    return total + sum(_ffn_forward_flops(model, ffn, ends=False) for ffn in ffns) * tiled
+
+
+def _ffn_forward_flops(model: ModelConfig, ffn: FFNConfig, ends: bool) -> int:
+    """Return the FLOPs per token of an FFN's forward pass, `ends` with a dense last product or
+    without, on average over the draws of its guide."""
+    (n, m), structured = model.ffn_shapes[1], ffn_weights(model, ffn)
+    dense, last = ffn_weights(model, FFNConfig()), 0 if ends else n * m
+    if ffn.is_dense:
+        return 2 * (dense - last)
+    if not model.guide:
+        return 2 * structured
+    guided = dense - last - structured if fast("self_guided") else dense
+    return 2 * structured + _draws_per_2_steps(model) * guided
 
 
 def _attention_multiply_adds(model: ModelConfig, convention: FlopConvention) -> int:

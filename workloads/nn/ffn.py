@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pkgutil import resolve_name
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from kernels.bias_activation import bias_activation
 from kernels.feed_forward import feed_forward, suits
@@ -19,7 +21,11 @@ def projection_class(kind: str) -> type[Projection]:
 
 
 class FeedForward(nn.Module):
-    """fc2(activation(fc1(x))) with both projections of one kind; (..., hidden_dim) to the same."""
+    """fc2(activation(fc1(x))) with both projections of one kind; (..., hidden_dim) to the same.
+
+    With `tile_tokens` a training pass takes so many tokens at a time, and computes each tile again
+    in the backward pass: what an FFN holds beside its input and output is that of one tile.
+    """
 
     def __init__(self, model: ModelConfig, ffn: FFNConfig) -> None:
         super().__init__()
@@ -28,8 +34,17 @@ class FeedForward(nn.Module):
         self.activation, self.wide = model.activation, m1
         self.fc1 = projection(n1, m1, ffn, model.bias)
         self.fc2 = projection(n2, m2, ffn, model.bias)
+        self.tile_tokens = 0
 
     def forward(self, x: Tensor) -> Tensor:
+        tokens = x.shape[:-1].numel()
+        if not (self.tile_tokens and self.training and tokens > self.tile_tokens):
+            return self._whole(x)
+        tiles = x.reshape(tokens, -1).split(self.tile_tokens)
+        done = [checkpoint(self._whole, tile, use_reentrant=False) for tile in tiles]
+        return torch.cat(done).view(x.shape)
+
+    def _whole(self, x: Tensor) -> Tensor:
         operation, plain = self.fc1.operation, self.fc1.plain and self.fc2.plain
         if operation and self.training and plain and suits(x, self.wide):
             first, second = self.fc1.factors(), self.fc2.factors()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from workloads.config.model import FFNConfig, ModelConfig, RopeScaling, layer_ff
 from workloads.nn.drawn_labels import drawn_labels
 from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache
+from workloads.nn.layer_inputs import LayerInputs
 from workloads.nn.projections.base import INIT_STD
 
 
@@ -63,7 +66,8 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + ffn(norm(x)).
 
-    With `recompute` the activations are dropped and computed again in the backward pass.
+    With `recompute` the activations, of all the layer or of its FFN, are dropped and computed again
+    in the backward pass.
     """
 
     def __init__(self, config: ModelConfig, ffn: FFNConfig, layer: int) -> None:
@@ -73,22 +77,30 @@ class Block(nn.Module):
         self.ln2 = build_norm(config)
         self.mlp = FeedForward(config, ffn)
         self.dropout = nn.Dropout(config.dropout)
-        self.recompute = False
+        self.recompute: Literal["nothing", "layer", "ffn"] = "nothing"
 
     def forward(
         self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None = None
     ) -> Tensor:
-        if self.recompute and self.training:
+        if self.recompute == "layer" and self.training:
             return checkpoint(self._forward, x, rotation, cache, use_reentrant=False)
         return self._forward(x, rotation, cache)
 
     def _forward(self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.ln1(x), rotation, cache))
-        return x + self.dropout(self.mlp(self.ln2(x)))
+        if self.recompute == "ffn" and self.training:
+            return x + self.dropout(checkpoint(self._ffn, x, use_reentrant=False))
+        return x + self.dropout(self._ffn(x))
+
+    def _ffn(self, x: Tensor) -> Tensor:
+        return self.mlp(self.ln2(x))
 
 
 class Transformer(nn.Module):
-    """Token ids (batch, time) to logits (batch, time, vocab_size), or to the loss."""
+    """Token ids (batch, time) to logits (batch, time, vocab_size), or to the loss.
+
+    With `inputs_on_cpu` the inputs of layers that are recomputed whole wait in CPU memory.
+    """
 
     rotation: Tensor | None
 
@@ -105,6 +117,7 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.lm_head = None if config.tie_embeddings else _head(config)
         self.register_buffer("rotation", rotation_of(config), persistent=False)
+        self.inputs_on_cpu = False
 
     def forward(
         self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
@@ -134,8 +147,11 @@ class Transformer(nn.Module):
             x = x + self.wpe.weight[positions]
         x = self.dropout(x)
         rotation = None if self.rotation is None else self.rotation[:, positions]
+        inputs = LayerInputs() if self.inputs_on_cpu and self.training else None
         for index, layer in enumerate(self.layers):
-            x = layer(x, rotation, None if cache is None else cache.layer(index))
+            whole = cast(Block, layer).recompute == "layer"
+            with inputs.keeping(x) if inputs and whole else nullcontext():
+                x = layer(x, rotation, None if cache is None else cache.layer(index))
         return x
 
     def logits(self, features: Tensor) -> Tensor:

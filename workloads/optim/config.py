@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+# Runs the passes on labels that the model itself draws for the inputs of the batch, clips their
+# gradients as those of a step, and calls its argument while the optimizer's parameters have them:
+# those of a part of the model at a time, or all. Gradients that are not finite are left out.
+WithSampled = Callable[[Callable[[], object]], object]
 
 
 class Trained(NamedTuple):
@@ -61,6 +65,9 @@ class OptimizerOptions(Config):
     state_bytes_per_param: ClassVar[int]
     """Bytes of optimizer state for each parameter, in training and in a checkpoint; a kind that
     treats parameters differently also defines `state_bytes`."""
+    steps_on_cpu: ClassVar[bool] = True
+    """Whether a step may be taken in CPU memory, as under offloading: one that goes once over
+    weights, gradients and state, each number by itself."""
 
     schedule: Annotated[str, OneOf(SCHEDULES, "schedule")] = "cosine"
     """After a linear warm-up: `cosine` decay; `constant` at the peak; `wsd`, constant and then
@@ -150,13 +157,9 @@ class OptimizerOptions(Config):
         return 0
 
     def before_step(
-        self, optimizer: torch.optim.Optimizer, step: int, sample_gradients: Callable[[], object]
+        self, optimizer: torch.optim.Optimizer, step: int, with_sampled: WithSampled
     ) -> None:
-        """Prepare the optimizer for the 0-based `step`, before the passes over its batch.
-
-        `sample_gradients` runs the passes on labels that the model itself draws for the inputs of
-        the batch, and leaves their gradients with the parameters; the optimizer clears them.
-        """
+        """Prepare the optimizer for the 0-based `step`, before the passes over its batch."""
 
     def written_words(self) -> list[str]:
         """Return the kind and what is written of the options: `sophia_g`, `rho=0.04`."""

@@ -31,6 +31,7 @@ class MuonOptions(OptimizerOptions):
     """
 
     state_bytes_per_param: ClassVar[int] = 2 * 4  # AdamW's two means in fp32.
+    steps_on_cpu: ClassVar[bool] = False  # Its products are work for the device.
 
     kind: Literal["muon"]
     """The optimizer."""

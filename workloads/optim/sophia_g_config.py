@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from workloads.optim.config import Fraction, OptimizerConfig, OptimizerOptions, Trained
+from workloads.optim.config import Fraction, OptimizerConfig, OptimizerOptions, Trained, WithSampled
 
 if TYPE_CHECKING:
     import torch
@@ -53,21 +51,14 @@ class SophiaGOptions(OptimizerOptions):
         return (pass_flops + 2 * trained.head * tokens) // self.hessian_interval
 
     def before_step(
-        self, optimizer: torch.optim.Optimizer, step: int, sample_gradients: Callable[[], object]
+        self, optimizer: torch.optim.Optimizer, step: int, with_sampled: WithSampled
     ) -> None:
         """Estimate the Hessian where it is time; an estimate that is not finite is left out."""
-        from torch.nn.utils import clip_grad_norm_
-
         from workloads.optim.sophia_g import SophiaG
 
         assert isinstance(optimizer, SophiaG)
-        if step % self.hessian_interval:
-            return
-        sample_gradients()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if math.isfinite(float(clip_grad_norm_(parameters, self.max_grad_norm))):
-            optimizer.update_hessian()
-        optimizer.zero_grad(set_to_none=True)
+        if step % self.hessian_interval == 0:
+            with_sampled(optimizer.update_hessian)
 
 
 class SophiaGConfig(SophiaGOptions, OptimizerConfig):

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field, PositiveInt
 
 from workloads.config.model import ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import AnyText, AnyTextField, DataConfig, EvalSets, MixtureConfig
 from workloads.errors import Misfit
@@ -179,6 +180,9 @@ def _nearest(runs: list[RunConfig], train_flops: float) -> RunConfig:
 def load_run(path: Path) -> RunConfig:
     """Return the run that a recipe file describes. Raises InputError for a mistake in it."""
     recipe = strict_yaml.load(path, Recipe)
+    if recipe.value.runtime and recipe.value.runtime.fit:
+        problem = "is for study files, which state hardware; remove it, and choose from the "
+        raise recipe.error(("runtime", "fit"), problem + "settings of python -m workloads memory")
     try:
         return recipe.value.resolve()
     except ValueError as error:

@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kernels.files import sync_folder
 from workloads.errors import InputError
+from workloads.optim.update import updated
 from workloads.run_dir.paths import checkpoint_file, saved_steps
 
 KEPT = 2
@@ -70,10 +71,12 @@ class Saved:
         if wrong := saved ^ {f"model.{name}" for name in named}:
             raise RuntimeError(f"{self.path} does not fit the model: {sorted(wrong)}")
         for name, parameter in named.items():
-            parameter.copy_(placed(self.tensors[f"model.{name}"], parameter))
+            saved_weight, master = self.tensors[f"model.{name}"], updated(parameter)
+            for weight in {parameter, master}:
+                weight.copy_(placed(saved_weight, weight))
             prefix = f"optimizer.{name}."
-            optimizer.state[parameter] = {
-                key.removeprefix(prefix): _state_like(value, parameter)
+            optimizer.state[master] = {
+                key.removeprefix(prefix): _state_like(value, master)
                 for key, value in self.tensors.items()
                 if key.startswith(prefix)
             }
@@ -86,8 +89,9 @@ def collect(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
     """
     named: Tensors = {}
     for name, parameter in model.named_parameters():
-        named[f"model.{name}"] = _whole(parameter)
-        for key, value in optimizer.state[parameter].items():
+        master = updated(parameter)
+        named[f"model.{name}"] = _whole(master)
+        for key, value in optimizer.state[master].items():
             named[f"optimizer.{name}.{key}"] = _whole(value)
     return named
 

@@ -22,8 +22,9 @@ def training_device() -> torch.device:
     return torch.device("cpu")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return what the numbers depend on besides the configuration, for provenance."""
+def environment(device: torch.device, parameters: str = "fp32") -> dict[str, Any]:
+    """Return what the numbers depend on besides the configuration, for provenance: of a run whose
+    weights have this type."""
     import torch
 
     from kernels.paths import kernel_path
@@ -31,7 +32,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "hardware": torch.cuda.get_device_name(device) if cuda else cpu_name(),
-        "precision": "bf16 autocast" if cuda else "fp32",
+        "precision": "bf16 autocast" if cuda and parameters == "fp32" else parameters,
         "kernel_path": kernel_path(device),
         "num_threads": torch.get_num_threads(),
         **software(),

@@ -6,19 +6,22 @@ decides the number of workers; each trains on its rows of every global batch.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from workloads.config.run import RunConfig
 from workloads.nn.self_guided import guided_projections
-from workloads.nn.transformer import Transformer
+from workloads.nn.transformer import Block, Transformer
 
+# How workers with CUDA devices talk: of what lies in CPU memory, and of what is on the devices.
+BACKENDS = "cpu:gloo,cuda:nccl"
 # Variants of the compiled code of a layer that torch keeps (`_compile_layers`).
 COMPILED_VARIANTS = 32
 
@@ -58,26 +61,63 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return tensor
 
 
+@contextmanager
+def group(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """Hold a process group of this worker alone, where its weights are shards and there is none."""
+    if config.runtime.offload != "all" or dist.is_initialized():
+        yield
+        return
+    backend = BACKENDS if device.type == "cuda" else "gloo"
+    store = dist.HashStore()  # type: ignore[reportPrivateImportUsage]  # torch documents it here
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def parallelize(model: Transformer, config: RunConfig, device: torch.device) -> nn.Module:
-    """Prepare the model's layers in place as `config.runtime` says, and spread it over workers.
+    """Move the model to the device and prepare it in place as `config.runtime` says; spread it over
+    workers.
 
     Returns the module to call in place of the model, whose parameter names stay as they are.
     """
     runtime = config.runtime
-    recomputed = runtime.recomputed_layers(config.model.num_layers)
-    for index, layer in enumerate(model.layers):
-        layer.recompute = index in recomputed  # type: ignore[assignment]  # a Block
-    if device.type == "cuda" if runtime.compile is None else runtime.compile:
+    if runtime.parameters == "bf16":
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
+    if runtime.offload != "all" and model.device != device:
+        model.to(device)  # Shards move layer by layer: all weights may not fit there.
+    _switch(model, config)
+    if runtime.compiles_on_cuda and (device.type == "cuda" or runtime.compile):
         _compile_layers(model)
-    if world_size() == 1:
+    return _spread(model, config, device)
+
+
+def _switch(model: Transformer, config: RunConfig) -> None:
+    """Set what the layers keep from the forward pass, and where."""
+    runtime = config.runtime
+    recomputed = runtime.recomputed_layers(len(model.layers))
+    model.inputs_on_cpu = runtime.layer_inputs == "cpu"
+    for index, layer in enumerate(model.layers):
+        assert isinstance(layer, Block)
+        layer.recompute = runtime.recompute if index in recomputed else "nothing"
+        layer.mlp.tile_tokens = runtime.ffn_tile_tokens
+
+
+def _spread(model: Transformer, config: RunConfig, device: torch.device) -> nn.Module:
+    offloads = config.runtime.offload == "all"
+    if world_size() == 1 and not offloads:
         return model
-    if runtime.parallel == "fsdp":
+    if config.runtime.parallel == "fsdp":
         mesh = init_device_mesh(device.type, (world_size(),))
+        pinned = device.type == "cuda"
+        policy = CPUOffloadPolicy(pin_memory=pinned) if offloads else OffloadPolicy()
         for layer in model.layers:
-            fully_shard(layer, mesh=mesh)
+            fully_shard(layer, mesh=mesh, offload_policy=policy)
         # The rest, too, is sharded again after a forward pass. An evaluation would otherwise leave
         # it whole, and a checkpoint would find other parameters than the optimizer's.
-        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
         return model
     guide = config.model.guide
     skips = guide is not None and guide.reduce_flops and bool(guided_projections(model))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajectory
@@ -32,6 +32,7 @@ from workloads.files import exclusive
 from workloads.nn.drawn_labels import label_draws
 from workloads.nn.self_guided import MergedGuides
 from workloads.optim.build import build_optimizer, set_learning_rate
+from workloads.optim.update import layer_grad_norms, use_gradients
 from workloads.run_dir.configuration import record_config
 from workloads.run_dir.executed_flops import AttemptFlops
 from workloads.run_dir.lock import claim
@@ -50,7 +51,6 @@ from workloads.training.hardware import (
     training_device,
 )
 from workloads.training.learning import MultipliedOut
-from workloads.training.norms import layer_grad_norms, number
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -83,7 +83,8 @@ def train(
         record_config(run_dir, config)  # Runs of before had none.
         return ended
     writes = parallel.rank() == 0
-    with exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext():
+    alone = exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext()
+    with alone, parallel.group(config, training_device()):
         trainer = _Trainer(config, texts, run_dir, run_id, should_stop)
         result = trainer.attempt(on_evaluation, before_first_step)
         # A scheduler may have stopped the run while its last steps ran.
@@ -138,10 +139,15 @@ class _Trainer:
         progress = saved.progress if saved else Progress()
         self.phase = phase_at(self.phases, progress.step)
         torch.manual_seed(config.seed)
-        self.model = phases.build_model(self.phase).to(self.device)
+        self.model = phases.build_model(self.phase)
         self.network = parallel.parallelize(self.model, config, self.device)
         self.trained = phases.trained_in(self.phase, self.model, config.seed)
-        self.optimizer = build_optimizer(self.trained, config.optimizer, config.tokens_per_step)
+        self.optimizer = build_optimizer(
+            self.trained,
+            config.optimizer,
+            config.tokens_per_step,
+            on_cpu=config.runtime.offload == "optimizer",
+        )
         if saved:
             saved.load(self.trained, self.optimizer)
         return progress
@@ -213,17 +219,18 @@ class _Trainer:
         rate = learning_rate_at(self.config, self.phase, index)
         set_learning_rate(self.optimizer, rate)
         prepared = phases.prepare(self.model, self.config, self.phase, index)
-        sample_gradients = partial(self._accumulate_gradients, index, on_drawn_labels=True)
-        self.config.optimizer.before_step(self.optimizer, index, sample_gradients)
+        optimizer, most = self.config.optimizer, self.config.optimizer.max_grad_norm
+        optimizer.before_step(self.optimizer, index, partial(self._with_sampled, index))
         loss = self._accumulate_gradients(index)
         layers = layer_grad_norms(self.model) if with_layers else {}
-        most = self.config.optimizer.max_grad_norm
-        norm = number(nn.utils.clip_grad_norm_(self.trained.parameters(), most))
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = use_gradients(self.trained, self.optimizer.step, most, loss)
         metrics = {"train_loss": loss, "grad_norm": norm, "learning_rate": rate}
         return metrics | prepared | layers
+
+    def _with_sampled(self, index: int, use: Callable[[], object]) -> None:
+        """Have `use` take the gradients of the batch with labels that the model itself draws."""
+        loss = self._accumulate_gradients(index, on_drawn_labels=True)
+        use_gradients(self.trained, use, self.config.optimizer.max_grad_norm, loss)
 
     def _accumulate_gradients(self, index: int, on_drawn_labels: bool = False) -> float:
         """Run backward over this worker's micro-batches; return the mean loss over all workers.
@@ -275,8 +282,10 @@ class _Trainer:
             return self.network(inputs, targets, reduction)
 
     def _precision(self) -> torch.autocast:
-        """Return the context of passes: products in bf16 on CUDA devices, in fp32 elsewhere."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """Return the context of passes: products in bf16 on CUDA devices, or in the weights' type
+        where that is bf16 already, as it is on CPUs."""
+        casts = self.device.type == "cuda" and self.config.runtime.parameters == "fp32"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=casts)
 
     @torch.no_grad()
     def evaluate(self, step: int) -> Row:
@@ -378,7 +387,7 @@ class _Trainer:
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
-            environment=environment(self.device),
+            environment=environment(self.device, self.config.runtime.parameters),
             identity_version=IDENTITY_VERSION,
         )
 

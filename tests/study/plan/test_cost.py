@@ -9,8 +9,9 @@ import pytest
 
 from study.plan import cost, planner
 from study.plan.planner import Study
-from study.spec.hardware import PAPER_MFU, HardwareSpec
+from study.spec.hardware import HardwareSpec
 from tests.study.launching import ROOT, in_process, study_cli
+from workloads.cost.accelerators import PAPER_MFU
 from workloads.errors import InputError
 
 PAPER = ROOT / "study" / "specs" / "paper.yaml"

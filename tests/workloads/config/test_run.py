@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
+from tests.workloads.small_runs import pico
 from workloads.config.fingerprint import VERSION_1_FIELDS, fingerprint, flatten, identity
 from workloads.config.model import FFNConfig, GuideConfig, ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import DataConfig
 from workloads.optim.adamw import AdamWConfig
 from workloads.schema.base import Config
@@ -34,6 +36,8 @@ RUN = RunConfig(
     seed=1,
     eval_tokens=640,
 )
+
+LEARNED = {"operator": "learn", "factor": 2, "at": {"fraction": 0.25}, "learn_steps": 2}
 
 
 # Shapes
@@ -205,6 +209,23 @@ def test_every_leaf_of_the_identity_changes_the_fingerprint() -> None:
     assert len(set(prints)) == len(prints)
 
 
+@pytest.mark.parametrize(
+    ("changes", "offload", "remedy"),
+    [
+        ({"optimizer": {"kind": "muon"}}, "optimizer", "set offload: none"),
+        ({"optimizer": {"kind": "muon"}}, "all", "set offload: none"),
+        ({"grow": LEARNED}, "all", "set offload: optimizer"),
+    ],
+)
+def test_what_cannot_be_offloaded_is_refused(
+    changes: dict[str, Any], offload: str, remedy: str
+) -> None:
+    runtime = {"offload": offload, "parallel": "fsdp"}
+    with pytest.raises(ValidationError, match=remedy):
+        pico(**changes, runtime=runtime)
+    assert pico(**changes, runtime=runtime | {"offload": "none"})
+
+
 def test_runtime_does_not_change_the_fingerprint() -> None:
     runtime = RuntimeConfig(
         micro_batch_size=3,
@@ -214,10 +235,18 @@ def test_runtime_does_not_change_the_fingerprint() -> None:
         parallel="fsdp",
         compile=True,
         activation_checkpointing=2,
+        recompute="ffn",
+        ffn_tile_tokens=13,
+        parameters="bf16",
+        offload="all",
+        fit="auto",
     )
-    assert set(flatten(runtime.model_dump()).values()).isdisjoint(
-        flatten(RUN.runtime.model_dump()).values()
-    )
+    # It excludes `recompute: ffn`, and counts by itself.
+    inputs = RuntimeConfig(activation_checkpointing=1, layer_inputs="cpu")
+    elsewhere = RUN.model_copy(update={"runtime": inputs})
+    assert fingerprint(identity(elsewhere, "abc")) == fingerprint(identity(RUN, "abc"))
+    changed = runtime.model_dump(exclude={"layer_inputs"}).items()
+    assert all(value != getattr(RUN.runtime, name) for name, value in changed)
     other = RUN.model_copy(update={"runtime": runtime})
     assert identity(other, "abc") == identity(RUN, "abc")
 

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kernels import switches
 from workloads.config.model import FFNConfig, ModelConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost.flops import (
     affordable_steps,
     count_params,

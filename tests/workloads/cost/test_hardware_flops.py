@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernels import switches
 from tests.workloads.cost.test_flops import guided, name
 from workloads.config.model import FFNConfig
-from workloads.config.run import RunConfig, RuntimeConfig
+from workloads.config.run import RunConfig
+from workloads.config.runtime import RuntimeConfig
 from workloads.cost.flops import (
     hardware_flops,
     hardware_flops_at,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +23,7 @@ from workloads.cost.memory import peak_memory_bytes
 from workloads.data.dataset import TokenDataset
 from workloads.optim.adamw import AdamWConfig, AdamWOptions
 from workloads.optim.build import build_optimizer, set_learning_rate
-from workloads.optim.config import OptimizerConfig, OptimizerOptions, Trained
+from workloads.optim.config import OptimizerConfig, OptimizerOptions, Trained, WithSampled
 from workloads.optim.kinds import OPTIMIZERS, of_run
 from workloads.training.trainer import train
 
@@ -56,7 +55,7 @@ class ToyOptions(OptimizerOptions):
         return 7 * trained.parameters + pass_flops // 1000
 
     def before_step(
-        self, optimizer: torch.optim.Optimizer, step: int, sample_gradients: Callable[[], object]
+        self, optimizer: torch.optim.Optimizer, step: int, with_sampled: WithSampled
     ) -> None:
         self.steps_seen.append(step)
 
