@@ -106,7 +106,7 @@ COMMANDS = {
         "table": set(),
     },
     "analysis": {
-        "report": {"runs", "--mlflow", "--study", "--out", "--title"},
+        "report": {"runs", "--mlflow", "--study", "--out", "--title", "--loss-col", "--flops-col"},
         "fit": TABLE_OPTIONS
         | {"--law", "--unique-tokens-col", "--group-col", "--by", "--e", "--drop-highest"}
         | {"--outliers", "--starts", "--bootstrap", "--seed", "--level", "--also-params-col"}

@@ -8,7 +8,7 @@ import typer
 from analysis.commands import options as opt
 from analysis.laws.power import ComputeLaw
 from analysis.scaling.arm import fit_arm
-from analysis.scaling.arms import default_E
+from analysis.scaling.arms import default_E, default_loss
 from analysis.scaling.compare import Comparison, compare
 from analysis.tables.table import labels_of
 from analysis.uncertainty.holm import holm
@@ -34,11 +34,18 @@ def compare_command(
     ] = False,
     table: opt.TableOptions,
     group_col: opt.GroupCol = None,
-    estimator: opt.LossOptions,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="Loss of log-residuals: huber, l1 or l2. [default: the report's, which is l2 "
+            "where E is held and huber where it is free]"
+        ),
+    ] = None,
+    delta: opt.Delta = None,
     e: Annotated[
         float | None,
         typer.Option(
-            "--e", help="Hold E at this loss. [default: free from 8 sizes an arm, else 0]"
+            "--e", help="Hold E at this loss. [default: free from 8 different FLOPs an arm, else 0]"
         ),
     ] = None,
     resamples: opt.ResampleOptions,
@@ -61,6 +68,7 @@ def compare_command(
         if pair_col is not None:
             cells = {name: labels_of(one, pair_col, "--pair-col") for name, one in arms.items()}
         held = default_E(arms) if e is None else e
+        estimator = opt.LossOptions(loss or ("huber" if delta else default_loss(held)), delta)
         settings = estimator.settings(ComputeLaw(), E=held, resampling=resampling)
         fitted = {}
         for name, rows in arms.items():
@@ -78,7 +86,7 @@ def compare_command(
                     "intervals": one.draws.intervals,
                     "n_used": one.fit.n,
                     "bootstrap_method": one.draws.method,
-                    "cautions": one.table.cautions,
+                    "cautions": one.arm.cautions(one.draws),
                 }
                 for arm, one in contenders.items()
             },
@@ -89,11 +97,15 @@ def compare_command(
             "multiplicity": _multiplicity(found),
             "excluded": [asdict(row) for row in read.excluded],
             "excluded_counts": read.excluded_counts,
-            "provenance": opt.provenance(read.file, columns, resamples),
+            "provenance": opt.provenance(read.file, columns, estimator, resamples),
         }
         opt.write_json(json, document)
-    lines = [_held_line(held, read.convention)]
-    lines += [f"caution: {arm}: {t}" for arm, one in contenders.items() for t in one.table.cautions]
+    lines = [_held_line(held, read.convention), f"fitted by {estimator.loss} on log loss"]
+    lines += [
+        f"caution: {name}: {text}"
+        for name, one in contenders.items()
+        for text in one.arm.cautions(one.draws)
+    ]
     for one, p in zip(found, p_values, strict=True):
         lines += _sentences(one, p)
     opt.print_lines([*lines, _multiplicity(found)])
@@ -141,7 +153,7 @@ def _sentences(one: Comparison, p: float) -> list[str]:
     shared = one.shared
     d = shared.difference
     lines.append(
-        f"  over one E = {shared.E.value:.4g}: b {shared.arm.value:.4f} against "
+        f"  over one E = {shared.E.value:.4g}: exponent b is {shared.arm.value:.4f} against "
         f"{shared.reference.value:.4f}, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}], "
         f"p = {shared.p_likelihood:.3g} (Holm {p:.3g})"
     )

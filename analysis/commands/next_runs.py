@@ -73,7 +73,7 @@ def next_runs_command(
             design = next_runs(fitted.fit, target, sizes, budget, factor)
         far = beyond_the_runs(fitted, target)
         notes = [f"The target is EXTRAPOLATED: {', '.join(far)}"] if far else []
-        cautions = fitted.table.cautions
+        cautions = fitted.cautions(None)
         notes += [f"Caution: {caution}" for caution in cautions]
         fragment = spec_fragment(design, target, notes)
         document = asdict(design) | {

@@ -47,6 +47,10 @@ FlopsCol = Annotated[
 LossCol = Annotated[str | None, typer.Option(help="Column of the loss. [default: val_loss]")]
 HeldE = Annotated[float | None, typer.Option("--e", help="Hold E at this loss. [default: free]")]
 DropHighest = Annotated[int, typer.Option(min=0, help="Leave out the K highest losses of an arm.")]
+Delta = Annotated[
+    float | None,
+    typer.Option(help="Huber's delta. [default: 1.345 robust s.d. of the residuals]"),
+]
 JsonOut = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write all results here as JSON.")
 ]
@@ -101,10 +105,7 @@ class LossOptions:
     """The loss function of the fit."""
 
     loss: Annotated[str, typer.Option(help="Loss of log-residuals: huber, l1 or l2.")] = "huber"
-    delta: Annotated[
-        float | None,
-        typer.Option(help="Huber's delta. [default: 1.345 robust s.d. of the residuals]"),
-    ] = None
+    delta: Delta = None
 
     def settings(self, law: Law, **others: Any) -> Settings:
         """Make the settings of a fit of `law`; `others` are more fields of `Settings`."""

@@ -85,7 +85,7 @@ def _arm(
     lines.append(f"{name}: {arm.fit.law.formula}, {arm.fit.n} runs")
     if lost := arm.certificate.unidentified:
         lines.append(f"  not identified by these runs: {', '.join(lost)}")
-    lines += [f"  caution: {text}" for text in arm.table.cautions]
+    lines += [f"  caution: {text}" for text in arm.cautions(arm.draws)]
     lines += [_forecast(one, resampling.level) for one in forecasts]
     lines += [_split(one, factor, arm.table.convention) for one in splits]
     lines += [_past(one) for one in past]

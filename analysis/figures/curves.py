@@ -1,5 +1,7 @@
 """Figures of training curves: all runs of a study, the largest size, and training dynamics."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,6 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.figures import style
+from analysis.laws.law import Array
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, numbers, sizes, where
 
@@ -15,19 +18,24 @@ ROLES = ("dense", "structured", "self-guided")
 SMOOTHED = 12  # length of a curve over that of its running mean
 
 
-def curves_figure(curves: pd.DataFrame) -> Figure:
+def curves_figure(curves: pd.DataFrame, arms: Iterable[str] = ()) -> Figure:
     """Draw training loss against step, and validation loss against FLOPs; a line for each run.
+
+    The training loss is a running mean: single batches of many runs would hide one another.
 
     Args:
         curves: a table with `CURVE_COLUMNS`, the rows of a run in the order of its steps.
+        arms: names of arms in the order of their looks; those of `curves` alone follow.
     """
     figure, (left, right) = style.panels(2, 4.5, 3.7)
-    arms = list(curves["arm"].unique())
-    _draw_all(left, curves, arms, "step", "train_loss", marker="")
+    present = list(curves["arm"].unique())
+    arms = list(dict.fromkeys((*arms, *present)))
+    _draw_all(left, _smoothed(curves), arms, "step", "train_loss", marker="")
     left.set(xlabel="optimizer step", ylabel="training loss (nats per token)")
     _draw_all(right, curves, arms, "train_flops", "val_loss", marker=".")
     right.set(xlabel="training FLOPs", ylabel="validation loss (nats per token)")
-    style.legend(figure, {arm: Line2D([], [], **style.line(i)) for i, arm in enumerate(arms)})
+    looks = {arm: style.line(i) for i, arm in enumerate(arms) if arm in present}
+    style.legend(figure, {arm: Line2D([], [], **look) for arm, look in looks.items()})
     return figure
 
 
@@ -121,12 +129,23 @@ def _of(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_smoothed(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame, index: int) -> None:
     for _, curve in _of(curves, runs).groupby("point_id", sort=False):
-        window = max(1, len(curve) // SMOOTHED)
-        mean = column(curve, "train_loss").rolling(window, center=True, min_periods=1).mean()
+        mean = _running_mean(column(curve, "train_loss"))
         look = style.line(index)
         thin = {"color": look["color"], "linewidth": 0.4, "alpha": 0.35}
         axes.plot(curve["step"], curve["train_loss"], **thin)
         axes.plot(curve["step"], mean, linewidth=1.6, **look)
+
+
+def _running_mean(losses: pd.Series) -> Array:
+    window = max(1, len(losses) // SMOOTHED)
+    return np.asarray(losses.rolling(window, center=True, min_periods=1).mean())
+
+
+def _smoothed(curves: pd.DataFrame) -> pd.DataFrame:
+    """Give each run's rows with a training loss, that loss as its running mean."""
+    rows = where(curves, np.isfinite(numbers(curves, "train_loss")))
+    by_run = rows.groupby("point_id", sort=False)["train_loss"]
+    return rows.assign(train_loss=by_run.transform(_running_mean))
 
 
 def _limit(axes: Axes, curves: pd.DataFrame, fraction: float) -> None:

@@ -15,6 +15,7 @@ from analysis.laws.law import Array
 from analysis.scaling.isoflop import budgets
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import numbers, where
+from analysis.tables.runs import loss_label
 
 GREW: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "white"}
 BASE: dict[str, Any] = {"alpha": 0.45, "linewidth": 1.0}  # of a curve before its last growth
@@ -37,7 +38,9 @@ class _Line:
         return int((self.flops <= self.grown_at).sum())
 
 
-def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) -> Figure:
+def growth_figure(
+    used: pd.DataFrame, curves: pd.DataFrame | None, source: str, loss: str = "val_loss"
+) -> Figure:
     """Draw a panel for each size of the last model, or each line of ends where no curves are given.
 
     Points are the runs' ends, means over seeds with their range. Lines are the curves of the
@@ -48,6 +51,7 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
         used: the runs that entered, as `split_usable` gives them.
         curves: training curves with `CURVE_COLUMNS`; None, or none of these runs, draws ends.
         source: where the runs come from, for error messages.
+        loss: the column of the losses.
 
     Raises:
         RunTableError: no grown run has a scratch arm beside it.
@@ -60,6 +64,7 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
         )
     validated = None if curves is None else _validated(curves, used)
     arms = [name for family in found for name in (family.scratch, *family.grown)]
+    looks = list(used["arm"].unique())  # those of the report's other figures
     parts = [part for family in found for part in _parts(family, validated is not None)]
     columns = 2 if len(parts) == 4 else min(3, len(parts))
     width = 5.6 if columns == 1 else 4.2
@@ -68,9 +73,9 @@ def growth_figure(used: pd.DataFrame, curves: pd.DataFrame | None, source: str) 
         axes.remove()
     handles: dict[str, Line2D] = {}
     for part, axes in zip(parts, panels, strict=False):
-        handles |= _draw_part(axes, part, arms, validated)
+        handles |= _draw_part(axes, part, looks, validated)
     for axes in panels[::columns]:
-        axes.set_ylabel("validation loss (nats per token)")
+        axes.set_ylabel(loss_label(loss))
     handles = {arm: handles[arm] for arm in arms if arm in handles}
     key = "points: means over seeds, with their range"
     if validated is None:

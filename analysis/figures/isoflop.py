@@ -9,11 +9,12 @@ from analysis.figures import style
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.budget_minimum import parabola
 from analysis.scaling.isoflop import budgets
+from analysis.tables.runs import loss_label
 
 MOST_IN_A_ROW = 3
 
 
-def isoflop_figure(arms: Arms) -> Figure:
+def isoflop_figure(arms: Arms, loss: str = "val_loss") -> Figure:
     """Draw a panel for each arm that is an isoFLOP design; there is at least one."""
     shown = [arm for arm in arms.arms if arm.isoflop]
     columns = min(len(shown), MOST_IN_A_ROW)
@@ -27,7 +28,7 @@ def isoflop_figure(arms: Arms) -> Figure:
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     for axes in panels[::columns]:
-        axes.set_ylabel("validation loss (nats per token)")
+        axes.set_ylabel(loss_label(loss))
     key = "lines: parabolas in log N; crosses: their minima; pluses: minima of Akima splines"
     style.legend(figure, handles, key)
     return figure

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from analysis.figures import curves, growth, guided, latency, scaling, schematic, spectra
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
-from analysis.tables.cautions import cautions
+from analysis.tables.cautions import across_studies, cautions
 from analysis.tables.curves import CURVES, curves_beside, load_curves
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
-from analysis.tables.runs import load_csv, split_usable, with_loss
+from analysis.tables.runs import load_csv, load_studies, split_usable, with_loss
 from analysis.tables.spectra import trained_projection
 
 LOSS = "val_loss"
@@ -49,12 +49,12 @@ class Plot:
 
 
 def _scaling(files: list[Path], loss: str = LOSS) -> Drawn:
-    used, excluded = _unguided(files[0], loss)
+    used, excluded = _unguided(files, loss)
     if used.empty:
         raise RunTableError(f"{files[0]}: no unguided run has finished with a usable loss")
     overlay = _overlay(used) if loss == LOSS else None
     figure = scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss)
-    return figure, cautions(used)
+    return figure, [*cautions(used), *across_studies(files, loss)]
 
 
 def _published_scaling() -> Figure:
@@ -62,9 +62,10 @@ def _published_scaling() -> Figure:
     return scaling.kinds_figure(used, fit_arms(used, excluded), None)
 
 
-def _unguided(path: Path, loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
-    runs = with_loss(load_csv(path), loss, str(path))
-    return split_usable(where(runs, column(runs, "guide_ratio").isna()), str(path))
+def _unguided(files: list[Path], loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    source = ", ".join(map(str, files))
+    runs = with_loss(load_studies(files), loss, source)
+    return split_usable(where(runs, column(runs, "guide_ratio").isna()), source)
 
 
 def _ungrown(runs: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def _dynamics(files: list[Path]) -> Drawn:
 
 
 def _largest(files: list[Path]) -> Drawn:
-    used, _ = _unguided(files[0])
+    used, _ = _unguided(files)
     return curves.largest_figure(used, load_curves(files[0].with_name(CURVES))), cautions(used)
 
 
@@ -127,10 +128,11 @@ def _spectra(files: list[Path]) -> Drawn:
 PLOTS: dict[str, Plot] = {
     "scaling": Plot(
         "validation loss against training FLOPs, a panel for each kind",
-        RUNS,
+        f"{RUNS}; several: their studies beside each other",
         _scaling,
         _published_scaling,
         published_note=published.NOTE,
+        most_files=math.inf,
         takes_loss=True,
     ),
     "guided": Plot(

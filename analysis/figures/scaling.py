@@ -21,15 +21,16 @@ PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 SAME_FRACTION = 0.1
 
 
-def scaling_figure(used: pd.DataFrame, arms: Arms) -> Figure:
+def scaling_figure(used: pd.DataFrame, arms: Arms, loss: str = "val_loss") -> Figure:
     """Draw all arms on one pair of axes, as the report shows them.
 
     Args:
         used: the runs that entered, as `split_usable` returns them.
         arms: their fits.
+        loss: the column of the losses.
     """
     figure, (axes,) = style.panels(1, 4.8, 3.9 + 0.1 * len(arms.arms))
-    axes.set_ylabel(loss_label("val_loss"))
+    axes.set_ylabel(loss_label(loss))
     if used.empty:
         axes.set(xlabel="training FLOPs", xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no run has finished", ha="center", transform=axes.transAxes)

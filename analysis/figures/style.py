@@ -38,6 +38,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 KINDS = ("dense", "lowrank", "blockdense", "blockshuffle")
 UNNAMED_KIND = "kind not given"
+NARROW = 0.6  # decades of a log axis below which ticks at 1, 2 and 5 may be one or none
 SUFFIXES = (".svg", ".pdf", ".png")
 # Without these, files would hold the time they were written at and ids drawn at random.
 _UNDATED: dict[str, dict[str, str | None]] = {
@@ -132,10 +133,17 @@ def log_ticks(axes: Axes, values: Iterable[float]) -> None:
     """Label the log x axis of these values so that labels do not touch in a narrow panel."""
     shown = sorted(values)
     decades = math.log10(shown[-1] / shown[0])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if 0 < decades < NARROW:
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        together = ScalarFormatter(useOffset=False, useMathText=True)
+        together.set_powerlimits((-3, 4))  # the power of ten stands once, at the end of the axis
+        axes.xaxis.set_major_formatter(together)
+        axes.xaxis.set_minor_locator(NullLocator())
+        return
     digits = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.3 else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=digits, numticks=12))
     axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def line(index: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _gain(family: Family, series: Series, arms: Arms, name: str) -> EndsGain:
         found,
         loss=loss,
         whole=_stated(comparison),
-        one_seed=arm.table.n == arm.n_sizes,
+        one_seed=arm.table.n == arm.n_flops,
     )
     target, why = _target_gain(series, arm.fitted, scratch.fitted, comparison, loss)
     return replace(found, target=target, why_no_target=why)
@@ -162,7 +162,7 @@ def _no_line(name: str, arm: Arm | None) -> str:
     """Say why an arm carries no line with an interval; nothing where it does."""
     if arm is None:
         return f"{name} has no run here"
-    if arm.n_sizes == 1:
+    if arm.n_flops == 1:
         return f"the runs of {name} are of one budget, which makes no line"
     if arm.fitted is None:
         return f"{name}: {arm.why_not}"

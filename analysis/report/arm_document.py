@@ -33,7 +33,7 @@ def document(arm: FittedArm) -> dict[str, Any]:
         "excluded_counts": arm.table.excluded_counts,
         "suspected_outliers": list(arm.suspects[:LISTED]),
         "derived": list(arm.table.derived),
-        "cautions": arm.table.cautions,
+        "cautions": arm.cautions(arm.draws),
         "flop_convention": arm.table.convention,
         "residual_rms": float(np.sqrt(np.mean(fit.residuals**2))),
         "aicc": fit.aicc,
@@ -96,8 +96,6 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
         f"{certificate.starts_agreeing} of {certificate.starts} starts agree; "
         f"condition number {certificate.condition_number:.1e}"
     )
-    if certificate.bounds_hit:
-        lines.append(f"  at a bound: {', '.join(certificate.bounds_hit)}")
     lines += [f"  note: {note}" for note in certificate.notes]
     if arm.draws is not None:
         draws = draws_document(arm.draws)
@@ -111,7 +109,7 @@ def sentences(name: str, arm: FittedArm) -> list[str]:
             f"  fitted without the {held_out.n_held_out} largest runs it misses them by "
             f"{held_out.rms:.2%} (bias {held_out.bias:+.2%})"
         )
-    lines += [f"  caution: {text}" for text in arm.table.cautions]
+    lines += [f"  caution: {text}" for text in arm.cautions(arm.draws)]
     if arm.table.excluded:
         listed = "; ".join(
             f"{count} {reason}" for reason, count in arm.table.excluded_counts.items()

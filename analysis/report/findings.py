@@ -35,7 +35,7 @@ def answer(arms: Arms, but: frozenset[str] = frozenset()) -> str:
             f"whether {reference} needs more or fewer training FLOPs than "
             f"{' or '.join(unsettled)} is not settled"
         )
-    return f"For the same loss, {'; '.join(parts)}."
+    return f"For the same loss, {'; '.join(parts)} (inside the losses that both reached)."
 
 
 def headlines(arms: Arms, excluded: pd.DataFrame) -> tuple[str, ...]:
@@ -51,13 +51,16 @@ def headline(arm: Arm, arms: Arms) -> str:
     """Say the arm's slope, its interval, and how it compares with the reference."""
     if arm.isoflop is not None:
         return f"{arm.name}: {_minima(arm.isoflop)}; {arm.why_not}."
-    name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_count(arm.n_sizes, 'size')}"
+    name, sizes = arm.name, f"{_count(arm.table.n, 'run')} at {_sizes(arm)}"
     if arm.fitted is None:
-        return f"{name}: no slope; the runs determine nothing of it: {sizes}."
+        why = "a slope needs runs of two different training FLOPs"
+        return f"{name}: no slope from {sizes}: {why if arm.n_flops == 1 else arm.why_not}."
     b = arm.fitted.fit.params["b"]
     if arms.E is None and "b" in arm.fitted.certificate.unidentified:
         return f"{name}: beside a free E, b is not identified by {sizes}."
-    above = f" above E = {three_digits(arm.fitted.fit.params['E'])}" if arms.E is None else ""
+    above = ""
+    if arms.E is None:
+        above = f" above E = {fitted_E(arm)} {parameter_interval(arm, 'E')}".rstrip()
     slope = f"{name}: loss{above} {'falls' if b >= 0 else 'rises'} as C^{three_digits(-b)}"
     if arm.is_exact:
         return f"{slope}; the runs lie on the line to rounding: an interval would say nothing."
@@ -70,8 +73,32 @@ def headline(arm: Arm, arms: Arms) -> str:
     degrees = _count(arm.dof, "residual degree")
     return (
         f"{slope}; {arms.resampling.level:.0%} interval of b {interval(low, high)} from "
-        f"{_count(arm.n_sizes, 'size')} ({degrees} of freedom): {_verdict(arm, arms)}."
+        f"{_sizes(arm)} ({degrees} of freedom); {_verdict(arm, arms)}."
     )
+
+
+def fitted_E(arm: Arm) -> str:
+    """Write the fitted E; say if it is at its bound."""
+    assert arm.fitted is not None
+    if "E" in arm.fitted.certificate.bounds_hit:
+        return "0 (its bound)"
+    return three_digits(arm.fitted.fit.params["E"])
+
+
+def parameter_interval(arm: Arm, name: str) -> str:
+    """Write the interval of a free parameter in brackets; nothing where there is none."""
+    if arm.fitted is None or arm.interval is None or name in arm.fitted.fit.held:
+        return ""
+    assert arm.fitted.draws is not None
+    if name != "E" and name in arm.fitted.certificate.unidentified:
+        return ""
+    return interval(*arm.fitted.draws.intervals[name])
+
+
+def _sizes(arm: Arm) -> str:
+    """Count the sizes of an arm, and its training FLOPs where a size has several."""
+    sizes = _count(arm.n_sizes, "size")
+    return sizes if arm.n_flops <= arm.n_sizes else f"{sizes} and {arm.n_flops} training FLOPs"
 
 
 def _minima(isoflop: IsoFlop) -> str:
@@ -125,21 +152,12 @@ def _verdict(arm: Arm, arms: Arms) -> str:
         findings.append("it includes 0, so the runs do not settle that loss falls")
     found = arms.comparison(arm.name)
     if found:
-        findings += [found.verdict, *gain_sentence(found)]
+        findings.append(found.verdict)
     elif arms.comparisons:
-        findings.append("the arm that the others are compared with")
+        findings.append("the others are compared with it")
     else:
         findings.append("there is no other arm with an interval to compare with")
     return "; ".join(findings)
-
-
-def gain_sentence(found: Comparison) -> list[str]:
-    """Say the compute-equivalent gain where the slopes are stated."""
-    return [
-        f"for the same loss {found.reference} needs {three_digits(at.gain.value)} times its FLOPs "
-        f"{interval(at.gain.low, at.gain.high)}"
-        for at in _stated(found)
-    ]
 
 
 def _stated(found: Comparison) -> list[GainAt]:
@@ -161,28 +179,30 @@ def limits(arms: Arms) -> str:
     if not spread:
         return "No arm has a residual degree of freedom: slopes, if any, stand without intervals."
     dof = min(arm.dof for arm in spread)
-    sizes = min(arm.n_sizes for arm in spread)
+    fewest = min(spread, key=lambda arm: (arm.n_sizes, arm.n_flops))
     if arms.E is None:
         return (
-            f"With {sizes} sizes an arm or more, E is free and every parameter has its interval; "
-            "what is said beyond the losses reached is an extrapolation of the law."
+            f"With {_sizes(fewest)} an arm or more, E is free; the intervals say how far each "
+            "parameter is determined, and what is said beyond the losses reached is an "
+            "extrapolation of the law."
         )
     quantile = float(stdtrit(dof, 0.5 + arms.resampling.level / 2))
     degrees = f"{_count(dof, 'residual degree')} of freedom"
     seeds = ""
-    if all(arm.table.n == arm.n_sizes for arm in spread):
+    if all(arm.table.n == arm.n_flops for arm in spread):
         seeds = (
             " One run a size also leaves the spread of seeds unknown: a miss of the line counts as "
             "chance."
         )
     return (
-        f"What {sizes} sizes an arm can support: the slope of log loss in log FLOPs over the range "
-        "that the runs span, differences of slopes, and the compute-equivalent gain inside the "
-        "losses that both arms reached. What they cannot: E, which is held at 0 because fewer than "
-        f"{FREE_E_FROM} sizes do not tell it from b, so b is a local slope and not the exponent "
-        "that remains at large compute; a bend of the curve, which appears as residual and not as "
-        f"a parameter; and any extrapolation. With {degrees} an interval is {quantile:.1f} "
-        f"standard errors each side.{seeds}"
+        f"What {_sizes(fewest)} an arm can support: the slope of log loss in log FLOPs over the "
+        "range that the runs span, differences of slopes, and the compute-equivalent gain inside "
+        "the losses that both arms reached. What they cannot: E, which is held at 0 because fewer "
+        "than "
+        f"{FREE_E_FROM} training FLOPs do not tell it from b, so b is a local slope and not the "
+        "exponent that remains at large compute; a bend of the curve, which appears as residual "
+        f"and not as a parameter; and any extrapolation. With {degrees} an interval is "
+        f"{quantile:.1f} standard errors each side.{seeds}"
     )
 
 
@@ -199,8 +219,13 @@ def multiplicity(arms: Arms) -> str:
         else "One comparison: its interval stands as it is."
     )
     return (
-        f"Each arm against {first.reference}, inside the losses that both reached. The gain is how "
-        f"many times the arm's FLOPs {first.reference} needs for the same loss. {paired}{several}"
+        f"Each arm against {first.reference}, inside the losses that both reached. Slopes are "
+        "d ln L / d ln C, negative where loss falls: the difference is the arm's less that of "
+        f"{first.reference}, and below 0 where the arm is steeper. The gain is how many times the "
+        f"arm's FLOPs {first.reference} needs for the same loss. p (slopes equal): of the "
+        "likelihood ratio of one exponent for both arms over one E"
+        "; p, Holm: the same, adjusted for the number of comparisons; p, sign flips: by exchanging "
+        f"the two arms within pairs, where runs are paired. {paired}{several}"
     )
 
 

@@ -33,6 +33,7 @@ from analysis.report.sections import (
     isoflop_section,
     left_out_section,
     limits_section,
+    losses_section,
     used_section,
     write_tables,
 )
@@ -40,7 +41,7 @@ from analysis.scaling.arms import Arm, Arms, fit_arms
 from analysis.tables.cautions import cautions
 from analysis.tables.curves import CURVES
 from analysis.tables.frames import where
-from analysis.tables.runs import run_table, split_usable
+from analysis.tables.runs import loss_label, losses_of_texts, run_table, split_usable, with_loss
 from analysis.tables.writing import finite, write_bytes, write_text
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
@@ -80,6 +81,7 @@ def write_report(
     title: str,
     curves: pd.DataFrame | None = None,
     source: str = "run table",
+    loss: str = "val_loss",
 ) -> Report:
     """Fit every arm of `runs` and write the report to `out_dir`, which is made if absent.
 
@@ -95,59 +97,79 @@ def write_report(
         title: its heading.
         curves: the training curves, with the columns of `curves.CURVE_COLUMNS`.
         source: where the rows come from, for error messages.
+        loss: the column of the loss that is fitted: `val_loss`, `bits_per_byte`, `val_loss/wiki`.
 
     Raises:
         RunTableError: the table lacks a column, holds a bad number or mixes FLOP conventions.
         OSError: the folder cannot be written.
     """
     runs = run_table(runs, source)
-    used, excluded = split_usable(runs, source)
+    fitted = runs if loss == "val_loss" else with_loss(runs, loss, source)
+    used, excluded = split_usable(fitted, source)
     arms = fit_arms(used, excluded)
-    growth = measure_growth(used, curves, arms.resampling, source)
+    # Curves hold the loss in nats on the validation text alone.
+    of_loss = curves if loss == "val_loss" else None
+    growth = measure_growth(used, of_loss, arms.resampling, source)
     found, sentences = _answer(arms, used, growth), headlines(arms, excluded)
+    told = (*cautions(used), *_fit_cautions(arms))
 
     csv = _csv(runs)
     write_bytes(out_dir / "runs.csv", csv)
     provenance = _provenance(used, csv)
     text = json.dumps(
-        finite(_document(title, arms, used, excluded, provenance, growth)),
+        finite(_document(title, loss, arms, used, excluded, provenance, growth)),
         indent=2,
         allow_nan=False,
         ensure_ascii=False,
     )
     write_text(out_dir / "fits.json", text + "\n")
 
-    style.save(scaling_figure(used, arms), out_dir / "scaling")
-    figures = _more_figures(arms, curves, out_dir)
+    style.save(scaling_figure(used, arms, loss), out_dir / "scaling")
+    # One look an arm in all figures: that of its place among those that are fitted.
+    looks = list(dict.fromkeys((*(arm.name for arm in arms.arms), *runs["arm"])))
+    figures = _more_figures(arms, curves, looks, out_dir, loss)
     if growth is not None and growth.ends:  # some grown arm has a scratch arm beside it
-        figures.insert(0, _growth_figure(used, curves, source, out_dir))
+        figures.insert(0, _growth_figure(used, of_loss, source, out_dir, loss))
     is_isoflop = any(arm.isoflop for arm in arms.arms)
     sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
     sections += [] if growth is None else [gain_section(growth), break_even_section(growth)]
-    sections += [limits_section(arms, used), comparison_section(arms)]
-    sections += [used_section(used), left_out_section(excluded)]
+    sections += [limits_section(arms, told), comparison_section(arms)]
+    sections += [losses_section(used, loss)] if losses_of_texts(used) else []
+    sections += [used_section(used, loss), left_out_section(excluded)]
     write_tables(sections, out_dir / "tables")
     context = {
         "figures": figures,
         "title": title,
         "answer": found,
         "headlines": sentences,
-        "caption": _caption(used, arms),
+        "caption": _caption(used, arms, loss),
         "sections": sections,
         "provenance": _provenance_lines(provenance, arms),
         "svg": _inline_svg(out_dir / "scaling.svg"),
     }
     for name, templates in (("report.html", _HTML), ("report.md", _MARKDOWN)):
         write_text(out_dir / name, templates.get_template(name).render(context))
-    told = tuple(cautions(used))
     return Report(out_dir, found, sentences, told, arms, len(used), len(excluded))
 
 
-def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> list[MoreFigure]:
-    """Write the figures that not every report has."""
+def _fit_cautions(arms: Arms) -> list[str]:
+    """Say which lines are doubtful; what units say of a table is said of all arms at once."""
+    return [
+        f"{arm.name}: {text}."
+        for arm in arms.arms
+        if arm.fitted is not None and not arm.is_exact
+        for text in arm.fitted.cautions(arm.fitted.draws)
+        if text not in arm.table.cautions
+    ]
+
+
+def _more_figures(
+    arms: Arms, curves: pd.DataFrame | None, looks: list[str], out_dir: Path, loss: str
+) -> list[MoreFigure]:
+    """Write the figures that not every report has; `looks` are the arms in the order of theirs."""
     found = []
     if any(arm.isoflop for arm in arms.arms):
-        style.save(isoflop_figure(arms), out_dir / "isoflop")
+        style.save(isoflop_figure(arms, loss), out_dir / "isoflop")
         found.append(
             MoreFigure(
                 "isoflop",
@@ -159,14 +181,14 @@ def _more_figures(arms: Arms, curves: pd.DataFrame | None, out_dir: Path) -> lis
         )
     if curves is not None:
         write_bytes(out_dir / CURVES, _csv(curves))
-        style.save(curves_figure(curves), out_dir / "curves")
+        style.save(curves_figure(curves, looks), out_dir / "curves")
         found.append(
             MoreFigure(
                 "curves",
                 _data_uri(out_dir / "curves.svg"),
                 "Training loss against step and validation loss against FLOPs",
-                "Training curves, a line for each run: the loss of single batches, and of the "
-                "validation text.",
+                "Training curves, a line for each run: the running mean of the loss over a twelfth "
+                "of the run, and the loss on the validation text.",
             )
         )
     return found
@@ -181,9 +203,9 @@ def _answer(arms: Arms, used: pd.DataFrame, growth: Growth | None) -> str:
 
 
 def _growth_figure(
-    used: pd.DataFrame, curves: pd.DataFrame | None, source: str, out_dir: Path
+    used: pd.DataFrame, curves: pd.DataFrame | None, source: str, out_dir: Path, loss: str
 ) -> MoreFigure:
-    style.save(growth_figure(used, curves, source), out_dir / "growth")
+    style.save(growth_figure(used, curves, source, loss), out_dir / "growth")
     return MoreFigure(
         "growth",
         _data_uri(out_dir / "growth.svg"),
@@ -196,6 +218,7 @@ def _growth_figure(
 
 def _document(
     title: str,
+    loss: str,
     arms: Arms,
     used: pd.DataFrame,
     excluded: pd.DataFrame,
@@ -204,7 +227,7 @@ def _document(
 ) -> dict[str, Any]:
     return {
         "title": title,
-        "law": "L(C) = E + a C^-b; L in nats per token, C in training FLOPs",
+        "law": f"L(C) = E + a C^-b; L is the {loss_label(loss)}, C in training FLOPs",
         "options": {"E": arms.E, "loss": arms.loss, **asdict(arms.resampling)},
         "arms": [_arm_record(arm, arms, used) for arm in arms.arms],
         "comparisons": [asdict(one) for one in arms.comparisons],
@@ -240,11 +263,11 @@ def _arm_record(arm: Arm, arms: Arms, used: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _caption(used: pd.DataFrame, arms: Arms) -> str:
+def _caption(used: pd.DataFrame, arms: Arms, loss: str) -> str:
     if used.empty:
         return "No run entered, so there is no curve to draw."
     law = "E + a C^-b" if arms.E is None else "a C^-b"
-    axes = "Validation loss in nats per token against training FLOPs, both axes logarithmic. "
+    axes = f"{loss_label(loss).capitalize()} against training FLOPs, both axes logarithmic. "
     if all(arm.isoflop for arm in arms.arms):
         return f"{axes}Points are runs, several sizes at each budget: there are no lines."
     return (

@@ -12,16 +12,22 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.arm_document import document
-from analysis.report.findings import growths, interval, limits, multiplicity, three_digits
+from analysis.report.findings import (
+    fitted_E,
+    growths,
+    limits,
+    multiplicity,
+    parameter_interval,
+    three_digits,
+)
 from analysis.scaling.arms import Arm, Arms
 from analysis.scaling.isoflop import Minimum
-from analysis.tables.cautions import cautions
-from analysis.tables.frames import sizes
-from analysis.tables.runs import RUN_COLUMNS
+from analysis.tables.frames import numbers, sizes
+from analysis.tables.runs import RUN_COLUMNS, losses_of_texts
 from analysis.tables.writing import write_text
 from analysis.uncertainty.holm import holm
 
-WITH_LEFT_OUT = "b with the runs left out"
+WITH_LEFT_OUT = "b of all runs"
 NOTHING = "–"  # shown where a value is absent
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -97,21 +103,25 @@ def write_tables(sections: list[Section], folder: Path) -> None:
 def fit_section(arms: Arms) -> Section:
     """Tabulate each arm's fit, with and without the runs that were left out."""
     estimator = "Huber's loss" if arms.loss == "huber" else "least squares"
-    E = "E free" if arms.E is None else "E held at 0"
+    is_free = arms.E is None
+    E = "E free" if is_free else "E held at 0"
     note = (
         f"L(C) = E + a C^-b, {E}, by {estimator} of log loss; a positive b means that loss falls. "
         f"The residual rms is relative to the loss. Intervals: {arms.resampling.resamples} "
         f"resamples, seed {arms.resampling.seed}, percentiles; with few runs the law keeps its "
-        "runs' FLOPs and receives new errors of the residuals' spread. The last column repeats "
-        "the fit with those runs left out that have a loss."
+        "runs' FLOPs and receives new errors of the residuals' spread. dof: residual degrees of "
+        "freedom. The last column is a fit to all runs that have a loss, those that did not enter "
+        "included."
     )
-    of_b = f"{arms.resampling.level:.0%} interval of b"
+    of = {name: f"{arms.resampling.level:.0%} interval of {name}" for name in "baE"}
     columns = {
         "arm": False,
         "b": True,
-        of_b: True,
+        of["b"]: True,
         "a": True,
+        **({of["a"]: True} if is_free else {}),
         "E": True,
+        **({of["E"]: True} if is_free else {}),
         "residual rms": True,
         "runs": True,
         "sizes": True,
@@ -120,9 +130,11 @@ def fit_section(arms: Arms) -> Section:
         WITH_LEFT_OUT: True,
     }
     lines = [arm for arm in arms.arms if arm.isoflop is None]
-    return Section("fits", "Fits", note, columns, []).with_rows(
-        [_fit_row(arm) | ({of_b: interval(*arm.interval)} if arm.interval else {}) for arm in lines]
-    )
+    rows = []
+    for arm in lines:
+        intervals = {header: parameter_interval(arm, name) for name, header in of.items()}
+        rows.append(_fit_row(arm) | {header: text for header, text in intervals.items() if text})
+    return Section("fits", "Fits", note, columns, []).with_rows(rows)
 
 
 def _fit_row(arm: Arm) -> dict[str, str]:
@@ -133,7 +145,9 @@ def _fit_row(arm: Arm) -> dict[str, str]:
     fit = arm.fitted.fit
     params = document(arm.fitted)["params"] if arm.is_uncertain else fit.params
     row |= {name: three_digits(value) for name, value in params.items() if value is not None}
-    if "E" in fit.held:
+    if "E" not in fit.held:
+        row["E"] = fitted_E(arm)
+    else:
         # A slope that may be zero is an estimate all the same; its interval says so.
         row["b"] = three_digits(fit.params["b"])
     if arm.is_uncertain:
@@ -144,9 +158,9 @@ def _fit_row(arm: Arm) -> dict[str, str]:
     return row
 
 
-def limits_section(arms: Arms, used: pd.DataFrame) -> Section:
-    """Say what the runs can support, in words alone."""
-    note = " ".join([limits(arms), *cautions(used)])
+def limits_section(arms: Arms, cautions: tuple[str, ...]) -> Section:
+    """Say what the runs can support, and what is doubtful, in words alone."""
+    note = " ".join([limits(arms), *cautions])
     return Section("limits", "What these runs can support", note, {}, [])
 
 
@@ -235,15 +249,60 @@ def comparison_section(arms: Arms) -> Section:
     return Section("comparisons", "Comparisons", note, columns, []).with_rows(rows)
 
 
-def used_section(used: pd.DataFrame) -> Section:
-    """Tabulate the runs that entered."""
+# Losses on the training text's own validation split; with another loss fitted, its column
+# `val_loss` is that one.
+_OWN = ("val_loss", "bits_per_byte")
+
+
+def losses_section(used: pd.DataFrame, loss: str) -> Section:
+    """Tabulate the losses on every source and evaluation set: of an arm's runs of one size and one
+    number of tokens, the mean."""
+    note = (
+        "Final losses on the training text's own validation split, on each source of a mixture and "
+        "on each evaluation set: means over the runs of one arm, size and number of tokens. Nats a "
+        "token compare texts and models of one tokenizer only; bits a byte compare any."
+    )
+    losses = list(dict.fromkeys([*_OWN[loss != "val_loss" :], *losses_of_texts(used)]))
+    headers = {name: _loss_header(name) for name in losses}
+    columns = {"arm": False, "size": False, "tokens": True, "runs": True}
+    rows = []
+    sized = _by_flops(used.assign(size=sizes(used)))
+    for _, runs in sized.groupby(["arm", "size", "tokens"], sort=False, dropna=False):
+        first = runs.iloc[0]
+        means = {headers[name]: numbers(runs, name).mean() for name in losses}
+        rows.append(
+            {"arm": first["arm"], "size": first["size"] or NOTHING, "runs": str(len(runs))}
+            | {"tokens": _cell(first["tokens"], "{:,.0f}".format)}
+            | {header: _cell(mean, "{:.4f}".format) for header, mean in means.items()}
+        )
+    columns |= dict.fromkeys(headers.values(), True)
+    return Section("losses", "Losses by text", note, columns, []).with_rows(rows)
+
+
+_BITS = ("val loss (bits/byte)", "{:.4f}".format)
+
+
+def _fitted_header(loss: str) -> str:
+    kind, _, text = loss.partition("/")
+    on = f" on {text}" if text else ""
+    return f"val loss{on} ({'nats/token' if kind == 'val_loss' else 'bits/byte'})"
+
+
+def _loss_header(name: str) -> str:
+    kind, _, text = name.partition("/")
+    return f"{text or 'own'} ({'nats/token' if kind == 'val_loss' else 'bits/byte'})"
+
+
+def used_section(used: pd.DataFrame, loss: str) -> Section:
+    """Tabulate the runs that entered, by the loss that was fitted."""
     columns = {
         "arm": ("arm", str),
         "preset": ("size", str),
-        "val_loss": ("val loss (nats/token)", "{:.4f}".format),
-        "bits_per_byte": ("val loss (bits/byte)", "{:.4f}".format),
+        "val_loss": (_fitted_header(loss), "{:.4f}".format),
+        **({} if loss != "val_loss" else {"bits_per_byte": _BITS}),
         "params": ("params", "{:,.0f}".format),
         "ffn_params": ("FFN params", "{:,.0f}".format),
+        "ffn_fraction": ("structured / dense FFN", "{:.4g}".format),
         "tokens": ("tokens", "{:,.0f}".format),
         "passes": ("passes", "{:.2g}".format),
         "train_flops": ("train FLOPs", "{:.2e}".format),
@@ -252,10 +311,16 @@ def used_section(used: pd.DataFrame) -> Section:
     }
     rows = [
         tuple(_cell(row[name], show) for name, (_, show) in columns.items())
-        for row in used.assign(preset=sizes(used)).to_dict("records")
+        for row in _by_flops(used).assign(preset=sizes).to_dict("records")
     ]
     headers = {header: RUN_COLUMNS[name].kind == "number" for name, (header, _) in columns.items()}
     return Section("runs", "Runs that entered", f"{_runs(len(rows))}.", headers, rows)
+
+
+def _by_flops(used: pd.DataFrame) -> pd.DataFrame:
+    """Order the rows of each arm by FLOPs, the arms as they come."""
+    order = used.assign(place=pd.factorize(used["arm"])[0])
+    return order.sort_values(["place", "train_flops"], kind="stable").drop(columns="place")
 
 
 def left_out_section(excluded: pd.DataFrame) -> Section:

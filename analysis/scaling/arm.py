@@ -20,6 +20,8 @@ from analysis.uncertainty.bootstrap import Draws, Resampling, bootstrap, identif
 from analysis.uncertainty.seed_noise import SeedNoise, seed_noise
 
 SUSPECT = 5.0  # robust standard deviations of a residual from which a run is named
+MOST_BOUNDED = 0.05  # share of resamples at a bound from which it is said
+SAME_FLOPS = 0.05  # difference of log FLOPs up to which runs of one size are of one length
 HELD_OUT = 0.2  # fraction of the runs, the largest, that the hold-out keeps from the fit
 
 
@@ -76,6 +78,46 @@ class FittedArm:
     def certificate(self) -> Certificate:
         """Whether the fit is the minimum, and which parameters the runs determine."""
         return certify(self.fit)
+
+    def cautions(self, draws: Draws | None) -> list[str]:
+        """Say what makes the fit doubtful, a sentence each; `draws` are those shown with it."""
+        return [*self.table.cautions, *self._of_several_lengths(), *self.at_bound(draws)]
+
+    def at_bound(self, draws: Draws | None) -> list[str]:
+        """Say which parameters the runs do not determine because they or resamples are at a bound:
+        one sentence, or none."""
+        hit = self.certificate.bounds_hit
+        share = 0.0 if draws is None else float(draws.bounded.mean())
+        if not hit and share < MOST_BOUNDED:
+            return []
+        places = [
+            f"{name} is {'at its bound of 0' if name in self.fit.at_bound else 'outside (0, 5]'}"
+            for name in hit
+        ]
+        if share:
+            places.append(f"{share:.0%} of the resamples have a parameter at a bound")
+        beside_E = self.fit.law.variables == ("flops",) and "E" not in self.fit.held
+        lost = "do not tell E from b" if beside_E else "leave the law's parameters open"
+        return [f"{' and '.join(places)}: the runs {lost}"]
+
+    def _of_several_lengths(self) -> list[str]:
+        """Say that runs of several lengths share no curve of loss against FLOPs alone."""
+        values = self.table.values
+        if self.fit.law.variables != ("flops",) or self.table.n_sizes < 2:
+            return []
+        if not np.isfinite(values.get("params", np.nan)).all():
+            return []
+        params, flops = values["params"], values["flops"]
+        several = [
+            size for size in np.unique(params) if np.ptp(np.log(flops[params == size])) > SAME_FLOPS
+        ]
+        if not several:
+            return []
+        return [
+            f"{len(several)} of {self.table.n_sizes} sizes have runs of several lengths: runs of "
+            "several tokens a parameter lie on no one L(C); fit them by the law chinchilla, or "
+            "those of one number of tokens a parameter"
+        ]
 
     @cached_property
     def suspects(self) -> tuple[int, ...]:

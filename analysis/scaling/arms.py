@@ -1,6 +1,6 @@
 """The arms of a run table, fitted and compared, for the report and the figures.
 
-Each arm is L(C) = E + a C^-b. Where every arm has enough sizes to bend, E is free and the loss is
+Each arm is L(C) = E + a C^-b. Where every arm has FLOPs enough to bend, E is free and the loss is
 Huber's; with fewer, runs cannot tell E from b, so E is held at 0 and the fit is least squares on
 logs, whose resampled intervals are then Student's t. An arm whose runs are an isoFLOP design has no
 such line; it has the best size of each budget instead.
@@ -25,7 +25,7 @@ from analysis.tables.table import Columns, Table, table_of
 from analysis.uncertainty.bootstrap import Resampling
 
 NO_LINE = "an isoFLOP design has no line of loss against FLOPs"
-FREE_E_FROM = 8  # distinct sizes of every arm from which E is left free by default
+FREE_E_FROM = 8  # distinct training FLOPs of every arm from which E is left free by default
 EXACT = 1e-24  # mean square of residuals below which they are rounding
 
 
@@ -41,8 +41,13 @@ class Arm:
 
     @property
     def n_sizes(self) -> int:
-        """Number of distinct training FLOPs."""
+        """Number of distinct sizes of models."""
         return self.table.n_sizes
+
+    @property
+    def n_flops(self) -> int:
+        """Number of distinct training FLOPs."""
+        return self.table.n_flops
 
     @property
     def dof(self) -> int:
@@ -119,7 +124,7 @@ def fit_arms(
         n: t for n, t in tables.items() if np.ptp(t.values["flops"]) and not is_isoflop_design(t)
     }
     E = default_E(lines or tables)
-    loss: Loss = "huber" if E is None else "l2"
+    loss = default_loss(E)
     settings = Settings(ComputeLaw(), loss, E=E, resampling=resampling)
     arms = tuple(_arm(name, table, settings) for name, table in tables.items())
     comparable = {arm.name: arm.fitted for arm in arms if arm.fitted and arm.is_uncertain}
@@ -135,8 +140,13 @@ def fit_arms(
 
 
 def default_E(arms: dict[str, Table]) -> float | None:
-    """Choose what E is held at: None (free) where every arm has enough sizes to bend, else 0."""
-    return None if min(table.n_sizes for table in arms.values()) >= FREE_E_FROM else 0.0
+    """Choose what E is held at: None (free) where every arm has FLOPs enough to bend, else 0."""
+    return None if min(table.n_flops for table in arms.values()) >= FREE_E_FROM else 0.0
+
+
+def default_loss(E: float | None) -> Loss:
+    """Choose the loss function of arms whose E is held at `E`, None where it is free."""
+    return "huber" if E is None else "l2"
 
 
 def _arm(name: str, table: Table, settings: Settings) -> Arm:

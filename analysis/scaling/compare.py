@@ -250,7 +250,10 @@ def _verdict(reference: str, arm: str, slopes: list[SlopeAt]) -> str:
     words = []
     for slope in slopes:
         d = slope.difference
-        interval = f"difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        interval = (
+            f"d ln L / d ln C is {slope.arm.value:.4f} against {slope.reference.value:.4f}, "
+            f"difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        )
         if d.high < 0:
             finding = f"{arm} is steeper than {reference}"
         elif d.low > 0:

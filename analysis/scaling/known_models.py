@@ -39,7 +39,10 @@ def table_sizes(table: Table) -> list[Size]:
     """
     rows = _Rows(table)
     if "preset" not in rows.frame.columns:
-        raise FitError("no column 'preset' says which models can run; name some with --preset")
+        raise FitError(
+            "the table has no column 'preset', which would say which models can run; name some "
+            "with --preset"
+        )
     sizes: dict[str, Size] = {}
     for i, preset in enumerate(map(read_text, rows.frame["preset"])):
         width = rows.number("width", i, 1.0)

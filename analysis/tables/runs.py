@@ -9,7 +9,7 @@ dropped silently.
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ import pandas as pd
 from analysis.tables import tracking
 from analysis.tables.cells import are_numbers, number_column, read_text
 from analysis.tables.columns import own_column, status_column
-from analysis.tables.entering import leave_out_repeats, why_left_out
+from analysis.tables.entering import FINISHED, leave_out_repeats, why_left_out
 from analysis.tables.errors import RunTableError, nearest
 from analysis.tables.files import TableFile, read_file
 from analysis.tables.frames import numbers, texts
@@ -28,12 +28,16 @@ from analysis.tables.frames import numbers, texts
 
 @dataclass(frozen=True)
 class Column:
-    """One column: where MLflow keeps it, its type, and its unit or meaning."""
+    """One column: where MLflow keeps it, its type, and its unit or meaning.
+
+    `absent` is what every run has where a file lacks the column.
+    """
 
     home: Literal["run", "tag", "param", "metric"]
     kind: Literal["text", "number"]
     meaning: str
     required: bool = False
+    absent: str = ""
 
 
 # `tokens` and `train_flops` are MLflow metrics too (the progress so far); the table holds the
@@ -41,12 +45,12 @@ class Column:
 RUN_COLUMNS: dict[str, Column] = {
     "run_id": Column("run", "text", "MLflow run id"),
     "study": Column("tag", "text", "name of the study"),
-    "point_id": Column("tag", "text", "readable id of the point, unique in a study", required=True),
+    "point_id": Column("tag", "text", "readable id of the point, unique in a study"),
     "fingerprint": Column("tag", "text", "hash of all that changes the result"),
-    "status": Column("tag", "text", "how it ended or stands: see `entering`", required=True),
+    "status": Column("tag", "text", "how it ended or stands", absent=FINISHED),
     "preset": Column("param", "text", "model size"),
     "width": Column("param", "number", "multiplier of the preset's width (1 if empty)"),
-    "arm": Column("param", "text", "legend label: one FFN kind at one fraction", required=True),
+    "arm": Column("param", "text", "legend label: one FFN kind at one fraction", absent="all runs"),
     "ffn_kind": Column("param", "text", "parametrization of the FFN's projections"),
     "ffn_rank": Column("param", "number", "rank; empty for kinds without one"),
     "ffn_nblocks": Column("param", "number", "number of blocks; empty for kinds without them"),
@@ -73,7 +77,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "batch_size": Column("param", "number", "sequences of one optimizer step, over all workers"),
     "tokens_per_step": Column("param", "number", "tokens of one optimizer step"),
     "train_flops": Column("param", "number", "training FLOPs of the whole run", required=True),
-    "flop_convention": Column("param", "text", "how those FLOPs are counted", required=True),
+    "flop_convention": Column("param", "text", "how those FLOPs are counted", absent="unstated"),
     "optimizer": Column("param", "text", "its kind and what differs from the kind's defaults"),
     "learning_rate": Column("param", "number", "peak learning rate"),
     "seed": Column("param", "number", "random seed"),
@@ -144,7 +148,7 @@ def with_loss(runs: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
     Raises:
         RunTableError: the table has no such loss, or no value of it.
     """
-    losses = [n for n in runs.columns if n.startswith((*LOSSES, *(x[:-1] for x in LOSSES)))]
+    losses = [column for column in runs.columns if is_loss(column)]
     if name not in losses:
         raise RunTableError(
             f"{source}: no loss {name!r}{nearest(name, losses)}; it has {', '.join(losses)}"
@@ -155,6 +159,17 @@ def with_loss(runs: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
             "tokenizer in the study file"
         )
     return runs.assign(val_loss=runs[name])
+
+
+def is_loss(name: str) -> bool:
+    """Tell whether a run table has a loss of this name: `bits_per_byte`, `val_loss/wiki`."""
+    return name.startswith((*LOSSES, *(kind[:-1] for kind in LOSSES)))
+
+
+def losses_of_texts(runs: pd.DataFrame) -> list[str]:
+    """Return the columns that hold losses on sources and evaluation sets, and some value."""
+    losses = [name for name in runs.columns if name.startswith(LOSSES)]
+    return [name for name in losses if np.isfinite(numbers(runs, name)).any()]
 
 
 def loss_label(name: str) -> str:
@@ -214,17 +229,53 @@ def _total_steps(
         raise tracking.edited(run_id, tags.get("point_id", ""), what) from None
 
 
-def load_csv(path: Path) -> pd.DataFrame:
+def load_csv(path: Path, called: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read a run table from a file with the columns of `RUN_COLUMNS`.
 
-    Only the required columns must be there; the others, when absent, come out empty. Columns that
-    `columns_among` does not name are left out.
+    Only the required columns must be there; the others, when absent, come out as `Column.absent`,
+    and the ids as the numbers of the rows. Columns that `columns_among` does not name are left out.
+
+    Args:
+        path: the file.
+        called: what the file calls columns of ours, by our names.
 
     Raises:
         RunTableError: the file cannot be read, lacks a required column, or holds a bad number.
     """
     file = read_file(path)
-    return run_table(file.frame, file.source)
+    frame = file.frame
+    for ours, theirs in (called or {}).items():
+        if theirs not in frame.columns:
+            raise RunTableError(
+                f"{file.source}: no column {theirs!r}{nearest(theirs, frame.columns)} for {ours}"
+            )
+        frame = frame.assign(**{ours: frame[theirs]})
+    return run_table(frame, file.source)
+
+
+def load_studies(paths: Sequence[Path], called: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Read the run tables of one or more studies; of several as one, arms and points named after
+    their study, or after the file that names none.
+
+    Raises:
+        RunTableError: a file makes no run table, or two are of one study.
+    """
+    tables = [load_csv(path, called) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    seen: dict[str, Path] = {}
+    for path, table in zip(paths, tables, strict=True):
+        study = table["study"].where(table["study"] != "", path.stem)
+        for name in ("arm", "point_id"):
+            table[name] = study + "/" + table[name]
+        for name in study.unique():
+            if name in seen:
+                raise RunTableError(
+                    f"{path}: study {name!r} is in {seen[name]} too; give one table a study, or "
+                    "rename the file"
+                )
+            seen[name] = path
+    return run_table(pd.concat(tables, ignore_index=True), ", ".join(map(str, paths)))
 
 
 def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -243,13 +294,16 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """
     file = TableFile(source, frame.rename(columns=str))
     frame = file.frame
-    homes = {name: _home(file, name, column) for name, column in RUN_COLUMNS.items()}
+    homes = {name: _home(file, name) for name in RUN_COLUMNS}
+    _refuse_missing(file, [name for name, home in homes.items() if home is None])
     table = pd.DataFrame(index=pd.RangeIndex(len(frame)))
     numeric = [name for name in frame.columns if are_numbers(frame[name])]
     for name, column in columns_among(numeric).items():
         home = homes.get(name, name)
         if column.kind == "text":
-            values = [""] * len(frame) if home is None else frame[home]
+            values = [column.absent] * len(frame) if home is None else frame[home]
+            if home is None and name == "point_id":
+                values = [f"row {number}" for number in range(1, len(frame) + 1)]
             table[name] = pd.Series([read_text(v) for v in values], dtype="str")
         elif home is not None:
             table[name] = number_column(frame, source, home, column.meaning)
@@ -265,22 +319,27 @@ def run_table(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def _home(file: TableFile, name: str, column: Column) -> str | None:
-    """Find the file's column of this name; None where it is absent and may be.
+def _home(file: TableFile, name: str) -> str | None:
+    """Find the file's column of this name; None where there is none.
 
     Raises:
-        RunTableError: it is required and absent, or several columns may be it.
+        RunTableError: several columns may be it.
     """
     if name == "status":
-        found = status_column(file, remedy="keep one of them")
-    else:
-        found = own_column(file, name, "keep one, of that name")
-    if found is None and column.required:
-        raise RunTableError(
-            f"{file.source}: no column {name!r}{nearest(name, file.frame.columns)}; "
-            f"rename or add it ({column.meaning})"
+        return status_column(file, remedy="keep one of them")
+    return own_column(file, name, "keep one, of that name")
+
+
+def _refuse_missing(file: TableFile, absent: list[str]) -> None:
+    """Raise an error that names all required columns that are absent."""
+    lacking = [name for name in absent if RUN_COLUMNS[name].required]
+    if lacking:
+        places = " and no column ".join(
+            f"{name!r}{nearest(name, file.frame.columns)}" for name in lacking
         )
-    return found
+        meanings = "; ".join(f"{name}: {RUN_COLUMNS[name].meaning}" for name in lacking)
+        remedy = f"rename or add {'it' if len(lacking) == 1 else 'them'}"
+        raise RunTableError(f"{file.source}: no column {places}; {remedy} ({meanings})")
 
 
 def split_usable(

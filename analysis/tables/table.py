@@ -72,9 +72,17 @@ class Table:
         return self.loss.size
 
     @property
-    def n_sizes(self) -> int:
+    def n_flops(self) -> int:
         """Number of distinct training FLOPs, to six digits of their logarithm."""
         return len(np.unique(np.log(self.values["flops"]).round(6)))
+
+    @property
+    def n_sizes(self) -> int:
+        """Number of distinct sizes in parameters; where a run lacks them, of training FLOPs."""
+        params = self.values.get("params")
+        if params is None or not np.isfinite(params).all():
+            return self.n_flops
+        return len(np.unique(params))
 
     @property
     def cautions(self) -> list[str]:

@@ -9,6 +9,8 @@ from study.display.console import results
 from study.display.plan_json import plan_as_json
 from study.display.plan_table import print_notes, print_plan
 from study.ledger import reader
+from study.ledger.status import ENDED
+from study.plan.cautions import require_trainable
 from study.progress import continuation, estimate
 from study.running import ray_session, this_machine
 
@@ -23,6 +25,8 @@ def plan(spec: Spec, as_json: Json = False, runs: Runs = RUNS) -> None:
     planned, records = load_recorded(spec, runs)
     seconds, basis = estimate.point_seconds(planned.points, records, planned.spec.value.resources)
     states = reader.states(planned, records)
+    if any(states[point.id] not in ENDED for point in planned.points):
+        require_trainable(planned)
     notes = continuation.notes(planned, records)
     if as_json:
         print(json.dumps(plan_as_json(planned, states, notes, seconds, basis), indent=1))

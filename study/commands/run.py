@@ -103,16 +103,17 @@ class _Announcement:
 
 
 def _print_overhead(outcome: Outcome) -> None:
-    """Print this command's wall time over the time of the training loops."""
+    """Print this command's wall time, and how much of it a slot has trained."""
     if outcome.uploaded:
         say(f"results of an earlier launch, delivered to MLflow now: {outcome.uploaded}")
     elif not outcome.slots:
         say("nothing to run: every point has ended")
     if not outcome.results:
         return
+    count = len(outcome.results)
     wall, training = time.perf_counter() - START, outcome.train_seconds
     say(
-        f"{len(outcome.results)} point(s) in {duration(wall)}; overhead {wall / training:.2f} "
-        f"({wall:.0f} s of wall time over {training:.0f} s of training loops, {outcome.slots} "
-        f"points at a time: {wall * outcome.slots / training:.2f} a slot)"
+        f"{count} point{'s' if count > 1 else ''} in {duration(wall)}, {outcome.slots} at a time; "
+        f"overhead {wall * outcome.slots / training:.2f}: of {wall:.0f} s, "
+        f"{training / outcome.slots:.0f} s were training"
     )

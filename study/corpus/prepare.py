@@ -42,6 +42,8 @@ def prepare_texts(spec: Loaded[StudySpec], data_root: Path, watcher: Watcher) ->
     for name, found in texts.named():
         if found.missing and not isinstance(found.text, NamedConfig):
             raise InputError(f"{spec.path}: {name}: {found.missing}; make it: {found.command}")
+        if found.missing and isinstance(found.text, NamedConfig):
+            _require_tokenizer(spec, name, found.text)
     with ExitStack() as session:
         joined = False
         for name, found in texts.named():
@@ -55,6 +57,16 @@ def prepare_texts(spec: Loaded[StudySpec], data_root: Path, watcher: Watcher) ->
             elif _is_made_here(before):
                 placed_one(found.text, data_root)
             yield Prepared(name, find(found.text, data_root), before.dataset is None)
+
+
+def _require_tokenizer(spec: Loaded[StudySpec], name: str, text: NamedConfig) -> None:
+    """Raise InputError, with the command that fetches it, where the tokenizer is not at hand."""
+    if not Path(text.tokenizer).is_file():
+        repository, file = NAMED[text.source].tokenizer, text.tokenizer
+        raise InputError(
+            f"{spec.path}: {name}: there is no tokenizer at {file}; fetch it: hf download "
+            f"{repository} tokenizer.json --local-dir . && mv tokenizer.json {file}"
+        )
 
 
 def _is_made_here(found: Found) -> bool:

@@ -107,7 +107,7 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
         time = duration(estimate.wall_seconds(left, {}, seconds, resources))
         here = f", about {time} here, {estimate.slots(resources)} at a time"
     return [
-        f"{len(study.points)} points, {total:.3g} of at most "
+        f"{len(study.points)} point{'' if len(study.points) == 1 else 's'}, {total:.3g} of at most "
         f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
         f"{len(left)} to run{here}.",
         f"Times here rest on {basis}.",

@@ -82,6 +82,7 @@ class Display:
             text = f"val_loss {result.val_loss:.4f} nats/token"
             if result.bits_per_byte is not None:
                 text += f", {result.bits_per_byte:.4f} bits/byte"
+            text += _by_text(self._latest.get(point.id, {}))
         elif result.status == Status.STOPPED:
             text = f"by ASHA at {result.train_flops:.3g} FLOPs, val_loss {result.val_loss:.4f}"
         else:
@@ -131,7 +132,13 @@ class Display:
 
 def _progress_text(point: Point, row: Row) -> str:
     return (
-        f"step {row['step']:.0f}/{point.config.total_steps}, val_loss {row['val_loss']:.4f}, "
-        f"{row['tokens_per_second']:,.0f} tokens/s, "
+        f"step {row['step']:.0f}/{point.config.total_steps}, val_loss {row['val_loss']:.4f}"
+        f"{_by_text(row)}, {row['tokens_per_second']:,.0f} tokens/s, "
         f"{row['step'] / point.config.total_steps:.0%} of budget"
     )
+
+
+def _by_text(row: Row) -> str:
+    """Return the losses on sources and evaluation sets: `, web 2.3456, code 1.2345`."""
+    losses = {name: value for name, value in row.items() if name.startswith("val_loss/")}
+    return "".join(f", {name.partition('/')[2]} {value:.4f}" for name, value in losses.items())

@@ -26,6 +26,7 @@ from study.progress.overview import Overview
 
 # States that are left out of the table of a large study.
 UNREMARKABLE = {Status.FINISHED, Status.QUEUED}
+AFTER_LOSSES = ("budget", "seconds", "state", "cause")
 
 
 def print_status(console: Console, overview: Overview) -> None:
@@ -53,7 +54,8 @@ def repeat_status(console: Console, current: Callable[[], Overview], seconds: fl
 
 
 def _status_table(overview: Overview) -> Table:
-    table = new_table("point", "val_loss", "bits/byte", "budget", "seconds", "state", "cause")
+    losses = overview.study.texts.losses
+    table = new_table("point", "val_loss", "bits/byte", *losses, *AFTER_LOSSES)
     large = len(overview.study.points) > MANY_POINTS
     for point in overview.study.points:
         state = overview.states[point.id]
@@ -65,6 +67,7 @@ def _status_table(overview: Overview) -> Table:
             point.id,
             f"{values['val_loss']:.4f}" if "val_loss" in values else "-",
             f"{values['bits_per_byte']:.4f}" if "bits_per_byte" in values else "-",
+            *(f"{values[name]:.4f}" if name in values else "-" for name in losses),
             f"{values.get('train_flops', 0) / point.train_flops:.0%}",
             f"{values['train_seconds']:.0f}" if "train_seconds" in values else "-",
             styled(state),

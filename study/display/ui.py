@@ -30,14 +30,18 @@ START_SECONDS = 120.0
 VIEW_KEY = "study"
 # MLflow opens on its pages for GenAI unless told otherwise.
 QUERY = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
-METRICS = (
-    "val_loss",
-    "bits_per_byte",
-    "train_flops",
-    "hardware_flops",
-    "executed_flops",
-    "train_seconds",
-)
+# MLflow shows metrics before parameters, both in alphabetical order: what is not a loss would push
+# the losses, or the arm and the mixture, out of the window.
+METRICS = ("val_loss", "bits_per_byte")
+FOLLOWS = {  # planned quantities that follow from those that are shown
+    "ffn_fraction",
+    "ffn_params",
+    "growth_factor",
+    "base_train_flops",
+    "passes",
+    "steps",
+    "tokens_per_step",
+}
 # How a run ended, and why or where.
 TAGS = ("status", "failure", "hardware")
 
@@ -65,15 +69,18 @@ def open_ui(study: Study) -> None:
 
 def view(study: Study) -> dict[str, object]:
     """Return a view of the runs table, as MLflow stores it: the columns that vary between points
-    and the loss on every text, best loss first, without the study's own run, which has no point
-    id."""
+    and do not follow from others, and the loss on every text, best loss first, without the study's
+    own run, which has no point id."""
     rows = [point.summary() for point in study.points]
     names = dict.fromkeys(name for row in rows for name in row)
-    varying = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
+    varying = [
+        name
+        for name in names
+        if name not in FOLLOWS and len({str(row.get(name)) for row in rows}) > 1
+    ]
     columns = [_column("tags", "status"), _column("metrics", "val_loss")]
     columns += [_column("params", name) for name in varying]
-    losses = [f"val_loss/{name}" for name in (*study.texts.sources, *study.texts.eval_sets) if name]
-    columns += [_column("metrics", name) for name in (*losses, *METRICS)]
+    columns += [_column("metrics", name) for name in (*study.texts.losses, *METRICS)]
     columns += [_column("tags", name) for name in TAGS]
     return {
         "selectedColumns": list(dict.fromkeys(columns)),

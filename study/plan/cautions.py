@@ -1,4 +1,4 @@
-"""What to know of a plan that can be run: where its points may say less than they seem to."""
+"""What to know of a plan: where its points may say less than they seem to, or nothing at all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,31 @@ from analysis.tables.passes import MOST_PASSES
 from study.plan.planner import Study
 from study.plan.points import Point
 from workloads.cost.flops import train_flops_at
+from workloads.data.comparable import require_comparable
+from workloads.data.dataset import require_shares
+from workloads.data.manifest import DataError
 
 
 def cautions(study: Study) -> list[str]:
-    """Return sentences on repeated text, on validation text and on a scheduler that stops none."""
-    return [*_repeats(study), *_validation(study), *_scheduler(study)]
+    """Return sentences on repeated text, on validation text, on tokens that are hardly text and on
+    a scheduler that stops none."""
+    return [*_repeats(study), *_validation(study), *_texts(study), *_scheduler(study)]
+
+
+def require_trainable(study: Study) -> None:
+    """Raise InputError where nothing may be trained on the texts, because the losses would say
+    nothing. Runs that were recorded are read all the same."""
+    for name, found in study.texts.named():
+        if found.unfit:
+            where = ("data", *name.split(".")) if name.startswith("sources.") else name.split(".")
+            raise study.spec.error(tuple(where), found.unfit)
+    try:
+        require_comparable(study.texts.sources, study.texts.eval_sets)
+        for point in study.points:
+            require_shares({name: each.weight for name, each in point.text.sources.items()})
+    except DataError as error:
+        place = "eval_sets" if str(error).startswith("eval_sets") else "data"
+        raise study.spec.error((place,), str(error)) from None
 
 
 def most_passes(study: Study) -> float:
@@ -66,6 +86,12 @@ def _validation(study: Study) -> Iterator[str]:
                 f"an evaluation reads the whole validation text{of_it}, {held:,} tokens: that is "
                 f"less than eval_tokens, {share:,}"
             )
+
+
+def _texts(study: Study) -> Iterator[str]:
+    for name, found in study.texts.named():
+        for sentence in found.cautions:
+            yield f"{name}: {sentence}"
 
 
 def _scheduler(study: Study) -> Iterator[str]:

@@ -248,12 +248,13 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Poin
 
 def _require_texts(run: RunConfig, text: Text) -> None:
     """Raise Misfit where the model cannot read a text whose size is known."""
-    for source in text.sources.values():
+    for name, source in text.sources.items():
         if source.found.size:
-            run.require_text(source.found.size, source.found.row_tokens)
-    for found in text.eval_sets.values():
+            place = f"data.sources.{name}" if name else "data"
+            run.require_text(source.found.size, source.found.row_tokens, name=place)
+    for name, found in text.eval_sets.items():
         if found.size:
-            run.require_text(found.size, found.row_tokens, ("val",))
+            run.require_text(found.size, found.row_tokens, ("val",), f"eval_sets.{name}")
 
 
 def _fitted(run: RunConfig, study: StudySpec) -> tuple[RunConfig, RuntimeConfig | None]:

@@ -38,6 +38,11 @@ class Texts:
             at_hand=not any(each.missing for each in (*used.values(), *self.eval_sets.values())),
         )
 
+    @property
+    def losses(self) -> list[str]:
+        """The metrics of the losses on sources of a mixture and on evaluation sets."""
+        return [f"val_loss/{name}" for name in (*self.sources, *self.eval_sets) if name]
+
     def named(self) -> Iterator[tuple[str, Found]]:
         """Yield every text with how the study file names it: `data`, `sources.web`,
         `eval_sets.wiki`."""

@@ -38,8 +38,8 @@ def point_seconds(
     seconds = {p.id: _flops(p) / threads / _calibrated(p, rates) for p in points}
     low, high = (bound(rates.values()) / 1e9 for bound in (min, max))
     basis = (
-        f"a calibration of this CPU, quiet: {low:.0f} to {high:.0f} GFLOP/s a thread by model "
-        f"size, {threads} at work on a point"
+        f"a calibration of this CPU without other load: {low:.0f} to {high:.0f} GFLOP/s a thread, "
+        f"by the size of the model, and {threads} thread{'s' if threads > 1 else ''} a point"
     )
     return seconds, basis
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.plan.cautions import require_trainable
 from study.plan.planner import Study
 from workloads.data.config import AnyText, MixtureConfig, OneText, PathConfig, PlacedText
 from workloads.data.texts import placed_one, used_sources
@@ -12,13 +13,15 @@ class Places:
     """The paths of a study's texts. Bundled corpora are built, and datasets at URLs copied, when
     they are first asked for.
 
-    Raises InputError, with the command that makes it, for a text that is missing.
+    Raises InputError, with the command that makes it, for a text that is missing, and for texts
+    whose losses would say nothing.
     """
 
     def __init__(self, study: Study) -> None:
         if missing := study.texts.missing(study.spec.path):
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise InputError(f"{study.spec.path}: {missing[0]}{more}")
+        require_trainable(study)
         self._root = study.data_root
         self._known: dict[str, PathConfig] = {}
         self.eval_sets = {

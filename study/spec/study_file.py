@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -143,6 +144,15 @@ class StudySpec(Config):
     """Samples what the grid leaves open."""
     scheduler: SchedulerChoice = None
     """`fifo` trains every point to its end; `asha` stops the worse learning rates early."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grid_has_its_keys(cls, given: Any) -> Any:
+        for key in given if isinstance(given, Mapping) else ():
+            if key in Grid.model_fields and key not in cls.model_fields:
+                problem = f"{key} belongs under grid, or to a row of points; move it there"
+                raise Misfit(problem, key)
+        return given
 
     @model_validator(mode="after")
     def _has_points(self) -> Self:

@@ -19,7 +19,7 @@ from analysis.tables import tracking
 from analysis.tables.tracking import LedgerError
 from study.ledger import reader, store
 from study.ledger.provenance import ROOT
-from study.plan.cautions import cautions, most_passes, passes_text
+from study.plan.cautions import cautions, most_passes, passes_text, require_trainable
 from study.plan.planner import Study
 from study.plan.points import Point
 from study.plan.texts import command, find_texts
@@ -165,6 +165,10 @@ def _checkpoint_bytes(study: Study) -> int:
 def _data(study: Study) -> Check:
     """Check the texts, and tell the plan's cautions: they are no problem of the machine."""
     places: list[str] = []
+    try:
+        require_trainable(study)
+    except InputError as error:
+        return Check("data", str(error), "correct the study file")
     for name, found in find_texts(study.spec, study.data_root).named():
         if found.missing:
             return Check("data", f"{name}: {found.missing}", command(found, study.spec.path))

@@ -60,7 +60,13 @@ def ladder() -> Callable[..., pd.DataFrame]:
         b: tuple[float, float] = (0.05, 0.06), noise: tuple[float, ...] = (0.01, -0.02, 0.01)
     ) -> pd.DataFrame:
         rows = [
-            run_row(size, arm, train_flops=C, val_loss=12.0 * C**-exponent * (1 + error))
+            run_row(
+                size,
+                arm,
+                train_flops=C,
+                params=round(C**0.4),
+                val_loss=12.0 * C**-exponent * (1 + error),
+            )
             for arm, exponent in zip(ARMS, b, strict=True)
             for size, C, error in zip("sml", (1e11, 1e12, 1e13), noise, strict=True)
         ]

@@ -118,22 +118,27 @@ class RunConfig(Config):
         text: TextSize,
         row_tokens: int | None = None,
         splits: tuple[SplitName, ...] = SPLITS,
+        name: str = "data",
     ) -> None:
         """Raise Misfit, with the remedy, where the model cannot read these splits of a text of this
-        size, whose rows have `row_tokens` where it has rows."""
+        size, whose rows have `row_tokens` where it has rows. `name` is its place in the file."""
+        subject = "the data has" if name == "data" else f"{name} has"
         if text.vocab_size > self.model.vocab_size:
             raise Misfit(
-                f"the data has {text.vocab_size} token ids and the model's vocab_size is "
-                f"{self.model.vocab_size}; choose {text.vocab_size} or more",
-                "model.vocab_size",
+                f"{subject} {text.vocab_size} token ids and the model's vocab_size is "
+                f"{self.model.vocab_size}; choose {text.vocab_size} or more: "
+                f"model: {{vocab_size: {text.vocab_size}}}",
+                *("model.vocab_size", "model", name),
             )
         block_size = self.model.block_size
         if row_tokens and row_tokens <= block_size:
-            raise Misfit(rows_too_short(row_tokens, block_size), "model.block_size")
-        for name in splits:
-            if text.tokens(name) <= block_size:
-                problem = too_short(name, text.tokens(name), block_size)
-                raise Misfit(problem, "model.block_size", "data.val_fraction")
+            raise Misfit(rows_too_short(row_tokens, block_size), "model.block_size", name)
+        for split in splits:
+            if (tokens := text.tokens(split)) <= block_size:
+                problem = too_short(split, tokens, block_size)
+                within = [f"{name}.val_fraction", f"{name}.path", name]
+                fields = ["model.block_size", *within] if tokens else within
+                raise Misfit(problem if name == "data" else f"{name}: {problem}", *fields)
 
     def tokens_at(self, step: int) -> int:
         """Return the tokens of text trained on after `step` optimizer steps, those that are read

@@ -37,6 +37,13 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _written(path: str) -> str:
+    """Return the path. Raises ValueError where it is empty or none that a file can have."""
+    if not path.strip() or "\0" in path:
+        raise ValueError("this should be the path of token data; name it")
+    return path
+
+
 def _tokenizer_file(path: str) -> str:
     """Return the path. Raises ValueError where it is not that of a tokenizer's file."""
     if not path.endswith(TOKENIZER_SUFFIX):
@@ -89,7 +96,7 @@ class DataConfig(Config):
 class PathConfig(Config):
     """A dataset at a path, in our own format or in a foreign one; its content is its identity."""
 
-    path: str
+    path: Annotated[str, AfterValidator(_written)]
     """Its folder or file, or the URL of its folder: `python -m workloads data prepare` makes one,
     and the formats that `data inspect` knows are read as they are."""
     val: str | None = None

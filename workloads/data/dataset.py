@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from workloads.data.manifest import DataError, SplitName, TextSize
+from workloads.data.order import PATTERN
+
+# A smaller share of a mixture would be rounded up.
+LEAST_SHARE = 0.5 / PATTERN
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class TokenDataset:
 
     `bytes_per_token` are UTF-8 bytes a token, ends of documents included, over the validation
     split; None where the text is not known. A loss in nats per token is
-    `loss / ln(2) / bytes_per_token` bits per byte.
+    `loss / ln(2) / bytes_per_token` bits per byte. `tokenizer_sha256` is of the tokenizer that made
+    the tokens, None where it is not known. `vocabulary_is_known` is False where the size of the
+    vocabulary is a guess from the greatest id. `train_sha256` is of the training tokens, and
+    `cautions` are sentences on tokens that are hardly text.
     """
 
     directory: Path
@@ -73,6 +81,10 @@ class TokenDataset:
     files: Mapping[SplitName, tuple[TokenFile, ...]]
     bytes_per_token: float | None = None
     row_tokens: int | None = None
+    tokenizer_sha256: str | None = None
+    vocabulary_is_known: bool = True
+    train_sha256: str | None = None
+    cautions: tuple[str, ...] = ()
 
     @property
     def vocab_size(self) -> int:
@@ -99,7 +111,7 @@ class Mixture:
     """Several datasets of one vocabulary, and the share of the samples that each has in training.
 
     The validation loss is over equal parts of all of them, whatever their shares, so that it
-    compares mixtures. Raises DataError where the vocabularies differ.
+    compares mixtures. Raises DataError where the vocabularies differ, or a share is too small.
     """
 
     sources: Mapping[str, TokenDataset]
@@ -107,6 +119,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         require_one_vocabulary({name: each.size for name, each in self.sources.items()})
+        require_shares(self.weights)
 
     @property
     def fingerprint(self) -> str:
@@ -118,6 +131,30 @@ class Mixture:
 
 
 OpenText = TokenDataset | Mixture
+
+
+def require_shares(weights: Mapping[str, float]) -> None:
+    """Raise DataError where a source has less than the least share that an order can give it."""
+    total = math.fsum(weights.values())
+    for name, weight in weights.items():
+        if weight / total < LEAST_SHARE:
+            raise DataError(
+                f"mixture: {name} has a share of {weight / total:.2g}, and the least that is read "
+                f"is {LEAST_SHARE:g}; raise it, or leave the source out"
+            )
+
+
+def require_one_tokenizer(tokenizers: Mapping[str, str | None]) -> None:
+    """Raise DataError where texts, by name, were made with different tokenizers, known by their
+    SHA-256: the same ids would be other words."""
+    known = {name: sha256 for name, sha256 in tokenizers.items() if sha256}
+    first = next(iter(known), "")
+    for name, sha256 in known.items():
+        if sha256 != known[first]:
+            raise DataError(
+                f"{name} was made with another tokenizer than {first} (SHA-256 {sha256[:8]} and "
+                f"{known[first][:8]}); prepare both with one tokenizer"
+            )
 
 
 def rows_too_short(row_tokens: int, block_size: int) -> str:

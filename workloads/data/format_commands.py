@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from workloads.data.formats.inspecting import inspect as facts_of
 from workloads.data.formats.opening import TokenData, read_path
 from workloads.data.formats.table import FORMATS
 from workloads.data.formats.verifying import verify as read_all
-from workloads.data.manifest import SplitName
+from workloads.data.manifest import DataError, SplitName
 from workloads.data.progress import progress
 
 DataPath = Annotated[
@@ -45,7 +46,7 @@ def inspect(
     command knows it. Documents are counted where the format says where they begin, and text is
     shown where the tokenizer is known. Exit code 2 when the files cannot be read.
     """
-    data = read_path(path, block)
+    data = _found(path, block)
     with progress("reading", _bytes(data)) as count:
         facts = facts_of(data, count)
     if as_json:
@@ -73,14 +74,14 @@ def verify(
     manifest has it, where documents begin, and ids below the vocabulary where that is known. Exit
     code 0 when all is sound, 2 at the first thing that is not, with the file and the place.
     """
-    data = read_path(path, block)
+    data = _found(path, block)
     with progress("verifying", _bytes(data)) as count:
         found = read_all(data, vocab, count)
     hashes = f"the SHA-256 of {found.hashed} compared" if found.hashed else "no SHA-256 to compare"
-    below = f", all below {found.vocab_size}" if found.vocab_size else ""
+    below = f", all below {found.vocab_size:,}" if found.vocab_size else ""
     typer.echo(
         f"{path}: sound: format {data.format}, {found.tokens:,} tokens in {found.files} files, "
-        f"{hashes}; the greatest id is {found.max_id}{below}"
+        f"{hashes}; the greatest id is {found.max_id:,}{below}"
     )
 
 
@@ -125,13 +126,25 @@ def export(
       megatron  PREFIX.bin and PREFIX.idx: Megatron's indexed dataset, one sequence a document
 
     Ids are stored as uint16, and by litpkds and megatron as int32 for vocabularies of 65,500 ids
-    and more. Prints the files, which appear when all of a split are complete. Exit code 2 when the
-    format cannot hold the data, or OUT has such files already.
+    and more. Prints the files, which appear when all of a split are complete, and says on stderr
+    how many tokens fill up the last file of litpkds, and how many fill no row. The padding is
+    recorded in padding-PREFIX.json, by which this platform leaves it out of training and losses.
+    Exit code 2 when the format cannot hold the data, or OUT has such files already.
     """
     data, layout = read_path(directory), Layout(block, chunk, pad, prefix)
     splits: list[SplitName] = [split] if split else list(data.streams)
-    for path in write_export(data, splits, out, FORMATS[format], layout):
+    note = partial(typer.echo, err=True)
+    for path in write_export(data, splits, out, FORMATS[format], layout, note):
         typer.echo(str(path))
+
+
+def _found(path: Path, block: int | None) -> TokenData:
+    """Return what is at a path. Raises DataError where rows are asked of a dataset without."""
+    data = read_path(path, block)
+    if data.own and block not in (None, rows := data.own.dataset.row_tokens):
+        has = f"rows of {rows} tokens" if rows else "no rows"
+        raise DataError(f"{path}: has {has}, as its manifest says; leave --block out")
+    return data
 
 
 def _bytes(data: TokenData) -> int:
@@ -139,17 +152,19 @@ def _bytes(data: TokenData) -> int:
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield the facts for people: a line a field, then a paragraph a split."""
+    """Yield the facts for people: a line a field, a paragraph a split, then the cautions."""
     for name, value in facts.items():
-        if name != "splits" and value is not None:
-            yield f"{name:<20} {_shown(value)}"
+        if name not in ("splits", "cautions") and value is not None:
+            yield f"{name:<21} {_shown(value)}"
     for split, fields in facts["splits"].items():
         yield f"\n{split}"
         for name, value in fields.items():
             if name != "samples" and value is not None:
-                yield f"  {name:<18} {_shown(value)}"
+                yield f"  {name:<19} {_shown(value)}"
         for sample in fields["samples"] or []:
-            yield f"  {'sample':<18} {sample!r}"
+            yield f"  {'sample':<19} {sample!r}"
+    for sentence in facts["cautions"]:
+        yield f"caution: {sentence}"
 
 
 def _shown(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 Sample i of a run is row `i % batch_size` of step `i // batch_size`. Each epoch of a source is a
 fresh permutation of all its windows. A mixture gives every sample to one of its sources in a fixed
-pattern, in which each source has its share to within one sample at any time; a source's own samples
-go through its own epochs. This module imports no torch.
+pattern, in which each source has its share to within as many samples as there are sources at any
+time; a source's own samples go through its own epochs. This module imports no torch.
 """
 
 from __future__ import annotations

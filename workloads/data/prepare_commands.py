@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -72,9 +74,11 @@ def prepare(
     Example: python -m workloads data prepare 'web/*.jsonl.zst' --tokenizer llama.json \\
                --out runs/data/web --text-field content --workers 16
 
-    A file of plain text is one document; JSONL, also as .gz or .zst, and Parquet have one in each
-    row. Each document is followed by an end of document, and no other special token is added: text
-    that looks like one stays text. Validation is chosen by a hash of the text.
+    A file of plain text is one document; JSONL (.jsonl, .jsonlines, .ndjson, .json) and Parquet
+    have one in each row. Text and JSONL may be packed as .gz or .zst. Links are followed; hidden
+    files of folders are left out. Each document is followed by an end of document, and no other
+    special token is added: text that looks like one stays text. Validation is chosen by a hash of
+    the text.
 
     The same inputs give the same files, whatever the number of workers. What is finished is kept in
     OUT/parts: the same command goes on after a stop, and tokenizes only files that are new. Delete
@@ -110,8 +114,9 @@ def prepare(
     )
     signal.signal(signal.SIGTERM, _stop)
     kept = f"what is finished is kept in {out}, and the same command goes on from there"
+    count = workers or len(os.sched_getaffinity(0))
     try:
-        with processes(workers or len(os.sched_getaffinity(0))) as map_function:
+        with _stopped_by_ctrl_c(count, kept), processes(count) as map_function:
             manifest = prepare(request, map_function, Progress())
     except KeyboardInterrupt:
         typer.echo(f"stopped; {kept}", err=True)
@@ -123,7 +128,31 @@ def prepare(
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # One is enough; a second would break off the first.
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopped_by_ctrl_c(workers: int, kept: str) -> Iterator[None]:
+    """Have Ctrl-C end what is within, and say at once what that waits for: workers finish the
+    pieces in hand. A second Ctrl-C drops these."""
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        nonlocal asked
+        if asked:
+            os.write(2, f"stopped; the pieces in hand are dropped; {kept}\n".encode())
+            os._exit(1)  # its workers end with it
+        asked = True
+        if workers > 1:
+            os.write(2, b"finishing the pieces in hand; Ctrl-C again drops them\n")
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def train_tokenizer(
@@ -145,5 +174,8 @@ def train_tokenizer(
     # Imported late, as above.
     from workloads.data.preparing.training import train
 
-    size = train(sources, vocab, out, text_field or "text", where or (), skip_bad)
-    typer.echo(f"{out}: {size:,} ids")
+    found = train(sources, vocab, out, text_field or "text", where or (), skip_bad)
+    typer.echo(
+        f"{out}: {found.ids:,} ids, from {found.documents:,} documents; "
+        f"{found.bytes_per_token:.3f} bytes a token over the first {found.measured / 1e6:,.1f} MB"
+    )

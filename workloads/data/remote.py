@@ -33,7 +33,7 @@ BLOCK_BYTES = 2**23
 
 def is_url(path: str) -> bool:
     """Return whether a path is one of another place than this machine's file system."""
-    return "://" in path
+    return "://" in path and not Path(path).exists()
 
 
 def remote_manifest(url: str) -> AnyManifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import numpy as np
 from workloads.data.manifest import FileEntry, ShardEntry, SplitName, TokenType
 
 MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
+SHARD_NAME = re.compile(r"(train|val)-\d{5,}\.bin")
 
 
 class HashedFile:

@@ -42,7 +42,7 @@ from workloads.data.manifest import (
     token_type,
 )
 from workloads.data.shard_writer import MAX_SHARD_TOKENS, ShardWriter
-from workloads.data.tokenizers.table import load_tokenizer
+from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.unchanged import remembered
 from workloads.files import appearing_whole
 
@@ -91,7 +91,16 @@ def open_dataset(directory: Path) -> TokenDataset:
         {name: _token_files(directory, manifest, name) for name in SPLITS},
         manifest.val.bytes / manifest.val.tokens if manifest.val.bytes else None,
         manifest.row_tokens if isinstance(manifest, PreparedManifest) else None,
+        _tokenizer_sha256(manifest),
     )
+
+
+def _tokenizer_sha256(manifest: AnyManifest) -> str | None:
+    """Return the SHA-256 of the tokenizer; None where a bundled corpus has that of a file."""
+    if isinstance(manifest, PreparedManifest):
+        return manifest.tokenizer.sha256
+    known = TOKENIZERS.get(manifest.tokenizer)
+    return known.sha256 if known else None
 
 
 def _token_files(directory: Path, manifest: AnyManifest, name: SplitName) -> tuple[TokenFile, ...]:

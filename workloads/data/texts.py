@@ -26,7 +26,7 @@ from workloads.data.config import (
 from workloads.data.corpora.named import NAMED
 from workloads.data.dataset import Mixture, OpenText, TokenDataset
 from workloads.data.fingerprint import fingerprint
-from workloads.data.formats.opening import open_path
+from workloads.data.formats.opening import is_anything_at, open_path
 from workloads.data.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -36,7 +36,7 @@ from workloads.data.manifest import (
     read_manifest,
 )
 from workloads.data.size import text_size
-from workloads.data.tokenizers.table import load_tokenizer
+from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.unchanged import remembered
 
 # Tokens of the validation split over which the bytes of a token are measured.
@@ -51,6 +51,9 @@ class Found:
     `missing` says what is and `command` makes it; the fingerprint is a placeholder then, and the
     size what the table of named corpora expects, or None. A bundled corpus is missing only where
     its tokenizer is: it is built when it is first used.
+
+    `tokenizer_sha256`, `vocabulary_is_known` and `cautions` are as of a `TokenDataset`. `unfit`
+    says why nothing may be trained on the text, though runs that were may be read.
     """
 
     text: OneText
@@ -60,6 +63,10 @@ class Found:
     row_tokens: int | None = None
     missing: str = ""
     command: str = ""
+    tokenizer_sha256: str | None = None
+    vocabulary_is_known: bool = True
+    cautions: tuple[str, ...] = ()
+    unfit: str = ""
 
     @property
     def name(self) -> str:
@@ -86,7 +93,8 @@ def _find_bundled(text: DataConfig, data_root: Path) -> Found:
         return _missing(text, f"there is no tokenizer at {file}", command)
     directory = shards.directory_of(text, data_root)
     built = directory if directory.exists() else None
-    return Found(text, fingerprint(text), text_size(text), built)
+    sha256, _ = _tokenizer_facts(text.tokenizer)
+    return Found(text, fingerprint(text), text_size(text), built, tokenizer_sha256=sha256)
 
 
 def _find_named(text: NamedConfig, data_root: Path) -> Found:
@@ -94,8 +102,12 @@ def _find_named(text: NamedConfig, data_root: Path) -> Found:
     if (place / MANIFEST_FILE).exists():
         _require_tokenizer(text, place)
         return _found_at(text, PathConfig(path=str(place)))
-    problem = f"{text.source} is not prepared in {data_root}"
-    return _missing(text, problem, prepare_command(text, place), NAMED[text.source].expected)
+    problem, size = f"{text.source} is not prepared in {data_root}", NAMED[text.source].expected
+    found = _missing(text, problem, prepare_command(text, place), size)
+    if not Path(text.tokenizer).is_file():
+        return found
+    sha256, vocab_size = _tokenizer_facts(text.tokenizer)
+    return replace(found, size=replace(size, vocab_size=vocab_size), tokenizer_sha256=sha256)
 
 
 def _find_path(text: PathConfig) -> Found:
@@ -103,9 +115,12 @@ def _find_path(text: PathConfig) -> Found:
         manifest = remote.remote_manifest(text.path)
         train, val = (manifest.split(name).tokens for name in SPLITS)
         size = TextSize(manifest.vocab_size, train, val)
-        rows = manifest.row_tokens if isinstance(manifest, PreparedManifest) else None
-        return Found(text, manifest.fingerprint, size, row_tokens=rows)
-    if not _is_there(Path(text.path)):
+        prepared = isinstance(manifest, PreparedManifest)
+        rows, sha256 = (
+            (manifest.row_tokens, manifest.tokenizer.sha256) if prepared else (None, None)
+        )
+        return Found(text, manifest.fingerprint, size, row_tokens=rows, tokenizer_sha256=sha256)
+    if not is_anything_at(Path(text.path)):
         command = f"python -m workloads data prepare SOURCE... --tokenizer T --out {text.path}"
         return _missing(text, f"there is no dataset at {text.path}", command)
     return _found_at(text, text)
@@ -113,8 +128,50 @@ def _find_path(text: PathConfig) -> Found:
 
 def _found_at(text: OneText, place: PathConfig) -> Found:
     dataset = _open(place)
-    directory, rows = Path(place.path), dataset.row_tokens
-    return Found(text, dataset.fingerprint, dataset.size, directory, rows)
+    return Found(
+        text,
+        dataset.fingerprint,
+        dataset.size,
+        Path(place.path),
+        dataset.row_tokens,
+        tokenizer_sha256=_tokenizer_of(place, dataset),
+        vocabulary_is_known=dataset.vocabulary_is_known,
+        cautions=dataset.cautions,
+        unfit=_unfit(place, dataset) or "",
+    )
+
+
+def _tokenizer_of(text: PathConfig, dataset: TokenDataset) -> str | None:
+    """Return the SHA-256 of a text's tokenizer: its dataset's, or that of the file it names."""
+    if dataset.tokenizer_sha256 or not text.tokenizer or not Path(text.tokenizer).is_file():
+        return dataset.tokenizer_sha256
+    return _tokenizer_facts(text.tokenizer)[0]
+
+
+def _unfit(text: PathConfig, dataset: TokenDataset) -> str | None:
+    """Return what keys of a text say otherwise than its dataset, if any do."""
+    if text.rows not in (None, dataset.row_tokens):
+        has = f"rows of {dataset.row_tokens} tokens" if dataset.row_tokens else "no rows"
+        return f"{text.path} has {has}, as its manifest says; leave `rows` out"
+    if text.tokenizer and not Path(text.tokenizer).is_file():
+        return f"there is no tokenizer at {text.tokenizer}; put it there, or leave `tokenizer` out"
+    made_with = dataset.tokenizer_sha256
+    if text.tokenizer and made_with and _tokenizer_facts(text.tokenizer)[0] != made_with:
+        return f"{text.path} was made with another tokenizer than {text.tokenizer}; name that one"
+    return None
+
+
+def _tokenizer_facts(name_or_path: str) -> tuple[str, int]:
+    """Return the SHA-256 and the number of ids of a tokenizer, whose file is read once."""
+    if name_or_path in TOKENIZERS:
+        return TOKENIZERS[name_or_path].sha256, TOKENIZERS[name_or_path].vocab_size
+
+    def read() -> str:
+        tokenizer = load_tokenizer(name_or_path)
+        return f"{tokenizer.sha256} {tokenizer.vocab_size}"
+
+    sha256, vocab_size = remembered("tokenizer", [Path(name_or_path)], read).split()
+    return sha256, int(vocab_size)
 
 
 def _missing(text: OneText, problem: str, command: str, size: TextSize | None = None) -> Found:
@@ -182,19 +239,28 @@ def placed_one(text: OneText, data_root: Path) -> PathConfig:
 
 
 def opened(text: PlacedText) -> OpenText:
-    """Open a text that was `placed`. Raises DataError where it is damaged."""
+    """Open a text that was `placed`. Raises DataError where it is damaged.
+
+    The sources of a mixture are in the order of their names, whatever the order in which they are
+    written: which sample comes from where follows from it, and a fingerprint knows no order.
+    """
     if isinstance(text, PathConfig):
         return opened_one(text)
     paths = {n: each for n, each in text.sources.items() if isinstance(each, PathConfig)}
-    return Mixture({name: opened_one(path) for name, path in paths.items()}, text.weights)
+    names = sorted(paths)
+    datasets = {name: opened_one(paths[name]) for name in names}
+    return Mixture(datasets, {name: text.weights[name] for name in names})
 
 
 def opened_one(text: PathConfig) -> TokenDataset:
     """Open a dataset at a path, with its bytes per token where they are known or a tokenizer says.
 
-    Raises DataError where it is damaged.
+    Raises DataError where it is damaged, or is not what the keys of the text say.
     """
     dataset = _open(text)
+    if problem := _unfit(text, dataset):
+        raise DataError(problem)
+    dataset = replace(dataset, tokenizer_sha256=_tokenizer_of(text, dataset))
     if dataset.bytes_per_token is None and text.tokenizer:
         return replace(dataset, bytes_per_token=_measured(dataset, text.tokenizer))
     return dataset
@@ -225,8 +291,3 @@ def _measured(dataset: TokenDataset, tokenizer_name: str) -> float:
 
 def _absolute(path: str | Path) -> str:
     return str(Path(path).resolve())
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether there is anything at a path, or files whose names begin with it."""
-    return path.exists() or any(path.parent.glob(f"{path.name}*"))

@@ -11,7 +11,8 @@ from torch import Tensor
 from workloads.config.growth import plan_growth
 from workloads.config.growth_options import GrowthOptions
 from workloads.errors import InputError
-from workloads.interop.model_file import guides_of, is_model, load_model, save_model
+from workloads.interop.model_file import guides_of, is_model, save_model
+from workloads.interop.run_model import load_any_model
 from workloads.nn.growth.grow import GrowthRecord, grow
 from workloads.nn.outline import filled, outline
 from workloads.schema import strict_yaml
@@ -20,13 +21,14 @@ from workloads.schema import strict_yaml
 def grow_file(
     source: Path, out: Path, options: GrowthOptions, seed: int = 0, matrices: Path | None = None
 ) -> GrowthRecord:
-    """Grow the model of one file, and save it as another. The grown weights are of the type that
-    the file has them in. Raises InputError where the growth does not fit the model."""
+    """Grow the model of a run or a model file, and save it as a model file. The grown weights are
+    of the type that the file has them in; of a run, fp32. Raises InputError where the growth does
+    not fit the model."""
     if out.exists() and not is_model(out):
         raise InputError(f"{out}: exists and is not a model file; choose another name")
     if matrices and options.operator != "learn":
         raise InputError(f"matrices {matrices} are for operator learn; leave them out")
-    base = load_model(source)
+    base = load_any_model(source)
     if guided := guides_of(base):
         raise InputError(f"{source}: {next(iter(guided))} still has its guide; train it to its end")
     weights = {name: parameter.detach() for name, parameter in base.named_parameters()}

@@ -20,7 +20,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def grow(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The model file of the base.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="The base: a run's directory, or a model file.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model file to write.")],
     operator: Annotated[
         str, typer.Option(help="stack, split, zero, learn or random (arXiv 2405.15319).")
@@ -44,7 +46,7 @@ def grow(
     seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Grow a model file into one with more layers, more width or both.
+    """Grow the model of a run, or a model file, into one with more layers, more width or both.
 
     \b
     Example: python -m workloads grow base.safetensors out.safetensors --operator stack --layers 6
@@ -109,7 +111,10 @@ def growth_guideline(
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(guideline)))
         return
-    beyond = f" (base_tokens are not below the {tokens:.4g} tokens of the run; choose them)"
+    beyond = (
+        f" (base_tokens are not below the {tokens:.4g} tokens of the run: the formula is for "
+        "larger runs; choose base_tokens yourself)"
+    )
     typer.echo(f"base_tokens: {guideline.base_tokens:.4g}")
     typer.echo(f"factor: {guideline.factor}")
     typer.echo(f"outside: {str(guideline.outside).lower()}{beyond if guideline.outside else ''}")

@@ -7,13 +7,29 @@ from pathlib import Path
 from workloads.config.growth import plan_of
 from workloads.config.phases import Phase, phase_at
 from workloads.errors import InputError
+from workloads.interop.model_file import load_model
 from workloads.nn.growth.random import Masks
 from workloads.nn.outline import filled, outline
 from workloads.nn.self_guided import set_guides
 from workloads.nn.transformer import Transformer
 from workloads.run_dir.configuration import read_config
-from workloads.run_dir.paths import CHECKPOINT_FOLDER, OWNER_FILE
+from workloads.run_dir.paths import CHECKPOINT_FOLDER, OWNER_FILE, checkpoint_file, saved_steps
 from workloads.training import checkpoint
+
+
+def load_any_model(source: Path) -> Transformer:
+    """Return the model of a run's directory, of its newest checkpoint, or of a model file.
+
+    Raises InputError where the path is none of them.
+    """
+    if source.is_dir():
+        return load_run_model(source)
+    run_dir = source.parent.parent
+    if source.parent.name != CHECKPOINT_FOLDER or not (run_dir / OWNER_FILE).is_file():
+        return load_model(source)
+    if source != (newest := checkpoint_file(source.parent, saved_steps(source.parent)[0])):
+        raise InputError(f"{source}: is not the newest checkpoint of its run; give {newest}")
+    return load_run_model(run_dir)
 
 
 def load_run_model(run_dir: Path) -> Transformer:

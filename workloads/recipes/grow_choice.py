@@ -29,7 +29,7 @@ class GrowAt(Config):
     """Fraction of the run's fresh steps before the growth."""
     guideline: Literal[True] | None = None
     """As many tokens as the published formula gives (arXiv 2405.15319, section 4.2), which is for
-    large runs; it needs a budget in tokens or steps."""
+    large runs; it needs a budget in tokens or steps, without `match_flops_of`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -68,7 +68,11 @@ class GrowAt(Config):
     def _guideline(self, model: ModelConfig, tokens_per_step: int, run_steps: int | None) -> int:
         field = "grow.at.guideline"
         if run_steps is None:
-            raise Misfit(f"{field} needs a budget in tokens or steps; give grow.at.tokens", field)
+            raise Misfit(
+                f"{field} follows from the run's tokens, and under match_flops_of and budgets in "
+                "FLOPs these follow from the growth; give grow.at.tokens or grow.at.fraction",
+                field,
+            )
         tokens = run_steps * tokens_per_step
         found = guideline(count_params(model).total, tokens)
         if found.outside:

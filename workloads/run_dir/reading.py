@@ -24,12 +24,15 @@ class _Entry(BaseModel):
 
 
 class Source(_Entry):
-    """A text of the run; `tokens` are those of its training split."""
+    """A text of the run; `tokens` are those of its training split, and `train_sha256` is of them.
+
+    Runs that were recorded before it was have None."""
 
     path: Path
     fingerprint: str
     tokens: int
     row_tokens: int | None
+    train_sha256: str | None = None
 
 
 class Reading(_Entry):
@@ -61,6 +64,7 @@ def record_reading(run_dir: Path, config: RunConfig, text: OpenText) -> None:
             fingerprint=dataset.fingerprint,
             tokens=dataset.size.train_tokens,
             row_tokens=dataset.row_tokens,
+            train_sha256=dataset.train_sha256,
         )
         for name, dataset in text.sources.items()
     }

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.data.dataset import MixedSplit, TokenSplit
-from workloads.data.formats.opening import TokenData, read_path
+from workloads.data.formats.opening import (
+    TokenData,
+    is_anything_at,
+    read_path,
+    train_sha256,
+)
 from workloads.data.formats.origins import origins
 from workloads.data.progress import progress
 from workloads.data.seen import SourceReads, count_reads
@@ -120,17 +125,24 @@ def _recorded_step(run_dir: Path) -> int:
 
 def _text(source: Source) -> TokenData:
     """Return the text that the run read. Raises InputError where another one is in its place."""
-    begins = any(source.path.parent.glob(f"{source.path.name}*"))  # a path may be of many files
-    if not source.path.exists() and not begins:
+    if not is_anything_at(source.path):
         raise InputError(f"{source.path}: missing: the run read this text; put it back")
     data = read_path(source.path, source.row_tokens)
-    found = data.own.dataset.fingerprint if data.own else source.fingerprint
-    if found != source.fingerprint or data.streams["train"].tokens != source.tokens:
+    if not _is_it(data, source):
         raise InputError(
             f"{source.path}: not the text that the run read, whose fingerprint is "
             f"{source.fingerprint}; put that one back"
         )
     return data
+
+
+def _is_it(data: TokenData, source: Source) -> bool:
+    """Return whether data holds the training tokens that a run read."""
+    if "train" not in data.streams or data.streams["train"].tokens != source.tokens:
+        return False
+    if source.train_sha256:
+        return train_sha256(data) == source.train_sha256
+    return not data.own or data.own.dataset.fingerprint == source.fingerprint
 
 
 def _reads(reading: Reading, texts: dict[str, TokenData], last: int) -> dict[str, SourceReads]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from workloads.config.fingerprint import identity
 from workloads.config.run import RunConfig
+from workloads.data.comparable import require_comparable
 from workloads.data.dataset import OpenText, TokenDataset
 from workloads.run_dir.metrics_log import Row
 
@@ -49,11 +50,17 @@ class RunTexts:
         return identity(config, self.data.fingerprint, prints)
 
     def require(self, config: RunConfig) -> None:
-        """Raise Misfit where the model cannot read one of the texts."""
-        for dataset in self.data.sources.values():
-            config.require_text(dataset.size, dataset.row_tokens)
-        for dataset in self.eval_sets.values():
-            config.require_text(dataset.size, dataset.row_tokens, ("val",))
+        """Raise InputError where the model cannot read one of the texts, or their losses would say
+        nothing."""
+        for name, dataset in self.data.sources.items():
+            config.require_text(
+                dataset.size, dataset.row_tokens, name=f"data.sources.{name}" if name else "data"
+            )
+        for name, dataset in self.eval_sets.items():
+            config.require_text(
+                dataset.size, dataset.row_tokens, ("val",), name=f"eval_sets.{name}"
+            )
+        require_comparable(self.data.sources, self.eval_sets)
 
     def held_out(self, eval_tokens: int) -> list[HeldOut]:
         """Return what is evaluated: `eval_tokens` in equal parts of the text's sources, and as many

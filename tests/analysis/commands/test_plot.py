@@ -251,7 +251,7 @@ def test_latency_from_a_table(tmp_path: Path) -> None:
         (["scalin"], "nearest: 'scaling'"),
         (["scaling"], "give a run table RUNS.csv"),
         (["scaling", "absent.csv"], "absent.csv: cannot be read as CSV"),
-        (["scaling", "{study}", "more.csv"], "more.csv is one file too many"),
+        (["guided", "{study}", "more.csv"], "more.csv is one file too many"),
         (["schematic", "{study}"], "is not read"),
         (["scaling", "{study}", "--loss-col", "bits_per_bite"], "nearest: 'bits_per_byte'"),
         (["guided", "{study}", "--loss-col", "bits_per_byte"], "draws no other loss; leave"),

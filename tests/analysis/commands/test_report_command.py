@@ -1,5 +1,6 @@
 """`python -m analysis report`: what it prints, what it writes, and how it refuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,27 @@ def test_report_prints_the_findings(ladder: Callable[..., pd.DataFrame], tmp_pat
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("dense: loss falls as C^-0.05")
     assert done.stdout.endswith(f"6 runs entered, 0 did not: {tmp_path / 'out' / 'report.md'}\n")
+
+
+def test_studies_are_compared_in_bits_a_byte(
+    ladder: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    """What one study loses in nats it wins in bits: a report takes the loss that it is told."""
+    for study, nats, bits in (("a", 1.0, 0.5), ("b", 1.1, 0.4)):
+        runs = ladder().query("arm == 'dense'")
+        runs = runs.assign(study=study, bits_per_byte=bits * runs["val_loss"])
+        runs.assign(val_loss=nats * runs["val_loss"]).to_csv(tmp_path / f"{study}.csv", index=False)
+    tables, out = (tmp_path / "a.csv", tmp_path / "b.csv"), tmp_path / "out"
+    assert "one tokenizer only" in report(*tables, "--out", out).stdout
+    nats = json.loads((out / "fits.json").read_text())
+    done = report(*tables, "--loss-col", "bits_per_byte", "--out", out)
+    assert done.exit_code == 0 and "one tokenizer" not in done.stdout
+    bits = json.loads((out / "fits.json").read_text())
+    assert [arm["arm"] for arm in bits["arms"]] == ["a/dense", "b/dense"]
+    for fits, ratio in ((nats, 1.1), (bits, 0.8)):
+        a, b = (arm["params"]["a"] for arm in fits["arms"])
+        assert b / a == pytest.approx(ratio)
+    assert "bits per byte" in bits["law"] and "(bits/byte)" in (out / "report.md").read_text()
 
 
 def test_curves_beside_the_run_table_are_in_the_report(tmp_path: Path) -> None:

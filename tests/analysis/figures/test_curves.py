@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.curves import curves_figure
+from analysis.figures.style import COLOURS
 from analysis.report.report import write_report
 from analysis.tables.curves import CURVE_COLUMNS, load_curves
 from tests.analysis.known import falling
@@ -26,6 +27,26 @@ def test_each_run_is_a_line_in_the_look_of_its_arm() -> None:
     ends = [run["train_loss"].iloc[-1] for run in runs]
     low, high = training.get_ylim()
     assert low < min(ends) and max(ends) < high < np.log(257)
+
+
+def test_an_arm_has_one_look_whichever_arms_have_curves() -> None:
+    curves = pd.concat([falling("c", "lowrank", 1.9), falling("a", "dense", 2.0)])
+    figure = curves_figure(curves, ["gone", "dense", "lowrank"])
+    colours = {
+        text.get_text(): line.get_color()
+        for text, line in zip(
+            figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True
+        )
+    }
+    assert colours == {"dense": COLOURS[1], "lowrank": COLOURS[2]}
+
+
+def test_training_loss_is_drawn_as_its_running_mean() -> None:
+    run = falling("a", "dense", 2.0, steps=240)
+    run["train_loss"] += np.where(run["step"] % 2, 0.5, -0.5)
+    (line,) = curves_figure(run).axes[0].get_lines()
+    drawn = np.asarray(line.get_ydata())
+    assert np.abs(np.diff(drawn[50:-50])).max() < 0.06 < np.abs(np.diff(run["train_loss"])).max()
 
 
 def test_the_report_shows_the_curves_it_is_given(

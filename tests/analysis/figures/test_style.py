@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,23 @@ def saved(title: str, folder: Path) -> list[str]:
 
 def test_ordinary_titles_keep_their_font(tmp_path: Path) -> None:
     assert saved("dense", tmp_path) == saved("γ, ×, é", tmp_path) == ["sans-serif"]
+
+
+@pytest.mark.parametrize("highest", [4.2e10, 4.9e10, 9e10, 3e11, 4e12])
+def test_ticks_of_a_log_axis_do_not_touch(highest: float) -> None:
+    figure, (axes,) = style.panels(1, 3.4, 2.7)
+    axes.set(xscale="log", xlim=(4.1e10, highest))
+    style.log_ticks(axes, [4.1e10, highest])
+    figure.draw_without_rendering()
+    boxes = [
+        label.get_window_extent()
+        for label, at in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
+        if label.get_text() and 4.1e10 <= at <= highest
+    ]
+    assert len(boxes) >= 2
+    assert all(a.x1 < b.x0 for a, b in pairwise(sorted(boxes, key=lambda box: box.x0)))
+    minor = [label.get_text() for label in axes.get_xticklabels(minor=True)]
+    assert not any(minor)
 
 
 def test_a_character_without_a_font_is_said_once_in_plain_words(

@@ -19,6 +19,7 @@ from analysis.report.findings import headlines
 from analysis.report.report import Report, write_report
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
+from analysis.tables.cautions import cautions
 from analysis.tables.errors import RunTableError
 from analysis.tables.runs import load_csv, split_usable
 
@@ -114,9 +115,11 @@ def test_differences_within_the_interval_do_not_rank(ladder: Ladder) -> None:
 def test_differences_beyond_the_interval_rank(ladder: Ladder, tmp_path: Path) -> None:
     runs = ladder(b=(0.05, 0.051), noise=(1e-5, -2e-5, 1e-5))
     dense, lowrank = write_report(runs, tmp_path, "Known").headlines
-    assert dense.endswith("the arm that the others are compared with.")
-    assert "lowrank 31.25% is steeper than dense: difference -0.001" in lowrank
-    assert "for the same loss dense needs" in lowrank
+    assert dense.endswith("; the others are compared with it.")
+    assert (
+        "is steeper than dense: d ln L / d ln C is -0.0510 against -0.0500, difference -0.001"
+        in lowrank
+    )
     table = (tmp_path / "tables" / "comparisons.csv").read_text()
     assert table.startswith("arm,reference,at FLOPs,slope difference,gain")
     assert "\nlowrank 31.25%,dense,7.46e+11," in table
@@ -194,6 +197,65 @@ def test_units_that_do_not_fit_together_are_said(ladder: Ladder, tmp_path: Path)
     assert "do not fit together" in caution and caution in (tmp_path / "report.md").read_text()
 
 
+def test_an_E_at_its_bound_and_runs_of_several_lengths_are_said(row: Row, tmp_path: Path) -> None:
+    """Four sizes of three lengths are four sizes, and a bend that no E >= 0 makes is no E of 0."""
+    rows = [
+        row(f"{N:g}", point_id=f"{N:g}-{ratio}", params=N, tokens=ratio * N, train_flops=C)
+        | {"val_loss": 30.0 * C**-0.09 * (1 - 0.002 * math.log(C / 1e16) ** 2 + 0.001 * (-1) ** i)}
+        for i, N in enumerate((1e7, 3e7, 1e8, 3e8))
+        for ratio in (5, 20, 80)
+        for C in (6 * ratio * N * N,)
+    ]
+    report = write_report(pd.DataFrame(rows), tmp_path, "Lengths")
+    (headline,) = report.headlines
+    assert "loss above E = 0 (its bound) [" in headline
+    assert "from 4 sizes and 12 training FLOPs" in headline
+    lengths, bound = report.cautions
+    assert "4 of 4 sizes have runs of several lengths" in lengths
+    assert "E is at its bound of 0" in bound and "do not tell E from b" in bound
+    (arm,) = json.loads((tmp_path / "fits.json").read_text())["arms"]
+    assert arm["n_sizes"] == 4 and len(arm["cautions"]) == 2
+    table = (tmp_path / "tables" / "fits.csv").read_text().splitlines()
+    assert "E,95% interval of E" in table[0] and ",0 (its bound)," in table[1]
+    assert "With 4 sizes and 12 training FLOPs an arm" in (tmp_path / "report.md").read_text()
+
+
+def test_fractions_that_differ_within_an_arm_are_said(ladder: Ladder) -> None:
+    runs = ladder()
+    own = (runs["arm"] != "dense").to_numpy()
+    assert not [text for text in cautions(runs) if "FFN" in text]
+    runs.loc[own, "ffn_fraction"] = [0.42, 0.31, 0.28]
+    runs.loc[own, "ffn_params"] = [0.71 * 72_000, 0.54 * 72_000, 0.46 * 72_000]
+    (told,) = [text for text in cautions(runs) if "FFN" in text]
+    assert told.startswith("lowrank 31.25%: its structured FFN layers have 28.0% to 42.0%")
+    assert "46.0% to 71.0%" in told
+
+
+def test_losses_on_every_text_are_in_the_report(row: Row, tmp_path: Path) -> None:
+    rows = [
+        row("s", point_id=f"s{seed}", seed=seed, val_loss=2.0 + seed)
+        | {"val_loss/web": 1.0 + seed, "val_loss/code": 3.0, "bits_per_byte/web": None}
+        for seed in (0, 1)
+    ]
+    write_report(pd.DataFrame(rows), tmp_path, "Mixed")
+    assert (tmp_path / "tables" / "losses.csv").read_text().splitlines() == [
+        "arm,size,tokens,runs,own (nats/token),own (bits/byte),code (nats/token),web (nats/token)",
+        'dense,s,"1,000,000",2,2.5000,1.2000,3.0000,1.5000',
+    ]
+    assert "## Losses by text" in (tmp_path / "report.md").read_text()
+
+
+def test_rows_of_an_arm_are_in_the_order_of_their_flops(row: Row, tmp_path: Path) -> None:
+    """Also where a whole rank gave the smaller model the larger fraction, or the other way."""
+    rows = [
+        row(size, "lowrank 31.25%", ffn_fraction=fraction, train_flops=C)
+        for size, fraction, C in (("m", 0.3125, 2e12), ("s", 0.2778, 1e12), ("l", 0.4, 3e12))
+    ]
+    write_report(pd.DataFrame(rows), tmp_path, "Ordered")
+    lines = (tmp_path / "tables" / "runs.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[1] for line in lines] == ["s", "m", "l"]
+
+
 def test_an_isoflop_study_has_minima_and_no_line(row: Row, tmp_path: Path) -> None:
     rows = []
     for C in (1e18, 1e19):
@@ -237,7 +299,7 @@ def test_few_runs_are_reported_as_few(ladder: Ladder, sizes: list[str], tmp_path
     runs = ladder()
     report = write_report(runs.loc[runs["preset"].isin(sizes)], tmp_path, "Known")
     assert set(contents(tmp_path)) == FILES
-    word = "nothing" if len(sizes) == 1 else "a point estimate only"
+    word = "no slope from" if len(sizes) == 1 else "a point estimate only"
     assert all(word in headline for headline in report.headlines)
     for arm in json.loads((tmp_path / "fits.json").read_text())["arms"]:
         assert arm["b_interval"] is None
@@ -295,7 +357,7 @@ def test_hostile_text_is_inert(row: Row, tmp_path: Path) -> None:
     assert "](http" not in page.replace("\\](", "")
     for line in page.splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (6, 9, 11, 12)
+            assert len(re.findall(r"(?<!\\)\|", line)) in (6, 9, 12, 13)
     assert [line for line in page.splitlines() if line.startswith("# ")][1:] == []
 
 

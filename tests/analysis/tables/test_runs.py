@@ -14,6 +14,7 @@ from analysis.tables.runs import (
     RUN_COLUMNS,
     load_csv,
     load_mlflow,
+    load_studies,
     mlflow_row,
     run_table,
     split_usable,
@@ -111,6 +112,32 @@ def test_csv_needs_only_the_required_columns(tmp_path: Path) -> None:
     assert list(table.columns) == list(RUN_COLUMNS)
     assert table["point_id"].item() == "007"
     assert math.isnan(table["params"].item())
+
+
+def test_a_table_of_two_columns_is_a_run_table(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("C,loss\n1e10,3.2\n1e11,2.9\n")
+    with pytest.raises(RunTableError, match=r"'train_flops' and no column 'val_loss' .*add them"):
+        load_csv(path)
+    table = load_csv(path, {"train_flops": "C", "val_loss": "loss"})
+    used, excluded = split_usable(table)
+    assert len(used) == 2 and excluded.empty
+    assert set(used["arm"]) == {"all runs"} and used["point_id"].is_unique
+    assert list(used["flop_convention"]) == ["unstated"] * 2
+    with pytest.raises(RunTableError, match=r"no column 'los' \(nearest: 'loss'\) for val_loss"):
+        load_csv(path, {"val_loss": "los"})
+
+
+def test_studies_lie_beside_each_other_under_their_names(row: Row, tmp_path: Path) -> None:
+    paths = [tmp_path / "bytes.csv", tmp_path / "other.csv"]
+    for path, study in zip(paths, ("bytes", None), strict=True):
+        pd.DataFrame([row(study=study), row("m", study=study)]).to_csv(path, index=False)
+    used, excluded = split_usable(load_studies(paths))
+    assert len(used) == 4 and excluded.empty
+    assert set(used["arm"]) == {"bytes/dense", "other/dense"}
+    pd.testing.assert_frame_equal(load_studies(paths[:1]), load_csv(paths[0]))
+    with pytest.raises(RunTableError, match=r"study 'bytes' is in .*bytes.csv too"):
+        load_studies([paths[0], paths[0]])
 
 
 def test_a_size_of_any_name_is_a_column_and_other_text_is_not(tmp_path: Path) -> None:

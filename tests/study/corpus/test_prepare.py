@@ -58,7 +58,8 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [json.dumps({"body": f"letter {i} " + "abc " * (i % 50)}) for i in range(600)]
     for name, part in (("a", lines[:400]), ("b", lines[400:])):
         (folder / f"{name}.jsonl").write_text("\n".join(part) + "\n")
-    row = Here("", "", (f"{folder}/*.jsonl",), "body", "default", TextSize(512, 9_000_000, 80_000))
+    size = TextSize(512, 9_000_000, 80_000)
+    row = Here("", "", (f"{folder}/*.jsonl",), "body", "default", "a/b", size)
     monkeypatch.setitem(NAMED, "letters", row)
     path = tmp_path / "study.yaml"
     path.write_text(SPEC.format(tokenizer=PUBLIC / "tokenizer.json"))
@@ -75,7 +76,7 @@ def prepare_command(spec: Path, runs: Path) -> list[str]:
         "import sys; from tests.study.corpus.test_prepare import Here; import study.__main__\n"
         "from workloads.data.corpora.named import NAMED; from workloads.data.manifest import *\n"
         f"files = {NAMED['letters'].files!r}\n"
-        "NAMED['letters'] = Here('', '', files, 'body', 'default', TextSize(1, 1, 1))\n"
+        "NAMED['letters'] = Here('', '', files, 'body', 'default', 'a/b', TextSize(1, 1, 1))\n"
         f"sys.argv = ['study', 'prepare', {str(spec)!r}, '--runs', {str(runs)!r}]\n"
         "study.__main__.main()\n"
     )
@@ -118,9 +119,8 @@ def test_a_named_corpus_is_planned_refused_prepared_and_trained_on(
     monkeypatch.setattr(ray_session, "connected", lambda resources: pytest.fail("Ray started"))
     assert "made" not in in_process("prepare", spec, "--runs", runs).stdout
     monkeypatch.undo()
-    monkeypatch.setitem(
-        NAMED, "letters", Here("", "", sources, "body", "default", TextSize(0, 0, 0))
-    )
+    row = Here("", "", sources, "body", "default", "a/b", TextSize(0, 0, 0))
+    monkeypatch.setitem(NAMED, "letters", row)
 
     after = json.loads(in_process("plan", spec, "--json", "--runs", runs).stdout)
     manifest = read_manifest(place)
@@ -200,3 +200,14 @@ def test_a_killed_preparation_ends_with_the_same_files(spec: Path, tmp_path: Pat
 
 def _ended_or_finished(driver: subprocess.Popen[bytes], runs: Path, parts: int) -> bool:
     return driver.poll() is not None or len([*runs.glob("data/*/parts/*.npz")]) >= parts
+
+
+def test_a_tokenizer_that_is_missing_is_said_before_anything_starts(
+    spec: Path, tmp_path: Path
+) -> None:
+    spec.write_text(SPEC.format(tokenizer="no.json"))
+    done = in_process("prepare", spec, "--runs", tmp_path / "runs", check=False)
+    assert done.returncode == 2 and done.stderr.strip() == (
+        f"{spec}: data: there is no tokenizer at no.json; fetch it: hf download a/b tokenizer.json "
+        "--local-dir . && mv tokenizer.json no.json"
+    )

@@ -11,6 +11,7 @@ from scipy import stats
 
 from study.display.console import new_console
 from study.display.plan_table import print_plan
+from study.display.progress import Display
 from study.display.status import print_status, repeat_status
 from study.display.tables import MANY_POINTS
 from study.ledger.reader import Record
@@ -64,6 +65,24 @@ def shown(look: Overview) -> str:
     out = io.StringIO()
     print_status(new_console(file=out, width=200), look)
     return out.getvalue()
+
+
+def test_losses_on_every_text_are_shown(
+    tmp_path: Path,
+) -> None:
+    spec = tmp_path / "study.yaml"
+    spec.write_text(GRID.format(seeds=0) + "eval_sets: {own: {source: python-stdlib}}\n")
+    study = planner.load(spec, tmp_path)
+    found = records(study, {0: 1.0})
+    found[study.points[0].id].metrics["val_loss/own"] = 1.2345
+    text = shown(look_at(study, found))
+    assert "val_loss/own" in text and "1.2345" in text
+
+    out = io.StringIO()
+    row = {"step": 1.0, "train_flops": 1.0, "val_loss": 2.0, "val_loss/own": 1.2345}
+    display = Display(new_console(file=out, width=200), study, {})
+    display.progressed(study.points[0], [row | {"tokens_per_second": 1.0}])
+    assert "val_loss 2.0000, own 1.2345, 1 tokens/s" in out.getvalue()
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_view_has_what_varies_and_what_was_measured(
     assert {"params.`preset`", "params.`seed`", "params.`steps`"}.isdisjoint(columns)
     assert {"metrics.`val_loss`", "tags.`status`"} <= set(columns)
     assert len(columns) == len(set(columns))
+    assert columns.index("metrics.`val_loss`") == 1  # what is sorted by stands in view
 
 
 def test_page_is_served_on_loopback_only_and_ends_with_the_command(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from study.plan import planner
+from study.plan.cautions import cautions, require_trainable
+from tests.workloads.data.formats.files import PUBLIC, chunk, own_dataset
 from workloads.errors import InputError
 
 HEAD = "study: refused\nmax_total_flops: 1.0e30\n"
@@ -18,6 +21,31 @@ REFUSED = {
         "points: [{preset: pico, model: {vocab_size: 100}}]",
         ":3: points[0].model.vocab_size = 100: with preset pico: the data has 257 token ids",
         "vocab_size is 100; choose 257 or more",
+    ),
+    "a vocabulary below the data's that the file does not give": (
+        f"{GRID}data: {{path: FLAT}}",
+        ":4: data: with preset pico: the data has 9001 token ids and the model's vocab_size is 257",
+        "choose 9001 or more: model: {vocab_size: 9001}",
+    ),
+    "the same of an evaluation set": (
+        f"{GRID}eval_sets: {{wiki: {{path: FLAT}}}}",
+        ":4: eval_sets.wiki: with preset pico: eval_sets.wiki has 9001 token ids",
+        "choose 9001 or more: model: {vocab_size: 9001}",
+    ),
+    "an evaluation set of a corpus that is not there": (
+        f"{GRID}eval_sets: {{rp: {{source: slimpajama, tokenizer: TOKENIZER}}}}",
+        ":4: eval_sets.rp: with preset pico: eval_sets.rp has 512 token ids",
+        "choose 512 or more",
+    ),
+    "a model beside the grid": (
+        f"{GRID}model: {{vocab_size: 4096}}",
+        ":4: model: model belongs under grid, or to a row of points",
+        "move it there",
+    ),
+    "an empty path": (
+        f"{GRID}data: {{path: ''}}",
+        ":4: data.path = '': ",
+        "this should be the path of token data; name it",
     ),
     "the same in a grid": (
         "grid: {preset: [pico], ffn: [{kind: dense}], model: {vocab_size: 256}}",
@@ -136,6 +164,9 @@ REFUSED = {
 def test_what_cannot_run_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     rest, place, remedy = REFUSED[case]
     path = tmp_path / "study.yaml"
+    rest = rest.replace("FLAT", str(tmp_path)).replace("TOKENIZER", str(PUBLIC / "tokenizer.json"))
+    for split in ("train", "val"):
+        np.array([9000, *range(200)], "<u2").tofile(tmp_path / f"{split}.bin")
     path.write_text(HEAD + rest + "\n")
     with pytest.raises(InputError) as raised:
         planner.load(path, tmp_path)
@@ -149,3 +180,58 @@ def test_a_study_of_a_search_alone_is_planned(tmp_path: Path) -> None:
     path.write_text(HEAD + GRID + "search: {trials: 2, learning_rate: {log: [1.0e-3, 1.0e-2]}}\n")
     study = planner.load(path, tmp_path)
     assert study.points == [] and study.texts.sources[""].size
+
+
+UNTRAINABLE = {
+    "an evaluation set of another vocabulary": (
+        "data: {path: BYTES}\neval_sets: {other: {path: OTHER}}",
+        ":5: eval_sets: eval_sets.other has 200 token ids and data has 257",
+    ),
+    "an evaluation set with the name of a source": (
+        "data: {sources: {a: {path: BYTES}}, mixture: {a: 1}}\neval_sets: {a: {path: BYTES}}",
+        ":5: eval_sets: eval_sets.a: a source has this name",
+    ),
+    "a share that is too small": (
+        "data: {sources: {a: {path: BYTES}, b: {path: BYTES}}, mixture: {a: 1, b: 1.0e-12}}",
+        ":4: data: mixture: b has a share of 1e-12",
+    ),
+    "rows that a dataset has not": (
+        "data: {path: BYTES, rows: 9}",
+        ":4: data: BYTES has no rows, as its manifest says; leave `rows` out",
+    ),
+    "a tokenizer that is not there": (
+        "data: {path: BYTES, tokenizer: no.json}",
+        ":4: data: there is no tokenizer at no.json",
+    ),
+    "a tokenizer that the tokens were not made with": (
+        "data: {path: BYTES, tokenizer: TOKENIZER}",
+        ":4: data: BYTES was made with another tokenizer than",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNTRAINABLE)
+def test_nothing_is_trained_on_texts_whose_losses_say_nothing(case: str, tmp_path: Path) -> None:
+    rest, said = UNTRAINABLE[case]
+    places = {"BYTES": own_dataset(tmp_path / "bytes", range(200), range(200))}
+    places["OTHER"] = own_dataset(tmp_path / "other", range(150), range(200), vocab_size=200)
+    places["TOKENIZER"] = PUBLIC / "tokenizer.json"
+    for name, place in places.items():
+        rest, said = rest.replace(name, str(place)), said.replace(name, str(place))
+    path = tmp_path / "study.yaml"
+    path.write_text(HEAD + GRID + rest + "\n")
+    study = planner.load(path, tmp_path)  # what was recorded is read
+    with pytest.raises(InputError) as raised:
+        require_trainable(study)
+    assert str(raised.value).startswith(f"{path}{said}")
+
+
+def test_padding_that_is_read_as_text_is_cautioned_against(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        chunk(tmp_path / f"{name}_0000000000.bin", [*range(1, 200), *[0] * 300])
+    path = tmp_path / "study.yaml"
+    path.write_text(f"{HEAD}{GRID}data: {{path: {tmp_path}}}\neval_tokens: 128\n")
+    found = [each for each in cautions(planner.load(path, tmp_path)) if "they are read as" in each]
+    assert [each.split()[1] for each in found] == [
+        f"{tmp_path}/{name}_0000000000.bin" for name in ("train", "val")
+    ]

@@ -162,7 +162,7 @@ def test_the_cpu_study_of_growth_compares_every_way_at_equal_flops(tmp_path: Pat
     found = points("growth_cpu", tmp_path)
     arms = Counter(p.variant.arm_name() for p in found)
     assert len(arms) == 8 and set(arms.values()) == {9}  # three budgets, three seeds
-    assert {p.params.total for p in found} == {109_888}
+    assert {p.params.total for p in found} == {109_920}
     factors = Counter(p.summary()["growth_factor"] for p in found)
     assert factors == {None: 9, 2: 27, 4: 27, 8: 9}
     assert sum(p.train_flops for p in found) < TWIN_FLOPS

@@ -101,8 +101,8 @@ def test_stopped_job_is_submitted_again_and_nothing_runs_twice(
     attached = study_cli("submit", *arguments, "--runs", runs)
     assert "runs already as study-submitted-1" in attached.stderr
 
-    wait_for(lambda: (study.run_dir(second) / CHECKPOINT_FOLDER).exists())
-    wait_for(lambda: len(_steps(study, second)) > 3)
+    wait_for(lambda: (study.run_dir(second) / CHECKPOINT_FOLDER).exists(), 600)
+    wait_for(lambda: len(_steps(study, second)) > 3, 600)
     study_cli("stop", *arguments)
     states = json.loads(study_cli("status", spec, "--runs", runs, "--json").stdout)["points"]
     assert [p["state"] for p in states if p["id"] == first.id] == ["finished"]

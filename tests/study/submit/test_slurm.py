@@ -79,7 +79,7 @@ def test_preempted_job_saves_queues_again_and_completes(
     records = records_of(runs, study.name)
     assert {record.status for record in records.values()} == {"finished"}
     assert [_steps(study, point) for point in study.points] == [list(range(5, STEPS + 1, 5))] * 2
-    assert not [p for p in psutil.process_iter() if f"/ray-{number}/" in " ".join(_words(p))]
+    wait_for(lambda: not any(f"/ray-{number}/" in word for word in _words_of_all()))
     assert not Path(f"/tmp/ray-{number}").exists()
     script = (slurm / f"{number}.sh").read_text()
     assert PLANTED not in text + script + submitted.stderr + submitted.stdout
@@ -226,6 +226,11 @@ def test_script_asks_for_what_the_plan_needs(cluster: Path, tmp_path: Path) -> N
 def _steps(study: Study, point: planner.Point) -> list[float]:
     path = study.run_dir(point) / METRICS_FILE
     return [row["step"] for row in read_rows(path)[0]] if path.exists() else []
+
+
+def _words_of_all() -> list[str]:
+    """The arguments of all processes; those that have ended and are not waited for have none."""
+    return [word for process in psutil.process_iter() for word in _words(process)]
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 from workloads.data.config import DataConfig, MixtureConfig, NamedConfig, PathConfig
 from workloads.data.corpora.named import NAMED
 from workloads.data.dataset import Mixture, TokenDataset
+from workloads.data.loader import BatchLoader
 from workloads.data.manifest import DataError, TextSize
 from workloads.data.preparing.display import Progress
 from workloads.data.preparing.plan import Request
@@ -153,3 +155,34 @@ def test_a_bundled_corpus_is_tokenized_by_any_tokenizer(
         found.fingerprint
     )
     assert text.identity["tokenizer"] is None
+
+
+def test_the_order_in_which_sources_are_written_decides_nothing(prepared: Path) -> None:
+    place = {"path": str(prepared)}
+    batches = []
+    for names in (("a", "b"), ("b", "a")):
+        text = {"sources": dict.fromkeys(names, place), "mixture": dict.fromkeys(names, 0.5)}
+        mixture = opened(MixtureConfig.model_validate(text))
+        assert isinstance(mixture, Mixture) and list(mixture.sources) == ["a", "b"]
+        loader = BatchLoader(mixture.split("train"), 8, 5, seed=0)
+        batches.append([loader.windows_of(step) for step in range(9)])
+    assert batches[0] == batches[1]
+
+
+def test_a_file_of_this_machine_may_be_named_like_a_url(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(prepared, tmp_path / "pro:" / "co::lon")
+    monkeypatch.chdir(tmp_path)
+    found = find(PathConfig(path="pro://co::lon"), tmp_path)
+    assert found.dataset and not found.missing
+    source = tmp_path / "pro:" / "te::xt.jsonl"
+    source.write_text('{"text": "a"}\n' * 9)
+    request = Request(("pro://te::xt.jsonl",), "byte", tmp_path / "out")
+    assert prepare(request, map, Progress()).counts.documents == 9
+
+
+@pytest.mark.parametrize("path", ["x**y", "x[1", "no*"])
+def test_a_path_is_no_pattern(path: str, tmp_path: Path) -> None:
+    (tmp_path / "nothing").touch()
+    assert find(PathConfig(path=str(tmp_path / path)), tmp_path).missing.startswith("there is no")

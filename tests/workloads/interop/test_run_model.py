@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.workloads.small_runs import Whole, newest_checkpoint, pico
+from workloads.config.growth_options import GrowthOptions
 from workloads.data.dataset import TokenDataset
 from workloads.errors import InputError, Preempted
+from workloads.interop.growth import grow_file
 from workloads.interop.huggingface.exporting import export_folder
+from workloads.interop.model_file import load_model
 from workloads.interop.run_model import load_run_model
 from workloads.run_dir.configuration import record_config
 from workloads.training.trainer import train
@@ -43,6 +46,23 @@ def test_an_ended_run(whole: Whole) -> None:
     saved = load_file(newest_checkpoint(run_dir))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, saved[f"model.{name}"]), name
+
+
+def test_a_run_and_its_newest_checkpoint_are_grown_as_they_are(
+    whole: Whole, tmp_path: Path
+) -> None:
+    run_dir = whole[1]
+    options = GrowthOptions(operator="stack", layers=2 * whole[0].model.num_layers)
+    grown = []
+    for source in (run_dir, newest_checkpoint(run_dir)):
+        out = tmp_path / f"{source.name}.out"
+        grow_file(source, out, options)
+        grown.append(load_model(out).state_dict())
+    base = load_run_model(run_dir).state_dict()
+    assert torch.equal(grown[0]["wte.weight"], base["wte.weight"])
+    assert all(torch.equal(grown[0][name], grown[1][name]) for name in grown[0])
+    with pytest.raises(InputError, match="absent: is not a model of this platform"):
+        grow_file(tmp_path / "absent", tmp_path / "out", options)
 
 
 def test_a_guided_run_has_its_guides_with_their_weight_then(

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.workloads.data.formats.files import data, megatron, prepared, refused
-from tests.workloads.small_runs import STEPS, Whole
+from tests.workloads.data.formats.files import chunk, data, megatron, prepared, refused
+from tests.workloads.small_runs import STEPS, Whole, pico
 from workloads.data.config import DataConfig
 from workloads.data.corpora.table import CORPORA
 from workloads.data.dataset import MixedSplit
 from workloads.data.formats.opening import open_path
 from workloads.data.loader import BatchLoader
 from workloads.data.shards import split_of
+from workloads.run_dir.reading import record_reading
 
 SEED, BATCH, BLOCK = 3, 4, 5
 
@@ -200,10 +201,35 @@ def test_a_run_or_a_text_that_is_not_at_hand(tmp_path: Path) -> None:
     assert line == f"{text}: missing: the run read this text; put it back"
     moved.rename(text)
     manifest = text / "manifest.json"
-    manifest.write_text(manifest.read_text().replace("1" * 16, "2" * 16))
+    read = json.loads(manifest.read_text())["fingerprint"]
+    manifest.write_text(manifest.read_text().replace(read, "2" * 16))
     assert refused("seen", run_dir, "--step", 1) == (
-        f"{text}: not the text that the run read, whose fingerprint is {'1' * 16}; put that one "
-        "back"
+        f"{text}: not the text that the run read, whose fingerprint is {read}; put that one back"
     )
     (run_dir / "data.json").write_text('{"seed": "x"}')
     assert refused("seen", run_dir).startswith(f"{run_dir}/data.json: seed: Input should be")
+
+
+def test_a_text_of_as_many_other_tokens_is_not_the_one_that_was_read(tmp_path: Path) -> None:
+    documents = [[document] for document in places(*[7] * 20)]
+    prefix = megatron(tmp_path / "text" / "train", documents)
+    megatron(tmp_path / "text" / "val", [[[1, 2]]])
+    text = prefix.parent
+    run_dir = run_that_reads(tmp_path / "run", {"": text}, {"": 1.0})
+    reading = json.loads((run_dir / "data.json").read_text())
+    reading["sources"][""]["train_sha256"] = open_path(text).train_sha256
+    (run_dir / "data.json").write_text(json.dumps(reading))
+    assert seen(run_dir, 1)["documents"]
+    tokens = prefix.with_suffix(".bin")
+    tokens.write_bytes(np.fromfile(tokens, "<u2")[::-1].tobytes())
+    assert refused("seen", run_dir, "--step", 1).startswith(f"{text}: not the text that the run")
+
+
+def test_a_dataset_beside_other_validation_tokens_is_the_text_that_was_read(tmp_path: Path) -> None:
+    text = prepared(tmp_path / "text", places(250, 250), val=())
+    held_out = chunk(tmp_path / "val_0000000000.bin", [1, 2, 3])
+    dataset = open_path(text, val=held_out)
+    assert dataset.vocab_size == 512  # the manifest's, and not the greatest id's
+    run_dir = tmp_path / "run"
+    record_reading(run_dir, pico(), dataset)
+    assert seen(run_dir, 0)["sources"][0]["format"] == "shards"

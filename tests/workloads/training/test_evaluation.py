@@ -95,7 +95,7 @@ def test_a_run_on_a_mixture_reads_and_evaluates_both_sources(
 def test_a_text_that_the_model_cannot_read_is_refused(stdlib: TokenDataset, tmp_path: Path) -> None:
     wide = replace(stdlib, size=replace(stdlib.size, vocab_size=300))
     rows = replace(stdlib, row_tokens=100)
-    with pytest.raises(InputError, match="the data has 300 token ids"):
+    with pytest.raises(InputError, match=r"eval_sets\.wide has 300 token ids"):
         train(pico(), stdlib, tmp_path, eval_sets={"wide": wide})
     with pytest.raises(InputError, match="rows of 100 tokens hold no window of 129; lower block"):
         train(pico(), rows, tmp_path)

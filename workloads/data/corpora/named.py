@@ -17,8 +17,8 @@ class NamedCorpus:
     """A public text: where its files are, how they become tokens, and how many that makes.
 
     `repository` is a dataset of the Hugging Face hub, at a commit, and `patterns` name its files.
-    `recipe` is one of `data prepare`. `expected` counts the tokens of the tokenizer that the
-    published preparation used.
+    `recipe` is one of `data prepare`. `expected` counts the tokens of `tokenizer`, a repository of
+    the hub, which the published preparation used.
     """
 
     repository: str
@@ -26,6 +26,7 @@ class NamedCorpus:
     patterns: tuple[str, ...]
     text_field: str
     recipe: str
+    tokenizer: str
     expected: TextSize
 
     @property
@@ -35,7 +36,7 @@ class NamedCorpus:
         return tuple(f"{place}/{pattern}" for pattern in self.patterns)
 
 
-LLAMA_IDS = 32_000  # of the first Llama's tokenizer
+LLAMA, LLAMA_IDS = "huggyllama/llama-7b", 32_000  # the first Llama's tokenizer
 
 NAMED: dict[str, NamedCorpus] = {
     # arXiv 2306.01116, prepared as for arXiv 2406.16450: about 65 and 0.7 billion tokens.
@@ -45,6 +46,7 @@ NAMED: dict[str, NamedCorpus] = {
         patterns=("data/train-*.parquet",),
         text_field="content",
         recipe="structured-ffn",
+        tokenizer=LLAMA,
         expected=TextSize(LLAMA_IDS, 65_000_000_000, 700_000_000),
     ),
     # 627 billion tokens, of which the recipe leaves GitHub out, 5.2%.
@@ -54,6 +56,7 @@ NAMED: dict[str, NamedCorpus] = {
         patterns=("train/chunk*/*.jsonl.zst", "validation/chunk*/*.jsonl.zst"),
         text_field="text",
         recipe="prts",
+        tokenizer=LLAMA,
         expected=TextSize(LLAMA_IDS, 594_000_000_000, 470_000_000),
     ),
 }

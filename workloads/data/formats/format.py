@@ -47,11 +47,14 @@ class TokenStream:
     """The tokens of one split: files of one type, in order, and what is known of the documents.
 
     Where `row_tokens` is given, the stream consists of independent rows of so many tokens.
+    `padding` are the tokens behind the text that fill its last files; they are in no count and are
+    not read.
     """
 
     files: tuple[TokenFile, ...]
     documents: DocumentStarts | None = None
     row_tokens: int | None = None
+    padding: int = 0
 
     @property
     def tokens(self) -> int:
@@ -128,6 +131,10 @@ class Format(ABC):
         """Check what `read` leaves out because it takes long, but for the tokens. Raises
         DataError."""
 
+    def how_to_end(self, file: TokenFile, id: int, tokens: int) -> str:
+        """Return what to do where so many last tokens of a file, all of one id, are padding."""
+        return f"cut them off: truncate -s -{tokens * np.dtype(file.dtype).itemsize} {file.path}"
+
     @abstractmethod
     def dtype(self, vocab_size: int) -> str:
         """Return how ids of such a vocabulary are stored, in numpy's spelling. Raises DataError
@@ -138,9 +145,10 @@ class Format(ABC):
         """Return what the names of the files of a split begin with."""
 
     @abstractmethod
-    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> None:
-        """Write the files of one split into a folder. Raises DataError on a layout or tokens that
-        the format does not have."""
+    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> str | None:
+        """Write the files of one split into a folder; return a sentence on tokens that were added
+        or left out, if any were. Raises DataError on a layout or tokens that the format does not
+        have."""
 
 
 def split_of_name(name: str) -> SplitName | None:

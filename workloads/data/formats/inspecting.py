@@ -9,8 +9,9 @@ import numpy as np
 
 from workloads.data.dataset import TokenFile
 from workloads.data.formats.format import TokenStream
-from workloads.data.formats.opening import TokenData
+from workloads.data.formats.opening import TokenData, endings
 from workloads.data.formats.scan import known_scan
+from workloads.data.manifest import SPLITS, PreparedSplit, SplitEntry, SplitName
 from workloads.data.progress import Progress
 from workloads.data.tokenizers.tokenizer import Tokenizer
 
@@ -20,9 +21,12 @@ FIRST_IDS, SAMPLE_IDS = 16, 64
 @dataclass(frozen=True)
 class StreamFacts:
     """One split. Fields on documents are None where the format does not say where they begin, and
-    samples where the tokenizer is not known. `longest_document` is in tokens."""
+    samples where the tokenizer is not known. `longest_document` is in tokens. `padding` are tokens
+    behind the text, which are in no count, None where there are none."""
 
     tokens: int
+    bytes_per_token: float | None
+    padding: int | None
     files: int
     max_id: int
     first_ids: list[int]
@@ -36,8 +40,7 @@ class StreamFacts:
 def inspect(data: TokenData, progress: Progress) -> dict[str, Any]:
     """Return what is known of the data, JSON-ready; its tokens are read once, unless they were
     before and have not changed. Counts at the top are of all splits together."""
-    tokenizer = data.own.tokenizer if data.own else None
-    splits = {n: _facts(stream, tokenizer, progress) for n, stream in data.streams.items()}
+    splits = {name: _facts(data, name, progress) for name in data.streams}
     facts = list(splits.values())
     documents = [one.documents for one in facts if one.documents is not None]
     return {
@@ -51,6 +54,7 @@ def inspect(data: TokenData, progress: Progress) -> dict[str, Any]:
         "row_tokens": next(iter(data.streams.values())).row_tokens,
         **_of_manifest(data),
         "splits": {name: asdict(one) for name, one in splits.items()},
+        "cautions": [sentence for name in data.streams for sentence in endings(data, name)],
     }
 
 
@@ -62,14 +66,25 @@ def _of_manifest(data: TokenData) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "tokenizer": tokenizer if isinstance(tokenizer, str) else tokenizer.name,
         "vocab_size": dataset.vocab_size,
-        "bytes_per_token": dataset.bytes_per_token,
+        "bytes_per_token": _bytes_per_token(*map(data.own.manifest.split, SPLITS)),
     }
 
 
-def _facts(stream: TokenStream, tokenizer: Tokenizer | None, progress: Progress) -> StreamFacts:
+def _bytes_per_token(*splits: SplitEntry | PreparedSplit) -> float | None:
+    """Return the UTF-8 bytes of a token of these splits; None where they are not known."""
+    counted = [(each.bytes, each.tokens) for each in splits if each.bytes is not None]
+    if len(counted) < len(splits) or not (tokens := sum(count for _, count in counted)):
+        return None
+    return sum(size for size, _ in counted) / tokens
+
+
+def _facts(data: TokenData, name: SplitName, progress: Progress) -> StreamFacts:
+    stream, tokenizer = data.streams[name], data.own.tokenizer if data.own else None
     documents = stream.documents
     return StreamFacts(
         tokens=stream.tokens,
+        bytes_per_token=_bytes_per_token(data.own.manifest.split(name)) if data.own else None,
+        padding=stream.padding or None,
         files=len(stream.files),
         max_id=max(known_scan(file, progress).greatest_id for file in stream.files),
         first_ids=_first_ids(stream),

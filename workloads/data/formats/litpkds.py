@@ -5,6 +5,10 @@ the chunk (uint64), little-endian. Documents follow one another through all chun
 the last chunk is filled up (github.com/Lightning-AI/lit-gpt, `lit_gpt/packed_dataset.py`). A folder
 may hold several prefixes, one from each process that wrote: they are read in the order of their
 names.
+
+The format does not say where the text ends. `padding-PREFIX.json` beside the chunks does, as
+`{"id": 1, "tokens": 500}`: the padding of the last chunk, which is then no part of the text. Its
+name does not begin with the prefix, because other readers take all files whose names do.
 """
 
 from __future__ import annotations
@@ -12,11 +16,14 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kernels.files import read_bytes
 from workloads.data.dataset import TokenFile
 from workloads.data.formats.format import (
     Format,
@@ -36,6 +43,15 @@ CHUNK_TOKENS = 2049 * 1024  # what PRTS writes
 NUMBERED = re.compile(r"(?P<prefix>.*)_(?P<number>\d{10})\.bin")
 
 
+class Padding(BaseModel):
+    """What fills up the last chunk of a prefix: so many tokens of one id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: int
+    tokens: int = Field(gt=0)
+
+
 class PackedFormat(Format):
     """Chunks of one size, numbered from 0 on for each prefix."""
 
@@ -48,12 +64,19 @@ class PackedFormat(Format):
         return bool(_chunks(path))
 
     def read(self, path: Path) -> Mapping[SplitName, TokenStream]:
-        if path.is_file():
-            return {split_of_name(path.stem) or "train": TokenStream((_chunk(path),))}
-        files: dict[SplitName, list[TokenFile]] = {}
-        for chunk in _without_gaps(_chunks(path)):
-            files.setdefault(split_of_name(chunk.stem) or "train", []).append(_chunk(chunk))
-        return {name: TokenStream(tuple(chunks)) for name, chunks in files.items()}
+        paths = [path] if path.is_file() else _without_gaps(_chunks(path))
+        streams: dict[SplitName, TokenStream] = {}
+        for chunk in paths:
+            file, padding = _without_padding(_chunk(chunk))
+            name = split_of_name(chunk.stem) or "train"
+            before = streams.get(name, TokenStream(()))
+            files, padding = (*before.files, file), before.padding + padding
+            streams[name] = TokenStream(files, padding=padding)
+        return streams
+
+    def how_to_end(self, file: TokenFile, id: int, tokens: int) -> str:
+        place = _padding_file(file.path)
+        return f"say so: echo '{Padding(id=id, tokens=tokens).model_dump_json()}' > {place}"
 
     def dtype(self, vocab_size: int) -> str:
         return type_of_vocabulary(vocab_size)
@@ -61,7 +84,7 @@ class PackedFormat(Format):
     def stem(self, split: SplitName, prefix: str | None) -> str:
         return prefix or split
 
-    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> None:
+    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> str | None:
         size = layout.chunk or (layout.block * 1024 if layout.block else CHUNK_TOKENS)
         if layout.block and size % layout.block:
             raise DataError(
@@ -73,6 +96,44 @@ class PackedFormat(Format):
         header = HEADER.pack(MAGIC, VERSION, CODES[dtype], size)
         for number, chunk in enumerate(_cut(chain(tokens.blocks(), [padding]), size, dtype)):
             (folder / f"{stem}_{number:010d}.bin").write_bytes(header + chunk.tobytes())
+        if not padding.size:
+            return None
+        marked = _padding_file(folder / f"{stem}_0.bin")
+        found = Padding(id=int(padding[0]), tokens=padding.size)
+        marked.write_text(found.model_dump_json() + "\n")
+        return (
+            f"the last {padding.size:,} of {tokens.count + padding.size:,} tokens are padding, as "
+            f"{marked.name} says: this platform leaves them out, other readers do not"
+        )
+
+
+def _padding_file(chunk: Path) -> Path:
+    """Return the file that says how the prefix of a chunk is filled up."""
+    return chunk.with_name(f"padding-{chunk.stem.rpartition('_')[0]}.json")
+
+
+def _without_padding(chunk: TokenFile) -> tuple[TokenFile, int]:
+    """Return the text of a chunk, and the tokens of padding behind it. Raises DataError where the
+    padding is not as its file says."""
+    place, match = _padding_file(chunk.path), NUMBERED.fullmatch(chunk.path.name)
+    if match is None or not place.exists() or _following(chunk.path, match).exists():
+        return chunk, 0
+    try:
+        padding = Padding.model_validate_json(read_bytes(place))
+    except ValidationError as error:
+        problem, example = error.errors()[0]["msg"], Padding(id=1, tokens=500).model_dump_json()
+        raise DataError(f"{place}: {problem}; it should be such as {example}") from None
+    if padding.tokens >= chunk.tokens or (chunk.map()[-padding.tokens :] != padding.id).any():
+        raise DataError(
+            f"{chunk.path}: its last {padding.tokens:,} tokens are not all id {padding.id}, as "
+            f"{place} says; correct that file, or delete it where nothing is padding"
+        )
+    return replace(chunk, tokens=chunk.tokens - padding.tokens), padding.tokens
+
+
+def _following(chunk: Path, match: re.Match[str]) -> Path:
+    """Return the chunk that would come next."""
+    return chunk.with_name(f"{match['prefix']}_{int(match['number']) + 1:010d}.bin")
 
 
 def _chunks(path: Path) -> list[Path]:

@@ -125,6 +125,13 @@ class _Index:
 
     def _starts(self, first: int, last: int) -> np.ndarray:
         sequences = self.edges[first:last]
+        wrong = np.flatnonzero((sequences < 0) | (sequences > self.pointers.size))
+        if wrong.size:
+            at = first + int(wrong[0])
+            raise DataError(
+                f"{self.path}: byte {self._byte_of(self.edges, at)}: document {at} begins at "
+                f"sequence {self.edges[at]}, of {self.pointers.size}; write both files again"
+            )
         # A document may have no sequence, at the very end as well.
         inside = np.minimum(sequences, self.pointers.size - 1)
         starts = self.pointers[inside] // self._token_bytes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,11 @@ from workloads.data.manifest import (
     TextSize,
     content_fingerprint,
 )
+from workloads.data.shards import check_hashes
+
+# So many equal ids at the end of a file are hardly text.
+MOST_REPEATED = 256
+TEXT_SUFFIXES = {".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".zst"}
 
 
 @dataclass(frozen=True)
@@ -66,25 +72,28 @@ def open_path(
     """Open token data of any format for training, without conversion.
 
     `val` is where the validation tokens are, where `path` does not hold them. Without `vocab_size`
-    a foreign format's is its greatest id and one. The tokens of foreign formats are read once, for
-    their hash and their ids, and again only when a file has changed. Raises DataError.
+    a foreign format's is its greatest id and one. All tokens are read once, for their hash, and
+    again only when a file has changed. Raises DataError.
     """
     data = read_path(path, rows)
-    if data.own and not val:
+    if data.own:
         if vocab_size not in (None, data.own.dataset.vocab_size):
             raise DataError(
                 f"{path}: its vocabulary has {data.own.dataset.vocab_size} ids, not {vocab_size}; "
                 "leave the number out, or name another dataset"
             )
-        return data.own.dataset
-    streams = _both_splits(data, read_path(val, rows) if val else data)
+        if not val:
+            return replace(data.own.dataset, train_sha256=train_sha256(data))
+    held_out = read_path(val, rows) if val else data
+    streams = _both_splits(data, held_out)
     files: dict[SplitName, tuple[TokenFile, ...]]
     files = {name: streams[name].files for name in SPLITS}
     _require_one_type([file for name in SPLITS for file in files[name]])
     scans = {file: known_scan(file) for name in SPLITS for file in files[name]}
     vocabulary = vocab_size or 1 + max(found.greatest_id for found in scans.values())
+    known = data.own.dataset.vocab_size if data.own else vocabulary
     for file, found in scans.items():
-        check_ids(file, found, vocabulary)
+        check_ids(file, found, known)
     shards: dict[SplitName, tuple[ShardEntry, ...]] = {
         name: tuple(
             ShardEntry(file=each.path.name, tokens=each.tokens, sha256=scans[each].sha256)
@@ -97,10 +106,55 @@ def open_path(
         content_fingerprint(
             files["train"][0].dtype, vocabulary, shards, streams["train"].row_tokens
         ),
-        TextSize(vocabulary, streams["train"].tokens, streams["val"].tokens),
+        TextSize(known, streams["train"].tokens, streams["val"].tokens),
         files,
+        held_out.own.dataset.bytes_per_token if held_out.own else None,
         row_tokens=streams["train"].row_tokens,
+        tokenizer_sha256=data.own.dataset.tokenizer_sha256 if data.own else None,
+        vocabulary_is_known=bool(data.own or vocab_size),
+        train_sha256=train_sha256(data),
+        cautions=tuple(_cautions(data, held_out)),
     )
+
+
+def train_sha256(data: TokenData) -> str:
+    """Return a hash of the training tokens, which are read once for it. Raises DataError where they
+    are not as a manifest says."""
+    files = data.streams["train"].files if "train" in data.streams else ()
+    if data.own:
+        check_hashes(data.path)
+        found = [data.own.hashes[file.path] for file in files]
+    else:
+        found = [known_scan(file).sha256 for file in files]
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()
+
+
+def endings(data: TokenData, split: SplitName) -> list[str]:
+    """Return a sentence on each file of foreign data that seems to end with padding."""
+    if data.foreign is None:
+        return []
+    found = [(file, known_scan(file)) for file in data.streams[split].files]
+    return [
+        f"{file.path} ends with {end.repeated:,} tokens of id {end.last_id}, of {file.tokens:,}: "
+        "they are read as text; where they are padding, "
+        f"{data.foreign.how_to_end(file, end.last_id, end.repeated)}"
+        for file, end in found
+        if end.repeated >= MOST_REPEATED
+    ]
+
+
+def _cautions(train: TokenData, held_out: TokenData) -> list[str]:
+    found = [*endings(train, "train")]
+    split = "val" if "val" in held_out.streams else "train"
+    return found + endings(held_out, split)
+
+
+def is_anything_at(path: Path) -> bool:
+    """Return whether there is anything at a path, or files whose names begin with it."""
+    if path.exists():
+        return True
+    folder = path.parent
+    return folder.is_dir() and any(each.name.startswith(path.name) for each in folder.iterdir())
 
 
 def _recognise(path: Path) -> Format:
@@ -109,10 +163,20 @@ def _recognise(path: Path) -> Format:
             return candidate
     if not path.exists():
         raise DataError(f"{path}: no such file or folder, and no files that begin so")
+    if _is_text(path):
+        raise DataError(
+            f"{path}: this is text; make token data of it: python -m workloads data prepare {path} "
+            "--tokenizer T --out DIR"
+        )
     raise DataError(
         f"{path}: no token data: neither a manifest.json, nor .bin files of a format in "
         f"{', '.join(FORMATS)}; name the folder or the file that holds the tokens"
     )
+
+
+def _is_text(path: Path) -> bool:
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
+    return bool(files) and all(each.suffix in TEXT_SUFFIXES for each in files)
 
 
 def _both_splits(data: TokenData, held_out: TokenData) -> dict[SplitName, TokenStream]:

@@ -15,12 +15,14 @@ from workloads.data.manifest import (
     MANIFEST_FILE,
     TOKENIZER_FILE,
     AnyManifest,
+    DataError,
     Manifest,
     SplitEntry,
     SplitName,
     damaged,
     read_manifest,
 )
+from workloads.data.shard_writer import SHARD_NAME
 from workloads.data.shards import open_dataset
 from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.tokenizers.tokenizer import Tokenizer
@@ -52,11 +54,20 @@ class OwnData:
 
 
 def is_own(path: Path) -> bool:
-    return (path / MANIFEST_FILE).exists()
+    """Return whether there is a dataset of this platform, or one whose manifest is missing."""
+    return (path / MANIFEST_FILE).exists() or any(
+        SHARD_NAME.fullmatch(each.name) for each in path.glob("*.bin")
+    )
 
 
 def read_own(directory: Path) -> OwnData:
     """Open a dataset of this platform. Raises DataError where it is not sound."""
+    if not (directory / MANIFEST_FILE).exists():
+        raise DataError(
+            f"{directory / MANIFEST_FILE}: missing, and the shards beside it cannot be read "
+            "without; run the dataset's `python -m workloads data prepare` again, or rename the "
+            "files where they are no shards"
+        )
     dataset, manifest = open_dataset(directory), read_manifest(directory)
     tokenizer = _tokenizer(directory, manifest)
     streams: dict[SplitName, TokenStream] = {}

@@ -58,7 +58,7 @@ class RowsFormat(Format):
     def stem(self, split: SplitName, prefix: str | None) -> str:
         return f"{prefix or 'llama'}-{split}-tmp"
 
-    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> None:
+    def write(self, tokens: Tokens, folder: Path, stem: str, layout: Layout) -> str | None:
         row_tokens = layout.block or self.row_tokens
         kept = tokens.count // row_tokens * row_tokens
         if not kept:
@@ -68,3 +68,6 @@ class RowsFormat(Format):
         with (folder / f"{stem}.bin").open("wb") as file:
             copy_tokens(tokens, self.dtype(tokens.vocab_size), file)
             file.truncate(kept * 2)
+        if not (left := tokens.count - kept):
+            return None
+        return f"the last {left:,} of {tokens.count:,} tokens fill no row and are left out"

@@ -1,9 +1,9 @@
-"""One pass over a file of tokens: its SHA-256 and its least and greatest id, in bounded memory."""
+"""One pass over a file of tokens: its SHA-256, its ids and how it ends, in bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -16,23 +16,30 @@ from workloads.data.unchanged import remembered
 
 @dataclass(frozen=True)
 class Scan:
-    """What a pass found. The hash is of the whole file, its header included."""
+    """What a pass found. The hash is of the header and all tokens that count; `repeated` are the
+    tokens at the end that are all of the last id."""
 
     sha256: str
     least_id: int
     greatest_id: int
+    last_id: int
+    repeated: int
 
 
 def scan(file: TokenFile, progress: Progress = lambda count: None) -> Scan:
     """Read a file from its beginning to its end; `progress` is told the bytes."""
-    digest, least, greatest = hashlib.sha256(), 0, 0
+    digest, least, greatest, last, repeated = hashlib.sha256(), 0, 0, -1, 0
     with file.path.open("rb") as opened:
         digest.update(opened.read(file.offset))
     for _, block in file_blocks(file):
         digest.update(block.data)
         least, greatest = min(least, int(block.min())), max(greatest, int(block.max()))
+        others = np.flatnonzero(block != block[-1])
+        goes_on = not others.size and block[-1] == last
+        repeated = block.size + (repeated if goes_on else -1 - others[-1] if others.size else 0)
+        last = block[-1]
         progress(block.nbytes)
-    return Scan(digest.hexdigest(), least, greatest)
+    return Scan(digest.hexdigest(), least, greatest, int(last), int(repeated))
 
 
 def known_scan(file: TokenFile, progress: Progress = lambda count: None) -> Scan:
@@ -40,11 +47,11 @@ def known_scan(file: TokenFile, progress: Progress = lambda count: None) -> Scan
 
     def read() -> str:
         found = scan(file, progress)
-        return f"{found.sha256} {found.least_id} {found.greatest_id}"
+        return " ".join(map(str, astuple(found)))
 
-    purpose = {"scan": [file.dtype, file.offset]}
-    sha256, least, greatest = remembered(purpose, [file.path], read).split()
-    return Scan(sha256, int(least), int(greatest))
+    purpose = {"scan": [file.dtype, file.offset, file.tokens], "of": [*Scan.__annotations__]}
+    sha256, *numbers = remembered(purpose, [file.path], read).split()
+    return Scan(sha256, *map(int, numbers))
 
 
 def check_ids(file: TokenFile, found: Scan, vocab_size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,8 +11,20 @@ from workloads.data.dataset import TokenFile
 from workloads.data.formats.format import TokenStream
 from workloads.data.formats.opening import TokenData
 from workloads.data.formats.scan import Scan, check_ids, scan
-from workloads.data.manifest import DataError, PreparedManifest, damaged
+from workloads.data.manifest import (
+    MANIFEST_FILE,
+    SPLITS,
+    TOKENIZER_FILE,
+    AnyManifest,
+    DataError,
+    PreparedManifest,
+    ShardEntry,
+    SplitName,
+    content_fingerprint,
+    damaged,
+)
 from workloads.data.progress import Progress
+from workloads.data.tokenizers.table import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,8 @@ def verify(data: TokenData, vocab_size: int | None, progress: Progress) -> Verif
             _check_hash(data, index, scan(index))
     for stream in data.streams.values():
         _check_documents(data, stream)
+    if data.own:
+        _check_manifest(data.path, data.own.manifest)
     tokens = sum(file.tokens for file in data.files)
     hashed = len(data.own.hashes) if data.own else 0
     return Verified(tokens, len(data.files), greatest, hashed, limit)
@@ -56,6 +71,47 @@ def _check_hash(data: TokenData, file: TokenFile, found: Scan) -> None:
         prepared = isinstance(data.own.manifest, PreparedManifest)
         problem = f"SHA-256 differs: {found.sha256}, manifest says {expected}"
         raise damaged(file.path, problem, prepared)
+
+
+def _check_manifest(directory: Path, manifest: AnyManifest) -> None:
+    """Raise DataError where the statements of a manifest contradict one another: its fingerprint
+    is not that of its shards, or the splits do not sum to the counts."""
+    if not isinstance(manifest, PreparedManifest):  # its fingerprint is of the text
+        return
+    shards: dict[SplitName, tuple[ShardEntry, ...]]
+    shards = {name: manifest.split(name).shards for name in SPLITS}
+    pairs = [
+        (
+            "fingerprint",
+            manifest.fingerprint,
+            content_fingerprint(manifest.dtype, manifest.vocab_size, shards, manifest.row_tokens),
+        )
+    ]
+    pairs += [
+        (f"{name}.tokens", manifest.split(name).tokens, sum(each.tokens for each in shards[name]))
+        for name in SPLITS
+    ]
+    counts = manifest.counts
+    if not manifest.row_tokens:  # rows leave tokens out
+        pairs += [
+            (f"counts.{field}", getattr(counts, field), _sum_of(field, manifest))
+            for field in ("documents", "bytes", "tokens")
+        ]
+    documents = sum(each.documents for each in manifest.inputs)
+    pairs.append(("counts.documents", counts.documents, documents))
+    copy = directory / TOKENIZER_FILE
+    if copy.is_file():
+        pairs.append(
+            ("tokenizer.sha256", manifest.tokenizer.sha256, load_tokenizer(str(copy)).sha256)
+        )
+    for field, stated, found in pairs:
+        if stated != found:
+            problem = f"{field} is {stated}, and by what it counts {found}"
+            raise damaged(directory / MANIFEST_FILE, problem, prepared=True)
+
+
+def _sum_of(field: str, manifest: PreparedManifest) -> int:
+    return sum(getattr(manifest.split(name), field) for name in SPLITS)
 
 
 def _check_documents(data: TokenData, stream: TokenStream) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.files import sync_folder, write_atomically
+from kernels.files import read_bytes, sync_folder, write_atomically
 from workloads.data.manifest import (
     MANIFEST_FILE,
     SPLITS,
+    TOKENIZER_FILE,
     Counts,
     DataError,
     InputEntry,
@@ -28,7 +30,10 @@ from workloads.data.preparing.parts import Finished, part_file
 from workloads.data.preparing.pieces import Unit
 from workloads.data.preparing.recipes.recipe import Target
 from workloads.data.preparing.recipes.table import RECIPES
+from workloads.data.preparing.sources import Input
 from workloads.data.preparing.splits import SplitWriter
+from workloads.data.shard_writer import SHARD_NAME
+from workloads.data.tokenizers.table import TOKENIZERS
 
 NEW_FOLDER = ".new"  # in which a dataset is written, within the folder that it is for
 
@@ -67,18 +72,21 @@ class Purpose:
 def assemble(
     out: Path,
     purpose: Purpose,
+    inputs: Sequence[Input],
     units: Sequence[Unit],
     finished: Mapping[str, Finished],
+    tokenizer: str,
     shard_tokens: int,
 ) -> PreparedManifest:
     """Write the dataset of these units, in order, to the folder `out`; return its manifest.
 
-    It is written aside first, and takes the place of an earlier dataset as the last thing. Raises
-    DataError where there is no document to train on, and DamagedPart.
+    `inputs` are those of the purpose, and `tokenizer` is a name or a path. The dataset is written
+    aside first, and takes the place of an earlier one as the last thing. Raises DataError where
+    there is no document to train on, and DamagedPart.
     """
     recipe = RECIPES[purpose.recipe]
     dtype = token_type(purpose.tokenizer.vocab_size)
-    numbers = {(name, sha256): at for at, (name, sha256, _) in enumerate(purpose.inputs)}
+    numbers = {each: at for at, each in enumerate(inputs)}
     corpus = TokenizedCorpus(units, finished, purpose.drop_duplicates, numbers)
     counts, documents = _counts(corpus, units, finished, purpose)
     if recipe.row_tokens:
@@ -111,8 +119,8 @@ def assemble(
             drop_duplicates=purpose.drop_duplicates,
             row_tokens=recipe.row_tokens,
             inputs=tuple(
-                InputEntry(name=name, sha256=sha256, bytes=size, documents=documents[name, sha256])
-                for name, sha256, size in purpose.inputs
+                InputEntry(name=name, sha256=sha256, bytes=size, documents=documents[each])
+                for each, (name, sha256, size) in zip(inputs, purpose.inputs, strict=True)
             ),
             counts=counts,
             fingerprint=content_fingerprint(
@@ -121,6 +129,7 @@ def assemble(
             train=splits["train"],
             val=splits["val"],
         )
+        _keep_tokenizer(tokenizer, purpose.tokenizer.sha256, new)
         _replace(out, new, manifest)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -132,14 +141,14 @@ def _counts(
     units: Sequence[Unit],
     finished: Mapping[str, Finished],
     purpose: Purpose,
-) -> tuple[Counts, Counter[tuple[str, str]]]:
-    """Count the documents, altogether and by the name and SHA-256 of their input."""
-    total, by_input, longest = Counter[str](), Counter[tuple[str, str]](), 0
+) -> tuple[Counts, Counter[Input]]:
+    """Count the documents, altogether and by their input."""
+    total, by_input, longest = Counter[str](), Counter[Input](), 0
     for unit, found in zip(units, corpus.units(), strict=True):
         where = finished[unit.key]
         total["skipped"] += int(part_file(where.file).units["skipped"][where.place])
         total["documents"] += len(found.documents)
-        by_input[unit.input.name, unit.sha256] += len(found.documents)
+        by_input[unit.input] += len(found.documents)
         if len(found.documents):
             total["bytes"] += int(found.documents["bytes"].sum())
             total["tokens"] += int(found.documents["tokens"].sum())
@@ -157,15 +166,32 @@ def _counts(
     return counts, by_input
 
 
+def _keep_tokenizer(name: str, sha256: str, folder: Path) -> None:
+    """Copy the tokenizer's file beside the shards, so that whoever has them can decode them."""
+    if name not in TOKENIZERS:
+        content = read_bytes(Path(name))
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise DataError(f"tokenizer {name}: its file has changed; run again")
+        write_atomically(folder / TOKENIZER_FILE, content, durable=True)
+
+
+def files_of_datasets(out: Path) -> list[Path]:
+    """Return what is in a folder by the names of the files that datasets consist of."""
+    beside = [f"{split}-{index}.bin" for split in SPLITS for index in ("documents", "origins")]
+    names = {MANIFEST_FILE, TOKENIZER_FILE, *beside}
+    return [p for p in sorted(out.glob("*")) if p.name in names or SHARD_NAME.fullmatch(p.name)]
+
+
 def _replace(out: Path, new: Path, manifest: PreparedManifest) -> None:
-    """Move a new dataset to its place. Between the old manifest and the new one there is none, so
-    that nobody takes a mixture of both for a dataset."""
+    """Move a new dataset to its place. Between the old manifest and the new one there is none:
+    nobody takes a mixture of both for a dataset, since shards without one are refused."""
+    content = manifest.model_dump_json(indent=2) + "\n"
     (out / MANIFEST_FILE).unlink(missing_ok=True)
     sync_folder(out)
-    for name in SPLITS:
-        for old in out.glob(f"{name}-*.bin"):
+    for old in files_of_datasets(out):
+        if not (new / old.name).exists():
             old.unlink()
     for path in new.iterdir():
         path.replace(out / path.name)
     sync_folder(out)
-    write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n", durable=True)
+    write_atomically(out / MANIFEST_FILE, content, durable=True)

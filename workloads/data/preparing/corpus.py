@@ -39,7 +39,7 @@ class TokenizedCorpus:
     """The documents of all inputs in order. Reading raises DamagedPart.
 
     Documents that repeat the text of an earlier one are left out where `drop_repeats` says so. The
-    `origin` of a document has the number of its input, by name and SHA-256, as well as its row.
+    `origin` of a document has the number of its input, as well as its row.
     """
 
     def __init__(
@@ -47,12 +47,9 @@ class TokenizedCorpus:
         units: Sequence[Unit],
         finished: Mapping[str, Finished],
         drop_repeats: bool,
-        numbers: Mapping[tuple[str, str], int],
+        numbers: Mapping[Input, int],
     ) -> None:
-        self._units = [
-            (unit.input, finished[unit.key], numbers[unit.input.name, unit.sha256])
-            for unit in units
-        ]
+        self._units = [(unit.input, finished[unit.key], numbers[unit.input]) for unit in units]
         self._starts = np.zeros(len(units) + 1, np.int64)  # of documents before each unit
         self._kept: np.ndarray | None = None
         for number, unit in enumerate(self.units()):

@@ -35,7 +35,7 @@ class Progress:
 
     def tokenizing(self, finished: int, left: int) -> None:
         kept = f"; {finished / 1e6:,.1f} MB are finished already" if finished else ""
-        self._line(f"tokenizing {left / 1e6:,.1f} MB of text{kept}")
+        self._line(f"tokenizing {left / 1e6:,.1f} MB of files, decompressed{kept}")
         self._begun = self._shown = time.monotonic()
         self._left, self._done, self._tokens = left, 0, 0
 
@@ -46,6 +46,12 @@ class Progress:
         if self._live or now - self._shown >= SHOWN_EVERY:
             self._shown = now
             self._line(self._state(now - self._begun), end="\r" if self._live else "\n")
+
+    def replacing(self, earlier: PreparedManifest) -> None:
+        self._line(
+            f"replaces the dataset {earlier.fingerprint} of tokenizer {earlier.tokenizer.name}, "
+            f"{earlier.counts.tokens:,} tokens"
+        )
 
     def assembling(self) -> None:
         self._line("writing shards")
@@ -90,6 +96,9 @@ def facts(manifest: PreparedManifest) -> dict[str, Any]:
 def summary(manifest: PreparedManifest, out: Path) -> str:
     """Return the summary of the dataset in `out`, for people."""
     found = facts(manifest)
+    kept = ", kept; --drop-duplicates leaves them out"
+    if manifest.drop_duplicates or not found["duplicates"]:
+        kept = ""
     left_out = [
         f"{found['dropped']:,} duplicates dropped" if manifest.drop_duplicates else "",
         f"{found['skipped']:,} rows left out" if found["skipped"] else "",
@@ -100,9 +109,15 @@ def summary(manifest: PreparedManifest, out: Path) -> str:
         f"files         {found['files']:,}",
         f"documents     {found['documents']:,}",
         f"tokens        {found['tokens']:,} ({found['bytes_per_token']:.3f} bytes a token)",
-        f"duplicates    {found['duplicates']:,}",
+        f"duplicates    {found['duplicates']:,}{kept}",
         f"longest       {found['longest_document']:,} tokens",
         f"train, val    {found['train_tokens']:,} and {found['val_tokens']:,} tokens",
     ]
-    notes = ", ".join(note for note in left_out if note)
-    return "\n".join([*lines, f"left out      {notes}"] if notes else lines)
+    if notes := ", ".join(note for note in left_out if note):
+        lines.append(f"left out      {notes}")
+    if not manifest.val.tokens:
+        lines.append(
+            "caution: no tokens for validation, without which no run trains on it: raise "
+            "--val-fraction, or name another text as `val`"
+        )
+    return "\n".join(lines)

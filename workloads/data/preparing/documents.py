@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,10 +15,14 @@ import pyarrow.parquet as parquet
 
 from workloads.data.manifest import DataError
 from workloads.data.preparing.pieces import Settings, Unit
-from workloads.data.preparing.streams import stored_chunks, text_chunks, text_range
+from workloads.data.preparing.streams import (
+    BYTE_ORDER_MARK,
+    stored_chunks,
+    text_chunks,
+    text_range,
+)
 
 ROWS_AT_ONCE = 256
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIELDS_NAMED = 8  # of a record, in errors
 
 
@@ -53,7 +59,7 @@ class Condition:
         return cls(name, value, name == field)
 
     def keeps(self, record: Mapping[str, Any]) -> bool:
-        found = _field(record, (self.field,))
+        found = _field(record, (self.field,), "--where names it")
         shown = found if isinstance(found, str) else json.dumps(found, default=str)
         return (shown == self.value) == self.equal
 
@@ -98,7 +104,7 @@ def _line(unit: Unit, row: int | None, problem: str) -> str:
 
 
 def _text(unit: Unit, settings: Settings) -> Iterator[_Row]:
-    content = b"".join(text_chunks(unit.input, stored_chunks(unit.input)))
+    content = b"".join(text_chunks(unit.input, stored_chunks(unit.input)))[unit.range.start :]
     yield None, lambda: _decoded(content)
 
 
@@ -113,8 +119,9 @@ def _lines(unit: Unit, settings: Settings) -> Iterator[_Row]:
 
 
 def _rows(unit: Unit, settings: Settings) -> Iterator[_Row]:
-    part, select = unit.range, _selection(settings)
+    part = unit.range
     with unit.input.open() as file, parquet.ParquetFile(file) as table:
+        select = _selection(settings, table.schema_arrow.names)
         columns = _columns(table.schema_arrow.names, settings)
         group, first = _group_of(table.metadata, part.start)
         for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
@@ -162,15 +169,28 @@ def _records(batch: arrow.RecordBatch, start: int, stop: int) -> Iterator[dict[s
 
 
 def _plain(column: Any) -> list[Any]:
+    """Return the values of a column; a problem in place of one that Python cannot hold, such as
+    text within a record that is not UTF-8, or a date after the year 9999."""
     if arrow.types.is_string(column.type):
         column = column.cast(arrow.binary())
     elif arrow.types.is_large_string(column.type):
         column = column.cast(arrow.large_binary())
-    return column.to_pylist()
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, LookupError, arrow.ArrowException):
+        return [_value(each) for each in column]
 
 
-def _selection(settings: Settings) -> Callable[[Any], str | None]:
-    """Return what takes the text of a record, or None where a filter leaves the record out."""
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, LookupError, arrow.ArrowException) as error:
+        return _Problem(" ".join(str(error).split()))
+
+
+def _selection(settings: Settings, known: Sequence[str] = ()) -> Callable[[Any], str | None]:
+    """Return what takes the text of a record, or None where a filter leaves the record out. `known`
+    are the fields that an error names, where a record has only those that are read."""
     names = settings.text_field.split("|")
     conditions = [Condition.parse(text) for text in settings.where]
 
@@ -179,7 +199,7 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
             raise _Problem("not a record with fields")
         if not all(condition.keeps(record) for condition in conditions):
             return None
-        text = _field(record, names)
+        text = _field(record, names, "--text-field names that of the text", known)
         if not isinstance(text, str):
             kind = type(text).__name__
             raise _Problem(f"the field {' or '.join(names)} is not text but {kind}")
@@ -190,21 +210,27 @@ def _selection(settings: Settings) -> Callable[[Any], str | None]:
     return select
 
 
-def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Return the first of the fields that the record has; a dotted name leads into records."""
+def _field(
+    record: Mapping[str, Any], names: Sequence[str], remedy: str, fields: Sequence[str] = ()
+) -> Any:
+    """Return the first of the fields that the record has; a dotted name leads into records.
+
+    Raises _Problem with the remedy, and with what `fields` or else the record has, where it has
+    none, and where its value could not be read.
+    """
     for name in names:
         found = record.get(name, record)
         if found is record:
             for part in name.split("."):
                 found = found.get(part, record) if isinstance(found, dict) else record
-                if found is record:
+                if found is record or isinstance(found, _Problem):
                     break
+        if isinstance(found, _Problem):
+            raise _Problem(f"the field {name} cannot be read ({found})")
         if found is not record:
             return _decoded(found) if isinstance(found, bytes) else found
-    known = ", ".join(list(record)[:FIELDS_NAMED]) or "none"
-    raise _Problem(
-        f"no field {' or '.join(names)} (it has: {known}; --text-field names that of the text)"
-    )
+    known = ", ".join(list(fields or record)[:FIELDS_NAMED]) or "none"
+    raise _Problem(f"no field {' or '.join(names)} (it has: {known}; {remedy})")
 
 
 def _decoded(content: bytes) -> str:
@@ -224,5 +250,13 @@ def _encodable(text: str) -> None:
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(_decoded(line))
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise _Problem(f"not JSON ({error})") from None
+    except ValueError:  # an integer of more digits than Python turns into one
+        return json.loads(_decoded(line), parse_int=_integer)
+    except RecursionError as error:
+        raise _Problem(f"not JSON ({error})") from None
+
+
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= sys.get_int_max_str_digits() else Decimal(digits)

@@ -3,11 +3,12 @@
 A source is `hub:NAME`, `hub:NAME?split=validation&config=CONFIG`, or `hub:FOLDER` of a dataset that
 was saved to the disk. Its rows are streamed once into Parquet files, which are then inputs like any
 others: known by their content, cut into pieces, and not fetched again. A copy that was stopped goes
-on after its last whole file.
+on after its last whole file. A saved dataset that has changed is copied anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ import pyarrow.parquet as parquet
 
 from kernels.files import write_atomically
 from workloads.data.manifest import DataError
+from workloads.files import exclusive
 
 PREFIX = "hub:"
 HUB_FOLDER = "hub"  # beside what is made of it
 ROWS_PER_FILE = 10_000
+PATIENCE_SECONDS = 5.0  # for the end of a copy that was stopped
+MOST_READABLE = 100  # characters of a source in the name of its copy
 COMPLETE = "complete"  # the file that says that all rows are there
 
 
@@ -30,8 +34,13 @@ def local_copy(source: str, folder: Path) -> str:
 
     Raises DataError where the library is not installed, or the dataset cannot be read.
     """
-    copy = folder / "".join(c if c.isalnum() or c in "-_." else "-" for c in source)
-    if not (copy / COMPLETE).exists():
+    name = source.removeprefix(PREFIX).partition("?")[0]
+    readable = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)[:MOST_READABLE]
+    digest = hashlib.sha256(f"{source} {_saved_state(Path(name))}".encode(errors="surrogateescape"))
+    copy = folder / f"{readable}-{digest.hexdigest()[:12]}"
+    if (copy / COMPLETE).exists():
+        return str(copy / "*.parquet")
+    with exclusive(copy, PATIENCE_SECONDS):
         whole = len(list(copy.glob("*.parquet")))
         for number, table in enumerate(_tables(source, whole * ROWS_PER_FILE), whole):
             content = arrow.BufferOutputStream()
@@ -40,6 +49,12 @@ def local_copy(source: str, folder: Path) -> str:
             write_atomically(file, content.getvalue().to_pybytes(), durable=True)
         write_atomically(copy / COMPLETE, "", durable=True)
     return str(copy / "*.parquet")
+
+
+def _saved_state(folder: Path) -> list[tuple[str, int, int]]:
+    """Return what changes with a dataset that was saved in a folder; nothing of one of the hub."""
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [(str(path), state.st_size, state.st_mtime_ns) for path, state in found]
 
 
 def _tables(source: str, start: int) -> Iterator[arrow.Table]:

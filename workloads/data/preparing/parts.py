@@ -7,12 +7,13 @@ that is in a part file is never tokenized again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from kernels.files import write_atomically
 from workloads.data.manifest import DataError, token_type
 from workloads.data.preparing.documents import BadRows, Text, documents
 from workloads.data.preparing.pieces import Piece, Settings, Unit
+from workloads.data.preparing.sources import Input, require_unchanged
 from workloads.data.tokenizers.table import load_tokenizer
 from workloads.data.tokenizers.tokenizer import Tokenizer
 
@@ -60,9 +62,35 @@ def tokenize_piece(piece: Piece, settings: Settings, parts_dir: Path, skip_bad: 
     """Turn the documents of a piece into tokens, and write them as a part file in `parts_dir`.
 
     Its bytes are a function of the piece and the settings. Raises DataError at the first row that
-    cannot be used, unless `skip_bad` has it left out.
+    cannot be used, unless `skip_bad` has it left out, and where an input is not as it was scanned.
     """
     tokenizer = _tokenizer(settings.tokenizer, settings.tokenizer_sha256, settings.gigatoken)
+    with _unchanged({unit.input for unit in piece.units}):
+        members, problem = _tokenized(piece, settings, tokenizer, skip_bad)
+    file = parts_dir / f"{_name(piece)}.npz"
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **members)
+    write_atomically(file, content.getvalue(), durable=True)
+    documents, tokens = len(members["documents"]), members["tokens"].size
+    return PartEntry(file, documents, tokens, piece.text_bytes, problem)
+
+
+@contextmanager
+def _unchanged(inputs: Collection[Input]) -> Iterator[None]:
+    """Raise DataError where inputs change before the end, also in place of what follows from it."""
+    try:
+        yield
+    except DataError:
+        require_unchanged(inputs)
+        raise
+    require_unchanged(inputs)
+
+
+def _tokenized(
+    piece: Piece, settings: Settings, tokenizer: Tokenizer, skip_bad: bool
+) -> tuple[dict[str, np.ndarray], str]:
+    """Return the members of the part file of a piece, and what is wrong with the first row that was
+    left out; empty where none was."""
     tokens, rows, units = [], [], []
     bad = _BadRows(skip_bad)
     for unit in piece.units:
@@ -76,12 +104,7 @@ def tokenize_piece(piece: Piece, settings: Settings, parts_dir: Path, skip_bad: 
         units.append((unit.key.encode(), len(rows) - before, bad.count - skipped))
     table = np.array(rows, DOCUMENT)
     stream = np.concatenate(tokens) if tokens else np.empty(0, token_type(tokenizer.vocab_size))
-    file = parts_dir / f"{_name(piece)}.npz"
-    content = io.BytesIO()
-    members = {"tokens": stream, "documents": table, "units": np.array(units, UNIT)}
-    np.savez(content, allow_pickle=False, **members, problem=np.array(bad.first.encode()))
-    write_atomically(file, content.getvalue(), durable=True)
-    return PartEntry(file, len(rows), stream.size, piece.text_bytes, bad.first)
+    return {"tokens": stream, "documents": table, "units": np.array(units, UNIT)}, bad.first
 
 
 class _BadRows:
@@ -171,11 +194,6 @@ class PartFile:
         return self._member("tokens")
 
     @cached_property
-    def problem(self) -> str:
-        """What is wrong with the first row that was left out; empty where none was."""
-        return self._member("problem").item().decode()
-
-    @cached_property
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Where units end among the documents, and documents among the tokens; from 0 on."""
         counts = self.units["documents"], self.documents["tokens"]
@@ -194,9 +212,15 @@ class PartFile:
 
     def _member(self, name: str) -> np.ndarray:
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                return archive[name]
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            # A member is read to its end, since its checksum is compared only there.
+            with zipfile.ZipFile(self.path) as archive:
+                content = archive.read(f"{name}.npy")
+            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # EINVAL: of a place before the file
+                raise
+            raise DamagedPart(self.path) from error
+        except Exception as error:  # Damage of the directory has many names.
             raise DamagedPart(self.path) from error
 
 
@@ -214,15 +238,20 @@ class Finished:
     place: int
 
 
-def find_finished(parts_dir: Path, units: Iterable[Unit]) -> dict[str, Finished]:
-    """Return where the units are that are finished, by key. Raises DamagedPart."""
+def find_finished(
+    parts_dir: Path, units: Iterable[Unit], with_skipped: bool
+) -> dict[str, Finished]:
+    """Return where the units are that are finished, by key; `with_skipped`, also those of which
+    rows were left out. Raises DamagedPart."""
     found: dict[str, Finished] = {}
     names = {path.name for path in parts_dir.glob("*.npz")}
-    for name in sorted(names):
-        if name.startswith(GROUP):
-            keys = PartFile(parts_dir / name).units["key"]
-            found |= {key.decode(): Finished(parts_dir / name, at) for at, key in enumerate(keys)}
-    for unit in units:
-        if f"{unit.key}.npz" in names:
-            found[unit.key] = Finished(parts_dir / f"{unit.key}.npz", 0)
+    groups = [name for name in sorted(names) if name.startswith(GROUP)]
+    singles = [name for unit in units if (name := f"{unit.key}.npz") in names]
+    for path in (parts_dir / name for name in (*groups, *singles)):
+        if with_skipped and not path.name.startswith(GROUP):  # Its name says it all.
+            found[path.stem] = Finished(path, 0)
+            continue
+        for at, (key, _, skipped) in enumerate(PartFile(path).units.tolist()):
+            if with_skipped or not skipped:
+                found[key.decode()] = Finished(path, at)
     return found

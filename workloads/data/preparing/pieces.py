@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from workloads.data.manifest import DataError
 from workloads.data.preparing.sources import Input
-from workloads.data.preparing.streams import stored_chunks, text_chunks
+from workloads.data.preparing.streams import BYTE_ORDER_MARK, stored_chunks, text_chunks
 from workloads.data.unchanged import remembered
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ FILES_AT_ONCE = 1000
 SCANNED_AT_ONCE = 2**26
 # Reading what is remembered of a smaller file costs as much as reading the file.
 REMEMBERED_BYTES = 2**20
+# Raise it when the same file would have other units.
+SCAN_VERSION = 2
 # Raise it when the same unit would give other tokens or another part file.
 PARTS_VERSION = 1
 
@@ -146,7 +148,7 @@ _SCAN: TypeAdapter[Scan] = TypeAdapter(Scan)
 
 
 def _remembered_scan(each: Input) -> Scan:
-    purpose = {"scan": [each.kind, each.compression, UNIT_BYTES, PARTS_VERSION]}
+    purpose = {"scan": [each.kind, each.compression, UNIT_BYTES, PARTS_VERSION, SCAN_VERSION]}
     files = [each.local] if each.local else []
     if not files:
         purpose["remote"] = [each.source, each.path, each.state]
@@ -162,6 +164,8 @@ def _scan_as_json(each: Input) -> str:
 
 
 def _scan(each: Input) -> Scan:
+    if each.problem:
+        return Scan("", (), each.problem)
     digest = hashlib.sha256()
 
     def stored() -> Iterator[bytes]:
@@ -177,8 +181,14 @@ def _scan(each: Input) -> Scan:
 
 
 def _text_ranges(each: Input, stored: Iterator[bytes]) -> list[Range]:
-    size = sum(map(len, text_chunks(each, stored)))
-    return [Range(0, size, 0, size)] if size else []
+    """Return the whole text, without the mark of its encoding."""
+    size, head = 0, b""
+    for chunk in text_chunks(each, stored):
+        size += len(chunk)
+        if len(head) < len(BYTE_ORDER_MARK):
+            head += chunk[: len(BYTE_ORDER_MARK)]
+    start = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
+    return [Range(start, size, 0, size - start)] if size > start else []
 
 
 def _line_ranges(each: Input, stored: Iterator[bytes]) -> list[Range]:
@@ -220,8 +230,8 @@ def _row_ranges(each: Input, stored: Iterator[bytes]) -> list[Range]:
         ) from None
     for group in groups:
         rows, size = group.num_rows, group.total_byte_size
-        count = min(max(1, round(size / UNIT_BYTES)), max(1, rows))
-        cuts = [first + rows * i // count for i in range(count + 1)]
+        count = min(max(1, round(size / UNIT_BYTES)), rows)  # none of an empty group
+        cuts = [first + rows * i // max(1, count) for i in range(count + 1)]
         ranges += [Range(start, stop, start, size // count) for start, stop in pairwise(cuts)]
         first += rows
     return ranges

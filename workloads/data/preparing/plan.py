@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from workloads.data.manifest import DataError, TokenizerEntry
+from workloads.data.manifest import DataError, PreparedManifest, TokenizerEntry
 from workloads.data.preparing.assembly import Purpose
 from workloads.data.preparing.documents import Condition
 from workloads.data.preparing.hub import HUB_FOLDER
@@ -15,7 +16,7 @@ from workloads.data.preparing.pieces import Scan, Settings, Unit, scan, scan_gro
 from workloads.data.preparing.processes import MapFunction
 from workloads.data.preparing.recipes.recipe import Recipe
 from workloads.data.preparing.recipes.table import DEFAULT_RECIPE, RECIPES
-from workloads.data.preparing.sources import Input, find_inputs
+from workloads.data.preparing.sources import Input, find_inputs, is_utf8, require_apart
 from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.tokenizers.tokenizer import Tokenizer
 from workloads.schema.known_names import suggestion
@@ -42,7 +43,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """The work of a preparation, known once its inputs were scanned."""
+    """The work of a preparation, known once its inputs were scanned.
+
+    `inputs` are those that can be read, in the order in which `purpose` has them.
+    """
 
     inputs: tuple[Input, ...]
     units: tuple[Unit, ...]
@@ -65,6 +69,9 @@ class Watcher(Protocol):
     def tokenized(self, part: PartEntry) -> None:
         """Note that a piece is finished."""
 
+    def replacing(self, earlier: PreparedManifest) -> None:
+        """Note that a finished dataset is going to be replaced by another one."""
+
     def assembling(self) -> None:
         """Note that all pieces are finished."""
 
@@ -74,6 +81,7 @@ def plan_pieces(request: Request, map_function: MapFunction, watcher: Watcher) -
     recipe, tokenizer = _recipe(request), load_tokenizer(request.tokenizer, request.gigatoken)
     settings = _settings(request, recipe, tokenizer)
     inputs = find_inputs(request.sources, request.out / HUB_FOLDER)
+    require_apart(inputs, request.sources, request.out)
     recipe.check(inputs)
     for each in inputs:
         if request.where and each.kind == "text":
@@ -96,7 +104,10 @@ def plan_pieces(request: Request, map_function: MapFunction, watcher: Watcher) -
         where=settings.where,
         val_fraction=fraction,
         drop_duplicates=request.drop_duplicates,
-        inputs=tuple((each.name, scans[each.path].sha256, each.size) for each in readable),
+        inputs=tuple(
+            (name, scans[each.path].sha256, each.size)
+            for name, each in zip(_distinct_names(readable), readable, strict=True)
+        ),
         skipped_files=len(inputs) - len(readable),
     )
     units = [unit for each in readable for unit in units_of(each, scans[each.path], settings)]
@@ -119,7 +130,28 @@ def _settings(request: Request, recipe: Recipe, tokenizer: Tokenizer) -> Setting
     name = request.tokenizer
     place = name if name in TOKENIZERS else str(Path(name).absolute())
     field = request.text_field or recipe.text_field
+    for text in (field, tokenizer.name, *where):  # The manifest has them.
+        if not is_utf8(text):
+            raise DataError(f"{text}: is not UTF-8; write it so")
     return Settings(place, tokenizer.sha256, field, where, request.gigatoken)
+
+
+def _distinct_names(inputs: Sequence[Input]) -> list[str]:
+    """Return the names of inputs. Those of one name have as many of the folders above them in front
+    as tell them apart."""
+    groups: dict[str, list[Input]] = {}
+    for each in inputs:
+        groups.setdefault(each.name, []).append(each)
+    names = {}
+    for name, group in groups.items():
+        parts, count = [PurePosixPath(each.path).parts for each in group], 0
+        if len(group) > 1:
+            count = len(PurePosixPath(name).parts)
+            while len({each[-count:] for each in parts}) < len(group):
+                count += 1
+        for each, path in zip(group, parts, strict=True):
+            names[each.path] = "/".join(path[-count:]) if count else name
+    return [names[each.path] for each in inputs]
 
 
 def _readable(

@@ -11,13 +11,12 @@ tokenized, and the dataset does not depend on who did the work.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kernels.files import read_bytes, write_atomically
+from kernels.files import naming
 from workloads.data.manifest import (
     MANIFEST_FILE,
     TOKENIZER_FILE,
@@ -26,22 +25,19 @@ from workloads.data.manifest import (
     PreparedManifest,
     read_manifest,
 )
-from workloads.data.preparing.assembly import Purpose, assemble
+from workloads.data.preparing.assembly import Purpose, assemble, files_of_datasets
 from workloads.data.preparing.parts import (
     DamagedPart,
     Finished,
-    PartFile,
     find_finished,
     part_file,
     tokenize_piece,
 )
-from workloads.data.preparing.pieces import Unit, pieces_of
+from workloads.data.preparing.pieces import pieces_of
 from workloads.data.preparing.plan import Plan, Request, Watcher, plan_pieces
 from workloads.data.preparing.processes import MapFunction
-from workloads.data.preparing.sources import current_state
 from workloads.data.shard_writer import MAX_SHARD_TOKENS
 from workloads.data.shards import check_hashes, open_dataset
-from workloads.data.tokenizers.table import TOKENIZERS
 from workloads.files import exclusive
 
 PARTS_FOLDER = "parts"
@@ -56,11 +52,14 @@ def prepare(request: Request, map_function: MapFunction, watcher: Watcher) -> Pr
     cannot be used.
     """
     plan = plan_pieces(request, map_function, watcher)
-    with exclusive(request.out, PATIENCE_SECONDS), _named(request.out):
+    with exclusive(request.out, PATIENCE_SECONDS), naming(request.out):
         earlier = _earlier(request.out)
         serves = earlier and (request.skip_bad or not earlier.counts.skipped)
-        if earlier and serves and Purpose.of(earlier) == plan.purpose:
+        if earlier and serves and _fulfils(earlier, plan):
             return earlier
+        _require_free(request)
+        if earlier and not _fulfils(earlier, plan):
+            watcher.replacing(earlier)
         parts_dir = request.out / PARTS_FOLDER
         for leftover in parts_dir.glob(".*.tmp"):  # of processes that were killed
             leftover.unlink()
@@ -68,24 +67,19 @@ def prepare(request: Request, map_function: MapFunction, watcher: Watcher) -> Pr
             try:
                 finished = run(plan, parts_dir, request.skip_bad, map_function, watcher)
                 watcher.assembling()
-                _keep_tokenizer(plan.settings.tokenizer, request.out)
-                purpose = plan.purpose
-                return assemble(request.out, purpose, plan.units, finished, MAX_SHARD_TOKENS)
+                return assemble(
+                    request.out,
+                    plan.purpose,
+                    plan.inputs,
+                    plan.units,
+                    finished,
+                    plan.settings.tokenizer,
+                    MAX_SHARD_TOKENS,
+                )
             except DamagedPart as damaged:
                 damaged.path.unlink(missing_ok=True)
             finally:
                 part_file.cache_clear()
-
-
-@contextmanager
-def _named(out: Path) -> Iterator[None]:
-    """Have errors of writing, such as that of a full disk, name the folder that is written to."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(out)) from error
 
 
 def run(
@@ -96,7 +90,7 @@ def run(
     Raises DataError at a row that cannot be used, unless `skip_bad` has it left out, and where an
     input changes meanwhile. Raises DamagedPart.
     """
-    finished = find_finished(parts_dir, plan.units)
+    finished = find_finished(parts_dir, plan.units, skip_bad)
     left = {unit.key: unit for unit in plan.units if unit.key not in finished}
     pieces = pieces_of(left.values())
     size = sum(unit.range.text_bytes for unit in left.values())
@@ -107,32 +101,40 @@ def run(
         if part.problem:
             watcher.skipped(part.problem)
         watcher.tokenized(part)
-    finished = find_finished(parts_dir, plan.units)
-    _require_unchanged(left.values(), finished)
-    if not skip_bad:
-        for file in sorted({finished[unit.key].file for unit in plan.units}):
-            if problem := PartFile(file).problem:
-                raise DataError(problem)
-    return finished
+    return find_finished(parts_dir, plan.units, skip_bad)
 
 
-def _require_unchanged(units: Iterable[Unit], finished: Mapping[str, Finished]) -> None:
-    """Raise DataError where an input is not as it was scanned; what was made of it is removed."""
-    changed = {each for each in {unit.input for unit in units} if current_state(each) != each.state}
-    for unit in units:
-        if unit.input in changed:
-            finished[unit.key].file.unlink(missing_ok=True)
-    for each in changed:
-        raise DataError(f"{each.path}: changed while it was read; run again when it is complete")
+def _fulfils(earlier: PreparedManifest, plan: Plan) -> bool:
+    """Return whether a dataset is what is planned, with its inputs named as now or, as earlier
+    versions did, each by its name within its source."""
+    found, planned = Purpose.of(earlier), plan.purpose
+    pairs = zip(plan.inputs, planned.inputs, strict=True)
+    plain = tuple((each.name, *rest) for each, (_, *rest) in pairs)
+    # Those took equal files of one name for one input.
+    as_before = len(set(plain)) == len(plain) and found == replace(planned, inputs=plain)
+    return found == planned or as_before
 
 
-def _keep_tokenizer(name: str, out: Path) -> None:
-    """Copy the tokenizer's file beside the shards, so that whoever has them can decode them."""
-    copy = out / TOKENIZER_FILE
-    if name in TOKENIZERS:
-        copy.unlink(missing_ok=True)
-    else:
-        write_atomically(copy, read_bytes(Path(name)), durable=True)
+def _require_free(request: Request) -> None:
+    """Raise DataError where files of others would have to make room for the dataset's."""
+    out = request.out
+    if (out / PARTS_FOLDER).exists() or _is_manifest(out):
+        return
+    for path in files_of_datasets(out):
+        own = path.name == TOKENIZER_FILE and Path(request.tokenizer)
+        if not (own and own.exists() and path.samefile(own)):
+            raise DataError(
+                f"{path}: is there, and not of a dataset that was prepared here; move it away, or "
+                "choose another --out"
+            )
+
+
+def _is_manifest(out: Path) -> bool:
+    try:
+        read_manifest(out)
+    except DataError:
+        return False
+    return True
 
 
 def _earlier(out: Path) -> PreparedManifest | None:

@@ -46,7 +46,8 @@ def processes(workers: int) -> Iterator[MapFunction]:
 
         def submit(function: Callable[[T], R], item: T) -> Future[R]:
             # This may start a worker, which inherits the mask: while it loads, it has no handler.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # An exception of a handler in here would leave a worker that nobody waits for.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 return pool.submit(function, item)
             finally:
@@ -76,6 +77,7 @@ def processes(workers: int) -> Iterator[MapFunction]:
 def _begin() -> None:
     """Prepare a worker: Ctrl-C is its parent's to answer, whose end is its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

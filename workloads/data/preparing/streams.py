@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-import zstandard
+import pyarrow as arrow
 
 from workloads.data.manifest import DataError
 from workloads.data.preparing.sources import Compression, Input
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 READ_BYTES = 2**18
-DECOMPRESSORS: dict[Compression, Callable[[], Any]] = {
-    "gz": lambda: zlib.decompressobj(wbits=31),
-    "zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
-}
+MADE_BYTES = 2**20  # of text at once, at most, however well it was compressed
 
 
 def stored_chunks(each: Input) -> Iterator[bytes]:
@@ -35,20 +34,72 @@ def text_chunks(each: Input, stored: Iterator[bytes]) -> Iterator[bytes]:
     if each.compression is None:
         yield from stored
         return
-    new, stream = DECOMPRESSORS[each.compression], None
     try:
-        for chunk in stored:
-            while chunk:
-                stream = stream or new()
-                yield stream.decompress(chunk)
-                if not stream.eof:
-                    break
-                # Another stream may follow, and zeros that fill a block on a tape.
-                chunk, stream = stream.unused_data.lstrip(b"\0"), None
-    except (zlib.error, zstandard.ZstdError) as error:
+        yield from DECOMPRESSORS[each.compression](stored)
+    except EOFError:
+        raise _unreadable(each, "cut off before its end") from None
+    except zlib.error as error:
         raise _unreadable(each, f"damaged ({error})") from None
-    if stream is not None:
-        raise _unreadable(each, "cut off before its end")
+    except OSError as error:
+        if error.errno is not None:  # of the system's
+            raise
+        raise _unreadable(each, f"damaged ({error})") from None
+
+
+def _from_gzip(stored: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what a row of gzip streams holds. Raises EOFError and zlib.error."""
+    stream: Any = None
+    ended = False
+    for chunk in stored:
+        if ended and stream is None:
+            chunk = chunk.lstrip(b"\0")  # Zeros fill a block on a tape.
+        while chunk:
+            stream = stream or zlib.decompressobj(wbits=31)
+            yield stream.decompress(chunk, MADE_BYTES)
+            chunk = stream.unconsumed_tail
+            if stream.eof:
+                chunk, stream, ended = stream.unused_data.lstrip(b"\0"), None, True
+    if stream is not None or not ended:
+        raise EOFError
+
+
+def _from_zstandard(stored: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what a row of Zstandard frames holds. Raises EOFError, and OSError without a number."""
+    first = next(stored, b"")
+    if not first:
+        raise EOFError
+    file = io.BufferedReader(_Stored(chain([first], stored)), READ_BYTES)
+    with arrow.CompressedInputStream(arrow.PythonFile(file, "r"), "zstd") as stream:
+        try:
+            while chunk := stream.read(MADE_BYTES):
+                yield chunk
+        except OSError as error:
+            if error.errno is None and "Truncated" in str(error):
+                raise EOFError from None
+            raise
+
+
+DECOMPRESSORS: dict[Compression, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
+    "gz": _from_gzip,
+    "zst": _from_zstandard,
+}
+
+
+class _Stored(io.RawIOBase):
+    """Chunks of bytes as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
 
 
 class _Text:

@@ -5,7 +5,8 @@ Llama vocabulary far more time for a long word, so long texts are cut where that
 nothing. Two kinds of tokenizers are understood, and others get their texts whole:
 
 - Those that split text into words by a pattern before anything else (GPT-2, Llama 3, ...). A cut is
-  behind a letter, before a space or punctuation, where the pattern is seen to split.
+  behind a letter, before a space or punctuation, where the pattern is seen to split. The pattern
+  must be made of `ALTERNATIVES`, none of which reaches over such a place.
 - Those of SentencePiece, as Llama 1 and 2 have them, which write a space as `▁` and split nothing.
   Merges only ever join what some id holds, so they stop between two characters that no id has side
   by side: texts are cut there. Where that holds of each `▁` behind another character, the library
@@ -30,10 +31,36 @@ WORD_END = re.compile(
     r"(?<=[^\W\d_])(?=[\s!-&(-/:-@\[-`{-~\u2010-\u2018\u201a-\u2027\u3001-\u3011\uff01-\uff0f])"
 )
 SPLITTERS = {"ByteLevel", "Split", "Digits", "Punctuation"}
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+# Of o200k, which GPT-4o has.
+_BEFORE_A_WORD = r"[^\r\n\p{L}\p{N}]?"
+_CASED_WORDS = (
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+)
+# What the patterns of public tokenizers consist of. None matches a letter and behind it a space or
+# punctuation, but for the apostrophes of contractions; and none looks at what is further away.
+ALTERNATIVES = {
+    *("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", _CONTRACTIONS, r"'(?i:[sdmt]|ll|ve|re)"),
+    *(r"\p{L}+", r" ?\p{L}+", r"\s?\p{L}+", r"[^\r\n\p{L}\p{N}]?\p{L}+"),
+    r"[^\r\n\p{L}\p{N}]?+\p{L}+",
+    *(r"\p{N}", r"\p{N}+", r" ?\p{N}+", r"\s?\p{N}+", r"\p{N}{1,3}", r"\d", r"\d+", r"[0-9]"),
+    *(r"[^\s\p{L}\p{N}]+", r" ?[^\s\p{L}\p{N}]+", r"\s?[^\s\p{L}\p{N}]+"),
+    *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r" ?[^\s\p{L}\p{N}]++[\r\n]*", r" ?[^\s\p{L}\p{N}]+[\r\n/]*"),
+    *(r"\s", r"\s+", r"\s+(?!\S)", r"\s*[\r\n]", r"\s*[\r\n]+", r"[\r\n]", r"[\r\n]+", r"\n+"),
+    *(f"{_BEFORE_A_WORD}{word}{_CONTRACTIONS}?" for word in _CASED_WORDS),
+}  # fmt: skip
+# A bar between alternatives, or what holds bars of its own: a class, a group, an escape.
+_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|[^()\\])*\)|[^|]|(?P<bar>\|)", re.DOTALL)
 
 
 class Cutter(ABC):
-    """Cuts text into parts whose ids, one after the other, are those of the text."""
+    """Cuts text into parts whose ids, one after the other, are those of the text.
+
+    `uncut` says of so many characters why they are one part.
+    """
+
+    uncut = "without an end of a word"
 
     def parts(self, text: str) -> list[str]:
         """Return the parts, each of at least `LONG` characters but the last."""
@@ -56,6 +83,8 @@ class Cutter(ABC):
 
 class Whole(Cutter):
     """Leaves texts whole."""
+
+    uncut = "in one text, which this tokenizer gives no place to cut"
 
     def _next(self, text: str, start: int) -> int | None:
         return None
@@ -114,11 +143,26 @@ def _splits_words(tree: dict[str, Any]) -> bool:
         return False
     steps = splitter["pretokenizers"] if splitter["type"] == "Sequence" else [splitter]
     understood = all(
-        step["type"] in SPLITTERS and not step.get("add_prefix_space") for step in steps
+        step["type"] in SPLITTERS and not step.get("add_prefix_space") and _is_local(step)
+        for step in steps
     )
     return understood and all(
         token["special"] or _is_word(token) for token in tree.get("added_tokens") or []
     )
+
+
+def _is_local(step: dict[str, Any]) -> bool:
+    """Return whether no match of a step reaches over a place where texts are cut."""
+    if step["type"] != "Split":
+        return True
+    if (pattern := step["pattern"].get("Regex")) is None:
+        return not WORD_END.search(step["pattern"]["String"])
+    alternatives, start = [], 0
+    for found in _PARTS.finditer(pattern):
+        if found["bar"]:
+            alternatives.append(pattern[start : found.start()])
+            start = found.end()
+    return {*alternatives, pattern[start:]} <= ALTERNATIVES
 
 
 def _is_word(token: dict[str, Any]) -> bool:

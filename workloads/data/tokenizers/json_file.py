@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -24,9 +25,9 @@ TOGETHER = 2**17  # characters that are encoded at once, at least; it bounds the
 MOST_UNCUT = 2**22
 # What would add tokens to a text, or cut it.
 WITHOUT_ADDITIONS = {"truncation": None, "padding": None, "post_processor": None}
-# Text cannot hold this: it is not a character. It stands before special tokens in the vocabulary
-# that text is looked up in.
-NOT_A_CHARACTER = "\ufdd0"
+# This stands before special tokens in the vocabulary that text is looked up in. No text holds it:
+# it is drawn anew by each process, from code points that are not characters.
+MARK = "".join(chr(0xFDD0 + secrets.randbelow(32)) for _ in range(26))
 
 
 class JsonTokenizer(Tokenizer):
@@ -74,7 +75,7 @@ class JsonTokenizer(Tokenizer):
         longest = max(map(len, self._cutter.parts(text)))
         if longest <= MOST_UNCUT:
             return None
-        return f"{longest:,} characters without an end of a word, {MOST_UNCUT:,} at most"
+        return f"{longest:,} characters {self._cutter.uncut}, {MOST_UNCUT:,} at most"
 
     def _ids(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
         """Yield the ids of each part, of several at a time."""
@@ -123,7 +124,7 @@ def _plain(tree: dict[str, Any], end: str) -> dict[str, Any]:
     model = dict(tree["model"])
 
     def renamed(token: str) -> str:
-        return NOT_A_CHARACTER + token if token in special else token
+        return MARK + token if token in special else token
 
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):

@@ -21,8 +21,8 @@ from workloads.interop.huggingface.tokenizer import (
     tokenizer_of_run,
     write_tokenizer,
 )
-from workloads.interop.model_file import load_model, tokenizer_beside
-from workloads.interop.run_model import load_run_model
+from workloads.interop.model_file import tokenizer_beside
+from workloads.interop.run_model import load_any_model
 from workloads.nn.projections.base import INIT_STD
 from workloads.nn.transformer import Transformer
 
@@ -49,7 +49,7 @@ def export_folder(source: Path, out: Path, dtype: Dtype = "float32") -> Exported
     """
     if out.exists():
         raise InputError(f"{out}: exists; choose another name, or remove it")
-    model = load_run_model(source) if source.is_dir() else load_model(source)
+    model = load_any_model(source)
     try:
         architecture = architecture_of(model.config).of(dense_shape(model.config))
     except InputError as error:

@@ -13,6 +13,7 @@ import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,13 @@ def prepared(
             "origins": None if row_tokens else indexes["origins"],
         }
     content = tokenizer.read_bytes() if tokenizer else b""
-    counts = ("documents", "bytes", "tokens", "duplicates", "dropped", "skipped", "skipped_files")
+    lengths = [len(document) for document in (*train, *val)]
+    counts = dict.fromkeys(("duplicates", "dropped", "skipped", "skipped_files"), 0)
+    counts |= {"documents": len(lengths), "bytes": sum(lengths), "tokens": sum(lengths)}
+    counts |= {"longest_document": max(lengths)}
+    hashed: dict[str, Any] = {"dtype": "<u2", "vocab_size": 512}
+    hashed |= {name: [shard["sha256"] for shard in splits[name]["shards"]] for name in splits}
+    hashed |= {"row_tokens": row_tokens} if row_tokens else {}
     manifest = {
         "format": 2,
         "recipe": "documents",
@@ -137,11 +144,11 @@ def prepared(
         "drop_duplicates": False,
         "row_tokens": row_tokens,
         "inputs": [
-            {"name": name, "sha256": "0" * 64, "bytes": 9, "documents": 9}
-            for name in ("a.jsonl", "b.jsonl.gz")
+            {"name": name, "sha256": "0" * 64, "bytes": 9, "documents": documents}
+            for name, documents in (("a.jsonl", len(lengths)), ("b.jsonl.gz", 0))
         ],
-        "counts": dict.fromkeys((*counts, "longest_document"), 0),
-        "fingerprint": "1" * 16,
+        "counts": counts,
+        "fingerprint": hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16],
         **splits,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

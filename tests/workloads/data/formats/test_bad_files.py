@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workloads.data.formats.files import chunk, own_dataset, prepared, refused
+from tests.workloads.data.formats.files import chunk, data, own_dataset, prepared, refused
+from workloads.data.formats.opening import open_path
+from workloads.data.manifest import DataError
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -209,4 +211,49 @@ def test_an_id_outside_the_vocabulary_is_not_exported(tmp_path: Path) -> None:
     own = own_dataset(tmp_path / "own", [1, 300, 256], [7, 256])
     line = refused("export", own, tmp_path / "out", "--format", "flat")
     assert line == f"{own}: an id is not of its vocabulary of 257; `data verify {own}` says where"
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_tokens_of_a_dataset_that_were_overwritten_are_not_trained_on(tmp_path: Path) -> None:
+    own = prepared(tmp_path / "own", [[1, 5, 2], [3, 2]])
+    assert open_path(own).size.train_tokens == 5
+    shard = own / "train-00000.bin"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(DataError, match=f"{shard}: SHA-256 differs: "):
+        open_path(own)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"documents": 2', '"documents": 3', "counts.documents is 3, and by what it counts 2"),
+        ('"fingerprint": "', '"fingerprint": "f', "fingerprint is f"),
+        ('"bytes": 5', '"bytes": 7', "counts.bytes is 7, and by what it counts 5"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_not_sound(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    own = prepared(tmp_path / "own", [[1, 5, 2]])
+    manifest = own / "manifest.json"
+    assert data("verify", own)[0] == 0
+    assert before in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(before, after))
+    assert f"{manifest}: {said}" in refused("verify", own)
+
+
+def test_text_is_not_taken_for_token_data(tmp_path: Path) -> None:
+    source = tmp_path / "web" / "a.jsonl.gz"
+    source.parent.mkdir()
+    source.write_bytes(b"x")
+    for path in (source, source.parent):
+        assert refused("inspect", path) == (
+            f"{path}: this is text; make token data of it: python -m workloads data prepare {path} "
+            "--tokenizer T --out DIR"
+        )
+
+
+def test_rows_are_not_asked_of_a_dataset_that_has_none(tmp_path: Path) -> None:
+    own = prepared(tmp_path / "own", [[1, 5, 2]])
+    line = refused("inspect", own, "--block", 5)
+    assert line == f"{own}: has no rows, as its manifest says; leave --block out"

@@ -29,7 +29,7 @@ def test_an_own_dataset_shows_its_documents_and_text(tmp_path: Path) -> None:
     assert train["samples"] == ["hia longe", "ext"]
     assert found["splits"]["val"]["samples"][0] == "\ufffd"
     code, out, _ = data("inspect", own)
-    assert code == 0 and "hia longe" in out and "documents            3" in out
+    assert code == 0 and "hia longe" in out and "documents             3" in out
 
 
 def test_a_prepared_dataset_is_decoded_by_the_tokenizer_beside_it(tmp_path: Path) -> None:

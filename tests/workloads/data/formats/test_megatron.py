@@ -79,7 +79,7 @@ def test_data_without_documents_is_refused(tmp_path: Path) -> None:
     np.arange(9, dtype="<u2").tofile(tmp_path / "train.bin")
     line = refused("export", tmp_path, tmp_path / "out", "--format", "megatron")
     assert line.startswith("format megatron stores where each document begins, which this data")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_index_of_another_file_is_refused(tmp_path: Path) -> None:
@@ -130,3 +130,14 @@ def test_sequences_that_leave_a_gap_are_found_by_verify(tmp_path: Path) -> None:
         f"{path}: byte {second_pointer}: sequence 1 begins at byte 2 of the .bin, and the one "
         "before ends at 4; write both files again"
     )
+
+
+def test_a_document_that_begins_at_no_sequence_is_refused(tmp_path: Path) -> None:
+    prefix = megatron(tmp_path / "x", [[[1, 2]], [[3]], [[4]]])
+    path = prefix.with_suffix(".idx")
+    whole = bytearray(path.read_bytes())
+    whole[-9] |= 0x80  # the sign of the edge before the last
+    path.write_bytes(whole)
+    for command in ("inspect", "verify"):
+        line = refused(command, prefix)
+        assert line.startswith(f"{path}: byte {len(whole) - 16}: document 2 begins at sequence -")

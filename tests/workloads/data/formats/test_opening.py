@@ -45,6 +45,15 @@ def inputs_read(dataset: TokenDataset, block_size: int) -> list[list[int]]:
     return sorted(inputs[0].tolist() for inputs, _ in batches)
 
 
+@pytest.mark.parametrize("rows", [None, 10])
+def test_shards_without_their_manifest_are_no_flat_files(tmp_path: Path, rows: int | None) -> None:
+    """As a preparation that is killed while it replaces a dataset leaves them."""
+    own = own_dataset(tmp_path / "own", np.arange(100), vocab_size=100)
+    (own / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"manifest\.json: missing, and the shards .* again"):
+        open_path(own, rows=rows)
+
+
 @pytest.mark.parametrize(
     ("write", "row_tokens", "stream_tokens"),
     [(flat, None, 100), (rows, 10, 10), (packed, None, 25), (pairs, None, 100)],

@@ -61,6 +61,7 @@ class Watched:
     finished: int = 0
     problems: list[str] = dataclass_field(default_factory=list)
     items: int = 0
+    replaced: list[str] = dataclass_field(default_factory=list)
 
     def scanning(self, inputs: int, size: int) -> None: ...
 
@@ -72,6 +73,9 @@ class Watched:
 
     def tokenized(self, part: PartEntry) -> None:
         self.texts += part.documents
+
+    def replacing(self, earlier: PreparedManifest) -> None:
+        self.replaced.append(earlier.fingerprint)
 
     def assembling(self) -> None: ...
 

@@ -26,6 +26,7 @@ from tests.workloads.data.preparing.corpora import (
 )
 from workloads.data.manifest import DataError
 from workloads.data.preparing import pieces
+from workloads.data.preparing.display import summary
 from workloads.data.preparing.parts import PartEntry
 from workloads.data.tokenizers.json_file import MOST_UNCUT
 
@@ -78,6 +79,52 @@ def test_a_bad_row_of_parquet(tmp_path: Path) -> None:
     assert (manifest.counts.skipped, manifest.counts.documents) == (1, 499)
 
 
+BAD_TEXT = arrow.Array.from_buffers(
+    arrow.string(), 2, arrow.array([b"caf\xe9", b"ok"], arrow.binary()).buffers()
+)
+FAR = arrow.array([2**53, 5], arrow.timestamp("ms"))
+VALUES: dict[str, tuple[arrow.Array, dict[str, Any]]] = {
+    "a record": (arrow.StructArray.from_arrays([BAD_TEXT], ["f"]), {"text_field": "x.f"}),
+    "a dictionary": (
+        arrow.DictionaryArray.from_arrays(arrow.array([0, 1], arrow.int32()), BAD_TEXT),
+        {"text_field": "x"},
+    ),
+    "a list": (
+        arrow.ListArray.from_arrays(arrow.array([0, 1, 2], arrow.int32()), BAD_TEXT),
+        {"where": ('x=["ok"]',)},
+    ),
+    "a timestamp": (FAR, {"where": ("x!=1",)}),
+    "a date": (FAR.cast(arrow.int64()).cast(arrow.date64()), {"where": ("x!=1",)}),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_of_parquet_that_python_cannot_hold(tmp_path: Path, kind: str) -> None:
+    values, options = VALUES[kind]
+    source = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"text": ["one", "two"], "x": values}), source)
+    with pytest.raises(DataError, match=r"a\.parquet: row 1: the field x\S* cannot be read \("):
+        prepared(tmp_path / "out", source, **options)
+    manifest = prepared(tmp_path / "out", source, **options, skip_bad=True, val_fraction=0)
+    assert (manifest.counts.documents, manifest.counts.skipped) == (1, 1)
+
+
+def test_parquet_files_may_have_no_rows(tmp_path: Path) -> None:
+    rows, none = arrow.table({"text": ["one"]}), arrow.table({"text": arrow.array([], "string")})
+    for name, tables in {"a": [none], "b": [rows, none], "c": [none, rows]}.items():
+        with parquet.ParquetWriter(tmp_path / f"{name}.parquet", rows.schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+    manifest = prepared(tmp_path / "out", f"{tmp_path}/*.parquet", val_fraction=0)
+    assert [each.documents for each in manifest.inputs] == [0, 1, 1]
+
+
+def test_integers_may_be_of_any_length(tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "one", "n": %s}\n' % ("9" * 5000))
+    assert prepared(tmp_path / "out", source, val_fraction=0).counts.documents == 1
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
 def test_a_field_that_no_row_has(tmp_path: Path, name: str) -> None:
     source = write_file(tmp_path / name, GOOD, field="content")
@@ -89,7 +136,7 @@ def test_a_field_that_no_row_has(tmp_path: Path, name: str) -> None:
 
 def test_a_filter_that_a_row_lacks(tmp_path: Path) -> None:
     source = write_file(tmp_path / "a.jsonl", GOOD)
-    with pytest.raises(DataError, match=r"row 1: no field meta\.set"):
+    with pytest.raises(DataError, match=r"row 1: no field meta\.set .*--where names"):
         prepared(tmp_path / "out", source, where=("meta.set!=Git",))
     with pytest.raises(DataError, match="--where meta: must be FIELD=VALUE or FIELD!=VALUE"):
         prepared(tmp_path / "out", source, where=("meta",))
@@ -250,3 +297,29 @@ def test_a_tokenizer_with_wide_ids(tmp_path: Path) -> None:
     manifest = prepared(tmp_path / "out", write_file(tmp_path / "a.txt", GOOD), tokenizer=str(wide))
     assert manifest.dtype == "<u4"
     assert np.concatenate(opened(tmp_path / "out").split("train").shards).dtype == "<u4"
+
+
+def test_a_parquet_file_without_the_field_says_which_it_has(tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    parquet.write_table(arrow.table({"path": ["p"], "content": ["a"]}), source)
+    with pytest.raises(DataError, match=r"row 1: no field text \(it has: path, content; --text-fi"):
+        prepared(tmp_path / "out", source)
+
+
+def test_a_dataset_that_is_replaced_is_named_before(tmp_path: Path) -> None:
+    source = write_file(tmp_path / "a.jsonl", GOOD)
+    first, seen = watched(tmp_path / "out", source)
+    assert not seen.replaced
+    _, seen = watched(tmp_path / "out", source)
+    assert not seen.replaced  # the same one
+    _, seen = watched(tmp_path / "out", source, val_fraction=0.0)
+    assert seen.replaced == [first.fingerprint]
+
+
+def test_a_dataset_that_no_run_can_use_is_cautioned_against(tmp_path: Path) -> None:
+    source = write_file(tmp_path / "a.jsonl", [*GOOD, GOOD[0]])
+    with_none = summary(prepared(tmp_path / "none", source, val_fraction=0.0), tmp_path)
+    assert "caution: no tokens for validation" in with_none
+    with_some = summary(prepared(tmp_path / "some", source, val_fraction=0.5), tmp_path)
+    assert "caution" not in with_some
+    assert "duplicates    1, kept; --drop-duplicates leaves them out" in with_some

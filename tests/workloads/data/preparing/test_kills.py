@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.workloads.data.preparing.corpora import TOKENIZER, hashes, write_file
+from workloads.data import prepare_commands
 
 ROOT = Path(__file__).parents[4]
 # Every file is a piece of its own, so that there are many of them in little text.
@@ -114,6 +115,18 @@ def test_stopped_quietly_and_run_again(source: Path, out: Path, number: signal.S
     assert finish(start(source, out, "--workers", "1")) == 0
 
 
+def test_any_number_of_sigterms_is_one_stop(source: Path, out: Path) -> None:
+    process = start(source, out, "--workers", "2")
+    wait_for_parts(out, 1, process)
+    for _ in range(5):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped; what is finished is kept")
+    assert finish(start(source, out, "--workers", "1")) == 0
+
+
 def test_a_killed_worker_is_one_line(source: Path, out: Path) -> None:
     process = start(source, out, "--workers", "2")
     wait_for_parts(out, 5, process)
@@ -156,3 +169,18 @@ def test_a_bad_row_in_a_worker_is_one_line(source: Path, tmp_path: Path) -> None
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith(f"{source}/") and "Traceback" not in err
+
+
+def test_the_first_ctrl_c_says_what_it_waits_for_and_the_second_drops_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    before = signal.getsignal(signal.SIGINT)
+    with prepare_commands._stopped_by_ctrl_c(2, "kept"):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert capfd.readouterr().err == "finishing the pieces in hand; Ctrl-C again drops them\n"
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == "stopped; the pieces in hand are dropped; kept\n"
+    assert signal.getsignal(signal.SIGINT) == before

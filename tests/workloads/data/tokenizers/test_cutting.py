@@ -116,6 +116,32 @@ def test_what_is_not_understood_is_not_cut(tmp_path: Path, monkeypatch: pytest.M
         assert tokenizer.encode(text).tolist() == whole
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [r'"[^"]*"|[^"\s]+|\s+', r"[\s\S]{1,7}", r"\s*\w+\s+\w+|\s*\S+|\s+", r"[^\n]+\n?|\n"],
+)
+def test_words_that_span_spaces_are_not_cut(
+    tmp_path: Path, pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is near a place does not show whether such a pattern splits there."""
+    monkeypatch.setattr(cutting, "LONG", 40)
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+    steps = [split | {"invert": False}, gpt_2()["pre_tokenizer"] | {"use_regex": False}]
+    tree = gpt_2() | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
+    tokenizer, library = both(tmp_path, tree)
+    text = ('he said "' + "oh well it goes on and on " * 30 + '" and ') * 4
+    assert tokenizer._cutter.parts(text) == [text]
+    assert tokenizer.encode(text).tolist() == library.encode(text, add_special_tokens=False).ids
+
+
+def test_a_tokenizer_that_cannot_cut_says_so(tmp_path: Path) -> None:
+    steps = [{"type": "Split", "pattern": {"Regex": "[^x]+"}, "behavior": "Isolated"}]
+    steps[0] |= {"invert": False}
+    tree = gpt_2() | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
+    refusal = both(tmp_path, tree)[0].refusal("he said so " * 400_000)
+    assert refusal and "4,400,000 characters in one text, which this tokenizer gives no" in refusal
+
+
 def test_a_short_text_is_whole() -> None:
     tokenizer = JsonTokenizer(PUBLIC / "tokenizer.json")
     assert tokenizer._cutter.parts("word\n" * 1000) == ["word\n" * 1000]

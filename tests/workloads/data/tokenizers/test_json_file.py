@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as Library
+from tokenizers import models, pre_tokenizers
 
 from workloads.data.manifest import DataError
 from workloads.data.tokenizers.table import load_tokenizer
@@ -49,6 +50,25 @@ def test_text_that_looks_special_stays_text(
     ids = tokenizer.encode(text)
     assert ids.min() > 2
     assert tokenizer.decode(ids) == text
+
+
+@pytest.mark.parametrize("kind", ["Unigram", "WordLevel", "WordPiece"])
+def test_no_character_makes_text_special(tmp_path: Path, kind: str) -> None:
+    """Models whose vocabulary has characters, not bytes."""
+    vocabulary = {"</s>": 0, "<unk>": 1, "a": 2, "b": 3}
+    library = Library(
+        models.Unigram([(token, -float(n)) for token, n in vocabulary.items()], 1, False)
+        if kind == "Unigram"
+        else getattr(models, kind)(vocabulary, unk_token="<unk>")
+    )
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+    library.add_special_tokens(["</s>", "<unk>"])
+    library.save(str(tmp_path / "t.json"))
+    tokenizer = load_tokenizer(str(tmp_path / "t.json"))
+    marks = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+    for text in ("a </s> b", "a \ufdd0</s> b", f"a {marks}</s> b"):
+        ids = tokenizer.encode(text).tolist()
+        assert ids[0] == 2 and ids[-1] == 3 and set(ids[1:-1]) == {1}
 
 
 def test_merges_that_make_a_special_token_are_not_used(tmp_path: Path) -> None:

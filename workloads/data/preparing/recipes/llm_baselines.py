@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from workloads.data.preparing.corpus import TokenizedCorpus
+from workloads.data.preparing.parts import DOCUMENT
 from workloads.data.preparing.recipes.recipe import Recipe, Target
 from workloads.data.preparing.splits import scratch
 
@@ -21,7 +22,7 @@ class LlmBaselines(Recipe):
 
     def write(self, corpus: TokenizedCorpus, target: Target) -> None:
         with scratch(target.folder, target.dtype) as text:
-            tables = []
+            tables = [np.empty(0, DOCUMENT)]
             for unit in corpus.units():
                 text.append(unit.tokens)
                 tables.append(unit.documents)
