@@ -106,6 +106,7 @@ def test_the_plan_knows_what_the_kernels_do_on_cpus() -> None:
     assert layer_memory.LEAST_WIDE == feed_forward.LEAST_WIDE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_plan_is_within_a_tenth_of_the_process(case: str, measured: dict[str, int]) -> None:
     peak = memory.peak_memory(planned_for(case), device="cpu")
