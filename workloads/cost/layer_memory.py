@@ -106,26 +106,21 @@ def _layer(
         passing = max(2 * entering, _attention_passing(model, types.product))
     else:
         ffn_casts = types.cast * ffn_weights
-    casts = types.cast * attention_weights
+    # What the forward pass leaves is kept, or computed again: (bytes per token, bytes of casts).
+    outer = attention + residual, types.cast * attention_weights
     if whole:
-        kept, again = entering, attention + residual + inner - entering
-        kept_casts, again_casts = 0, casts + ffn_casts
+        kept, again = (entering, 0), (outer[0] + inner - entering, outer[1] + ffn_casts)
     elif recomputed:
-        kept, again, kept_casts, again_casts = attention + residual, inner, casts, ffn_casts
+        kept, again = outer, (inner, ffn_casts)
     else:
-        kept, again, kept_casts, again_casts = (
-            attention + residual + inner,
-            0,
-            casts + ffn_casts,
-            0,
-        )
+        kept, again = (outer[0] + inner, outer[1] + ffn_casts), (0, 0)
     return Layer(
         weights=attention_weights + ffn_weights,
         entering=entering,
-        kept=kept,
-        casts=kept_casts,
-        again=again,
-        again_casts=again_casts,
+        kept=kept[0],
+        casts=kept[1],
+        again=again[0],
+        again_casts=again[1],
         passing=passing,
         tile=tile,
         moves=whole and runtime.layer_inputs == "cpu",

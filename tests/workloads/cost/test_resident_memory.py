@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from kernels import cross_entropy, feed_forward
 from workloads.config.run import RunConfig
-from workloads.cost.memory import peak_memory
+from workloads.cost import layer_memory, memory
 from workloads.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]
@@ -100,7 +101,13 @@ def planned_for(case: str) -> RunConfig:
     return config_of(*CASES[case])
 
 
+def test_the_plan_knows_what_the_kernels_do_on_cpus() -> None:
+    assert memory.LOGIT_BYTES["cpu"] == cross_entropy.CHUNK_BYTES["cpu"]
+    assert layer_memory.LEAST_WIDE == feed_forward.LEAST_WIDE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_plan_is_within_a_tenth_of_the_process(case: str, measured: dict[str, int]) -> None:
-    peak = peak_memory(planned_for(case), device="cpu")
+    peak = memory.peak_memory(planned_for(case), device="cpu")
     assert peak.device_bytes + peak.host_bytes == pytest.approx(measured[case], rel=0.1)

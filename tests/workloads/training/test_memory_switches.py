@@ -173,6 +173,7 @@ def test_a_run_goes_on_from_a_checkpoint_of_other_settings(
     assert_same_run(run_dir, plain["guided"])
 
 
+@pytest.mark.slow
 def test_two_workers_with_all_switches_are_two_without(
     stdlib: TokenDataset, tmp_path: Path
 ) -> None:
