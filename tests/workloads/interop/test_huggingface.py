@@ -56,6 +56,8 @@ def test_a_second_export_is_the_same_to_the_byte(options: dict[str, Any], tmp_pa
     export_folder(tmp_path / "back.safetensors", tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "hf" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    modes = {file.stat().st_mode for file in (tmp_path / "hf").iterdir()}
+    assert len(modes) == 1  # whoever can read one file can read all
 
 
 def assert_same_weights(found: Transformer, expected: Transformer) -> None:

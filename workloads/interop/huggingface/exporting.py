@@ -62,6 +62,8 @@ def export_folder(source: Path, out: Path, dtype: Dtype = "float32") -> Exported
         if tokenizer is not None:
             end = write_tokenizer(folder, tokenizer, model.config.block_size)
         _write_config(folder, architecture, dtype, end)
+        # safetensors makes a file that its owner alone can read.
+        (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     return Exported(architecture.name, parameters, _left_out(architecture, model), no_tokenizer)
 
