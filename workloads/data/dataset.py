@@ -9,13 +9,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from workloads.data.manifest import DataError, SplitName, TextSize
 from workloads.data.order import PATTERN
+from workloads.data.tokenizers.tokenizer import Tokenizer
 
 # A smaller share of a mixture would be rounded up.
 LEAST_SHARE = 0.5 / PATTERN
@@ -67,12 +68,12 @@ class TokenDataset:
     """A dataset whose files are present and of the right sizes. `directory` is the folder or file
     that errors name.
 
-    `bytes_per_token` are UTF-8 bytes a token, ends of documents included, over the validation
-    split; None where the text is not known. A loss in nats per token is
-    `loss / ln(2) / bytes_per_token` bits per byte. `tokenizer_sha256` is of the tokenizer that made
-    the tokens, None where it is not known. `vocabulary_is_known` is False where the size of the
-    vocabulary is a guess from the greatest id. `train_sha256` is of the training tokens, and
-    `cautions` are sentences on tokens that are hardly text.
+    `bytes_per_token` are UTF-8 bytes a token, ends of documents included, over the whole validation
+    split; None where no manifest says. `tokenizer` is the one that made the tokens, None where it
+    is not at hand; `tokenizer_sha256` is its SHA-256, None where that is not known.
+    `vocabulary_is_known` is False where the size of the vocabulary is a guess from the greatest id.
+    `train_sha256` is of the training tokens, and `cautions` are sentences on tokens that are hardly
+    text.
     """
 
     directory: Path
@@ -85,6 +86,7 @@ class TokenDataset:
     vocabulary_is_known: bool = True
     train_sha256: str | None = None
     cautions: tuple[str, ...] = ()
+    tokenizer: Tokenizer | None = field(default=None, compare=False)
 
     @property
     def vocab_size(self) -> int:

@@ -121,6 +121,25 @@ def eval_batches(
     step. Rows beyond the slice have targets of -100, which a loss leaves out. Raises DataError, at
     once, when the slice has not even one window.
     """
+    windows, count = _eval_windows(split, block_size, eval_tokens)
+    batch_size = min(batch_size, -(-count // world_size))
+    starts = range(rank * batch_size, count + rank * batch_size, world_size * batch_size)
+    return (_padded(windows, start, batch_size, count) for start in starts)
+
+
+def eval_targets(split: TokenSplit, block_size: int, eval_tokens: int, at_most: int) -> np.ndarray:
+    """Return the targets of the evaluation slice in the order of the text, of shape (tokens,).
+
+    Of a slice of more than `at_most` tokens, they are those of so many windows, spread evenly over
+    it. Raises DataError as `eval_batches` does.
+    """
+    windows, count = _eval_windows(split, block_size, eval_tokens)
+    wanted = min(count, max(1, at_most // block_size))
+    return windows.read(np.arange(wanted) * count // wanted)[:, 1:].reshape(-1)
+
+
+def _eval_windows(split: TokenSplit, block_size: int, eval_tokens: int) -> tuple["_Windows", int]:
+    """Return a split's windows, and how many of them the evaluation slice begins with."""
     windows = _Windows(split, block_size)
     count = min(eval_tokens // block_size, windows.count)
     if not count:
@@ -128,9 +147,7 @@ def eval_batches(
             f"eval_tokens {eval_tokens} is less than one window of block_size {block_size}; "
             "raise eval_tokens"
         )
-    batch_size = min(batch_size, -(-count // world_size))
-    starts = range(rank * batch_size, count + rank * batch_size, world_size * batch_size)
-    return (_padded(windows, start, batch_size, count) for start in starts)
+    return windows, count
 
 
 def _padded(windows: "_Windows", start: int, batch_size: int, count: int) -> Batch:

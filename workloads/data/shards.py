@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from workloads.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
     SPLITS,
+    TOKENIZER_FILE,
     AnyManifest,
     DataError,
     FileEntry,
@@ -59,7 +61,17 @@ def prepare(config: DataConfig, data_root: Path) -> TokenDataset:
         build_dataset(config, fingerprint(config), directory)
     dataset = open_dataset(directory)
     check_hashes(directory)
+    _keep_tokenizer(config, directory)
     return dataset
+
+
+def _keep_tokenizer(config: DataConfig, directory: Path) -> None:
+    """Copy the tokenizer's file into the dataset, where it has one, so that tokens become text."""
+    copy = directory / TOKENIZER_FILE
+    if config.tokenizer_file and not copy.exists():
+        # A dataset that was built before may lie where nothing can be written.
+        with suppress(OSError):
+            write_atomically(copy, Path(config.tokenizer_file).read_bytes())
 
 
 def directory_of(config: DataConfig, data_root: Path) -> Path:

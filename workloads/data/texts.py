@@ -11,8 +11,6 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from workloads.data import remote, shards
 from workloads.data.config import (
     AnyText,
@@ -38,9 +36,6 @@ from workloads.data.manifest import (
 from workloads.data.size import text_size
 from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.unchanged import remembered
-
-# Tokens of the validation split over which the bytes of a token are measured.
-MEASURED_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
@@ -253,17 +248,16 @@ def opened(text: PlacedText) -> OpenText:
 
 
 def opened_one(text: PathConfig) -> TokenDataset:
-    """Open a dataset at a path, with its bytes per token where they are known or a tokenizer says.
+    """Open a dataset at a path, with its tokenizer where that is at hand.
 
     Raises DataError where it is damaged, or is not what the keys of the text say.
     """
     dataset = _open(text)
     if problem := _unfit(text, dataset):
         raise DataError(problem)
-    dataset = replace(dataset, tokenizer_sha256=_tokenizer_of(text, dataset))
-    if dataset.bytes_per_token is None and text.tokenizer:
-        return replace(dataset, bytes_per_token=_measured(dataset, text.tokenizer))
-    return dataset
+    tokenizer = dataset.tokenizer or (load_tokenizer(text.tokenizer) if text.tokenizer else None)
+    sha256 = _tokenizer_of(text, dataset)
+    return replace(dataset, tokenizer=tokenizer, tokenizer_sha256=sha256)
 
 
 def used_sources(text: MixtureConfig) -> dict[str, OneText]:
@@ -274,19 +268,6 @@ def used_sources(text: MixtureConfig) -> dict[str, OneText]:
 def _open(text: PathConfig) -> TokenDataset:
     val = Path(text.val) if text.val else None
     return open_path(Path(text.path), val, text.vocab_size, text.rows)
-
-
-def _measured(dataset: TokenDataset, tokenizer_name: str) -> float:
-    """Return the UTF-8 bytes of a token, over the first tokens of the validation split."""
-    tokenizer = load_tokenizer(tokenizer_name)
-    file = next(file for file in dataset.files["val"] if file.tokens)
-
-    def measure() -> str:
-        tokens = np.asarray(file.map()[:MEASURED_TOKENS])
-        documents = np.split(tokens, np.flatnonzero(tokens == tokenizer.end_of_document) + 1)
-        return repr(sum(len(tokenizer.decode(each).encode()) for each in documents) / tokens.size)
-
-    return float(remembered({"bytes_per_token": tokenizer.sha256}, [file.path], measure))
 
 
 def _absolute(path: str | Path) -> str:

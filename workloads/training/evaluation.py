@@ -7,11 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from workloads.config.fingerprint import identity
 from workloads.config.run import RunConfig
 from workloads.data.comparable import require_comparable
 from workloads.data.dataset import OpenText, TokenDataset
+from workloads.data.loader import eval_targets
+from workloads.data.manifest import DataError
 from workloads.run_dir.metrics_log import Row
+
+# Tokens of a held-out text whose bytes are counted, at most, and those that are decoded at once.
+COUNTED_TOKENS = 2**23
+DECODED_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
@@ -19,13 +27,16 @@ class HeldOut:
     """A held-out text: so many first tokens of a dataset's validation split.
 
     It is part of the main validation loss, or an evaluation set beside it. A dataset that is the
-    only one of the main loss has no name.
+    only one of the main loss has no name. `bytes_per_token` are UTF-8 bytes a token over the tokens
+    that the loss is of, None where they are not known: a loss in nats per token is
+    `loss / ln(2) / bytes_per_token` bits per byte.
     """
 
     name: str
     dataset: TokenDataset
     tokens: int
     in_main: bool
+    bytes_per_token: float | None
 
 
 @dataclass(frozen=True)
@@ -62,15 +73,36 @@ class RunTexts:
             )
         require_comparable(self.data.sources, self.eval_sets)
 
-    def held_out(self, eval_tokens: int) -> list[HeldOut]:
+    def held_out(self, config: RunConfig) -> list[HeldOut]:
         """Return what is evaluated: `eval_tokens` in equal parts of the text's sources, and as many
-        of each evaluation set."""
-        sources = self.data.sources
-        share = eval_tokens // len(sources)
+        of each evaluation set. The bytes of their tokens are counted, in seconds at most.
+
+        Raises DataError where a text's tokenizer has not the ids of its tokens.
+        """
+        sources, each_set = self.data.sources, config.eval_tokens
+        share = each_set // len(sources)
+        parts = [(name, dataset, share, True) for name, dataset in sources.items()]
+        parts += [(name, dataset, each_set, False) for name, dataset in self.eval_sets.items()]
+        block_size = config.model.block_size
         return [
-            *(HeldOut(name, dataset, share, True) for name, dataset in sources.items()),
-            *(HeldOut(n, dataset, eval_tokens, False) for n, dataset in self.eval_sets.items()),
+            HeldOut(name, dataset, tokens, in_main, _counted(dataset, block_size, tokens))
+            for name, dataset, tokens, in_main in parts
         ]
+
+
+def _counted(dataset: TokenDataset, block_size: int, eval_tokens: int) -> float | None:
+    """Return the UTF-8 bytes of a token over a dataset's evaluation slice; over its validation
+    split where its tokenizer is not at hand."""
+    if not (tokenizer := dataset.tokenizer):
+        return dataset.bytes_per_token
+    targets = eval_targets(dataset.split("val"), block_size, eval_tokens, COUNTED_TOKENS)
+    parts = np.split(targets, range(DECODED_TOKENS, targets.size, DECODED_TOKENS))
+    try:
+        return sum(map(tokenizer.text_bytes, parts)) / targets.size
+    except ValueError as error:
+        raise DataError(
+            f"{dataset.directory}: {error}; name the tokenizer that made its tokens"
+        ) from None
 
 
 def loss_metrics(found: Sequence[Evaluated]) -> Row:
@@ -96,7 +128,7 @@ def _losses(found: Sequence[Evaluated]) -> Row:
 
 
 def _bytes_per_token(found: Sequence[Evaluated], tokens: float) -> float | None:
-    known = [each.text.dataset.bytes_per_token for each in found]
+    known = [each.text.bytes_per_token for each in found]
     if len(known) == 1:
         return known[0]
     if None in known:

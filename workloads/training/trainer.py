@@ -112,7 +112,7 @@ class _Trainer:
             self.micro_batches = parallel.micro_batches(config)
         except Misfit as error:
             raise InputError(str(error)) from None
-        self.config, self.texts, self.run_id = config, texts, run_id
+        self.config, self.run_id = config, run_id
         self.phases, self.should_stop, self.stop_asked = config.phases, should_stop, False
         shared = fingerprint(trajectory(texts.identity(config)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
@@ -130,6 +130,7 @@ class _Trainer:
             texts.data.split("train"), config.model.block_size, config.batch_size, config.seed
         )
         self.batches = ReadAhead(loader.batch, pinned=self.device.type == "cuda")
+        self.held_out = texts.held_out(config)
         self.start = self._build()
         self.clock = Clock(self.start)
 
@@ -297,7 +298,7 @@ class _Trainer:
         guides = MergedGuides(self.model)
         MultipliedOut(self.model, self.trained).begin()
         guides.begin(self._precision())
-        found = [self._held_out(each) for each in self.texts.held_out(self.config.eval_tokens)]
+        found = [self._held_out(each) for each in self.held_out]
         guides.end()
         self.network.train()
         return loss_metrics(found)

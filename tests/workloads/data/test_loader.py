@@ -1,5 +1,6 @@
 """Batches: a pure function of the step, and the fixed slice of the evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from tests.workloads.splits import stream, tiny_split
 from workloads.data.dataset import MixedSplit, TokenDataset, TokenSplit
-from workloads.data.loader import IGNORED, Batch, BatchLoader, ReadAhead, eval_batches
+from workloads.data.loader import IGNORED, Batch, BatchLoader, ReadAhead, eval_batches, eval_targets
 from workloads.data.manifest import DataError
 
 BLOCK = 64
@@ -195,3 +196,15 @@ def test_an_error_of_reading_ahead_is_raised_where_its_batch_is_wanted() -> None
     ahead.batch((0, range(8)), (1, range(9)))
     with pytest.raises(IndexError):
         ahead.batch((1, range(9)), None)
+
+
+@pytest.mark.parametrize("row_tokens", [None, 15])
+def test_targets_of_the_evaluation_are_those_of_its_batches(row_tokens: int | None) -> None:
+    split = replace(tiny_split(31, 45, 60), row_tokens=row_tokens)
+    batches = eval_batches(split, 7, 4, eval_tokens=80)
+    read = np.concatenate([targets[targets != IGNORED].numpy() for _, targets in batches])
+    targets = eval_targets(split, 7, 80, at_most=80)
+    assert targets.size == 77 and targets.tolist() == read.tolist()
+    # Of more tokens than are wanted, three windows from all over the slice.
+    windows = read.reshape(11, 7)
+    assert eval_targets(split, 7, 80, at_most=27).tolist() == windows[[0, 3, 7]].ravel().tolist()

@@ -91,7 +91,7 @@ def test_a_dataset_in_a_store_is_copied_once_and_checked(prepared: Path, tmp_pat
         placed_one(text, tmp_path / "other")
 
 
-def test_bytes_of_a_token_are_measured_where_a_tokenizer_is_named(tmp_path: Path) -> None:
+def test_foreign_data_has_the_tokenizer_that_is_named(prepared: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(TOKENIZER)
     texts = [f"Document {i}: naïve café — {'word ' * (i % 7)}" for i in range(50)]
     end = tokenizer.token_to_id("</s>")
@@ -99,11 +99,14 @@ def test_bytes_of_a_token_are_measured_where_a_tokenizer_is_named(tmp_path: Path
     for name in ("train", "val"):
         np.array(ids, "<u2").tofile(tmp_path / f"{name}.bin")
     unknown = PathConfig(path=str(tmp_path), vocab_size=512)
-    assert opened_one(unknown).bytes_per_token is None
+    assert opened_one(unknown).tokenizer is None
     known = opened_one(unknown.model_copy(update={"tokenizer": TOKENIZER}))
-    assert known.bytes_per_token == pytest.approx(
-        sum(len(text.encode()) for text in texts) / len(ids), rel=1e-12
-    )
+    assert known.tokenizer and known.bytes_per_token is None
+    size = sum(len(text.encode()) for text in texts)
+    assert known.tokenizer.text_bytes(np.array(ids)) == size
+    # Beside a dataset, it is the dataset's.
+    beside = opened_one(PathConfig(path=str(tmp_path / "train.bin"), val=str(prepared)))
+    assert beside.tokenizer and beside.tokenizer.sha256 == known.tokenizer_sha256
     # It is a matter of the metric, and not of the tokens.
     assert known.fingerprint == opened_one(unknown).fingerprint
 
@@ -148,6 +151,13 @@ def test_a_bundled_corpus_is_tokenized_by_any_tokenizer(
     tokens = found.size.train_tokens + found.size.val_tokens
     assert dataset.bytes_per_token == pytest.approx(size / tokens, rel=0.1)
     assert math.isfinite(dataset.bytes_per_token or math.nan)
+    # The tokenizer's file is kept; a dataset that was built without gets it.
+    kept = dataset.directory / "tokenizer.json"
+    kept.unlink()
+    again = opened_one(placed_one(text, tmp_path / "data"))
+    assert kept.read_bytes() == Path(TOKENIZER).read_bytes()
+    assert dataset.tokenizer and again.tokenizer
+    assert dataset.tokenizer.sha256 == again.tokenizer.sha256 == found.tokenizer_sha256
     # The tokenizer's content counts, and not its place.
     copy = tmp_path / "same.json"
     copy.write_bytes(Path(TOKENIZER).read_bytes())

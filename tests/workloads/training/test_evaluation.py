@@ -3,29 +3,67 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tokenizers import Tokenizer as Library
 
 from tests.workloads.small_runs import pico, rows_of
 from workloads.config.fingerprint import fingerprint, identity, trajectory
-from workloads.data.config import MixtureConfig
+from workloads.data.config import DataConfig, MixtureConfig, PathConfig
+from workloads.data.corpora.python_stdlib import PythonFiles
+from workloads.data.corpora.table import CORPORA
 from workloads.data.dataset import Mixture, TokenDataset
+from workloads.data.manifest import DataError
+from workloads.data.texts import opened_one, placed_one
 from workloads.errors import InputError
 from workloads.run_dir.seen import Seen
 from workloads.training.evaluation import Evaluated, HeldOut, RunTexts, loss_metrics
 from workloads.training.trainer import train
 
+TOKENIZER = str(Path(__file__).parents[1] / "data" / "public" / "tokenizer.json")
+
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
+@pytest.fixture
+def dense_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], TokenDataset]:
+    """Return a corpus by a tokenizer: its first documents have other bytes a token than the rest:
+    they are short, and of rare characters."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for i in range(400):
+        text = f"'é→{i}'\n" if i < 250 else f"def the_function_{i}(self):\n    return self\n" * 9
+        (folder / f"{i:03}.py").write_text(text)
+    monkeypatch.setitem(CORPORA, "folder", PythonFiles(folder))
+
+    def made(tokenizer: str) -> TokenDataset:
+        text = DataConfig(source="folder", tokenizer=tokenizer, val_fraction=0.5)
+        return opened_one(placed_one(text, tmp_path / "data"))
+
+    return made
+
+
+def byte_lengths(dataset: TokenDataset) -> np.ndarray:
+    """Return the bytes of each validation token: of byte pairs in the library's own alphabet, in
+    which a byte is a character."""
+    tokens = np.concatenate(dataset.split("val").shards)
+    if dataset.vocab_size == 257:
+        return tokens < 256
+    library = Library.from_file(TOKENIZER)
+    words = [library.id_to_token(i) or "" for i in range(dataset.vocab_size)]
+    lengths = [0 if word == "</s>" else len(word) for word in words]
+    return np.array(lengths)[tokens]
+
+
 def test_the_main_loss_is_over_all_tokens_of_its_texts(stdlib: TokenDataset) -> None:
-    sparse, unknown = (replace(stdlib, bytes_per_token=value) for value in (4.0, None))
     found = [
-        Evaluated(HeldOut("web", replace(stdlib, bytes_per_token=1.0), 30, True), 90.0, 30.0),
-        Evaluated(HeldOut("code", sparse, 10, True), 10.0, 10.0),
-        Evaluated(HeldOut("wiki", unknown, 20, False), 50.0, 20.0),
+        Evaluated(HeldOut("web", stdlib, 30, True, 1.0), 90.0, 30.0),
+        Evaluated(HeldOut("code", stdlib, 10, True, 4.0), 10.0, 10.0),
+        Evaluated(HeldOut("wiki", stdlib, 20, False, None), 50.0, 20.0),
     ]
     assert loss_metrics(found) == {
         "val_loss": 2.5,
@@ -49,6 +87,44 @@ def test_a_text_of_unknown_bytes_has_no_loss_in_bits(stdlib: TokenDataset, tmp_p
     assert unknown.bits_per_byte is None and unknown.val_loss == known.val_loss
     assert "bits_per_byte" in rows_of(tmp_path / "known")[-1]
     assert "bits_per_byte" not in rows_of(tmp_path / "unknown")[-1]
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", TOKENIZER], ids=["byte", "pairs"])
+def test_bytes_are_those_of_the_evaluated_tokens(
+    dense_first: Callable[[str], TokenDataset], tokenizer: str, tmp_path: Path
+) -> None:
+    dataset = dense_first(tokenizer)
+    lengths = byte_lengths(dataset)
+    # A character that is cut by the end of the slice counts as 3 bytes, where a token is several.
+    rounding = 0.5 if tokenizer == "byte" else 2
+    config = pico(budget={"steps": 2}, model={"vocab_size": dataset.vocab_size})
+    train(config, dataset, tmp_path, eval_sets={"same": dataset})
+    last = rows_of(tmp_path)[-1]
+    # 1,500 tokens are eleven windows of 128; the second batch of eight is padded.
+    expected = lengths[1 : 1 + 11 * 128].sum()
+    assert dataset.bytes_per_token
+    assert abs(expected / (11 * 128) / dataset.bytes_per_token - 1) > 0.04
+    for name in ("", "/same"):
+        found = 11 * 128 * last["val_loss" + name] / math.log(2) / last["bits_per_byte" + name]
+        assert found == pytest.approx(expected, abs=rounding)
+
+    # Two sources have 750 tokens each, five windows; one is not decoded, and has its split's mean.
+    sources = {"a": dataset, "b": replace(dataset, tokenizer=None)}
+    parts = RunTexts(Mixture(sources, {"a": 0.5, "b": 0.5}), {}).held_out(config)
+    found = [Evaluated(each, 960.0, 640.0) for each in parts]
+    size = lengths[1 : 1 + 640].sum() + 640 * dataset.bytes_per_token
+    found_size = 1920 / math.log(2) / loss_metrics(found)["bits_per_byte"]
+    assert found_size == pytest.approx(size, abs=rounding)
+
+
+def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        np.full(300, 600, "<u2").tofile(tmp_path / f"{name}.bin")
+    dataset = opened_one(PathConfig(path=str(tmp_path), tokenizer=TOKENIZER))
+    with pytest.raises(
+        DataError, match=r"token id 600 is outside .*; name the tokenizer that made"
+    ):
+        RunTexts(dataset, {}).held_out(pico(eval_tokens=128))
 
 
 def test_evaluation_sets_change_no_step_and_count_in_the_identity(

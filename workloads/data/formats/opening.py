@@ -83,7 +83,9 @@ def open_path(
                 "leave the number out, or name another dataset"
             )
         if not val:
-            return replace(data.own.dataset, train_sha256=train_sha256(data))
+            return replace(
+                data.own.dataset, train_sha256=train_sha256(data), tokenizer=data.own.tokenizer
+            )
     held_out = read_path(val, rows) if val else data
     streams = _both_splits(data, held_out)
     files: dict[SplitName, tuple[TokenFile, ...]]
@@ -114,6 +116,7 @@ def open_path(
         vocabulary_is_known=bool(data.own or vocab_size),
         train_sha256=train_sha256(data),
         cautions=tuple(_cautions(data, held_out)),
+        tokenizer=own.tokenizer if (own := held_out.own or data.own) else None,
     )
 
 

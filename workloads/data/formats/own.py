@@ -96,11 +96,11 @@ def read_own(directory: Path) -> OwnData:
 
 def _tokenizer(directory: Path, manifest: AnyManifest) -> Tokenizer | None:
     """Return the tokenizer that the tokens were made with, where this machine has it."""
+    copy = directory / TOKENIZER_FILE
+    copied = [load_tokenizer(str(copy))] if copy.is_file() else []
     if isinstance(manifest, Manifest):
-        return TOKENIZERS.get(manifest.tokenizer)
-    candidates = [TOKENIZERS[name] for name in TOKENIZERS]
-    if (copy := directory / TOKENIZER_FILE).is_file():
-        candidates.append(load_tokenizer(str(copy)))
+        return TOKENIZERS.get(manifest.tokenizer) or next(iter(copied), None)
+    candidates = [*TOKENIZERS.values(), *copied]
     return next((one for one in candidates if one.sha256 == manifest.tokenizer.sha256), None)
 
 

@@ -36,6 +36,10 @@ class ByteTokenizer(Tokenizer):
         library.add_special_tokens([AddedToken(END, special=True, normalized=False)])
         return library.to_str()
 
+    def text_bytes(self, ids: np.ndarray) -> int:
+        """Return how many of `ids`, of shape (tokens,), end no document: each is a byte."""
+        return int(np.count_nonzero(ids != self.end_of_document))
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of `ids`, where bytes that are not UTF-8 become U+FFFD: a model can
         sample such bytes. Raises ValueError on an id outside the vocabulary."""

@@ -42,6 +42,16 @@ class Tokenizer(ABC):
         """
         raise InputError(f"tokenizer {self.name} cannot be written as a tokenizer.json")
 
+    def text_bytes(self, ids: np.ndarray) -> int:
+        """Return the UTF-8 bytes of the text of `ids`, of shape (tokens,); ends of documents have
+        none.
+
+        A character that is cut at the first or last id may count as up to 3 bytes. Raises
+        ValueError on an id outside the vocabulary.
+        """
+        documents = np.split(ids, np.flatnonzero(ids == self.end_of_document) + 1)
+        return sum(len(self.decode(each).encode()) for each in documents)
+
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text of `ids`, of any length, without ends of documents.
