@@ -127,8 +127,8 @@ def export(
 
     Ids are stored as uint16, and by litpkds and megatron as int32 for vocabularies of 65,500 ids
     and more. Prints the files, which appear when all of a split are complete, and says on stderr
-    how many tokens fill up the last file of litpkds, and how many fill no row. The padding is
-    recorded in padding-PREFIX.json, by which this platform leaves it out of training and losses.
+    how many tokens fill up the last file of litpkds, and how many fill no row. Padding that
+    padding-PREFIX.json declares is left out of training and losses here.
     Exit code 2 when the format cannot hold the data, or OUT has such files already.
     """
     data, layout = read_path(directory), Layout(block, chunk, pad, prefix)

@@ -6,9 +6,10 @@ the last chunk is filled up (github.com/Lightning-AI/lit-gpt, `lit_gpt/packed_da
 may hold several prefixes, one from each process that wrote: they are read in the order of their
 names.
 
-The format does not say where the text ends. `padding-PREFIX.json` beside the chunks does, as
-`{"id": 1, "tokens": 500}`: the padding of the last chunk, which is then no part of the text. Its
-name does not begin with the prefix, because other readers take all files whose names do.
+The format does not say where the text ends. People can, in `padding-PREFIX.json` beside the
+chunks, such as `{"id": 1, "tokens": 500}`: the padding of the last chunk, which is then no part of
+the text. Its name does not begin with the prefix, because other readers take all files whose names
+do.
 """
 
 from __future__ import annotations
@@ -98,12 +99,12 @@ class PackedFormat(Format):
             (folder / f"{stem}_{number:010d}.bin").write_bytes(header + chunk.tobytes())
         if not padding.size:
             return None
-        marked = _padding_file(folder / f"{stem}_0.bin")
+        # No file says so by itself: a folder has the files of the public builder and no other.
         found = Padding(id=int(padding[0]), tokens=padding.size)
-        marked.write_text(found.model_dump_json() + "\n")
         return (
-            f"the last {padding.size:,} of {tokens.count + padding.size:,} tokens are padding, as "
-            f"{marked.name} says: this platform leaves them out, other readers do not"
+            f"the last {padding.size:,} of {tokens.count + padding.size:,} tokens are padding, "
+            "which readers take for text; for this platform, say so in the folder: "
+            f"echo '{found.model_dump_json()}' > {_padding_file(folder / f'{stem}_0.bin').name}"
         )
 
 

@@ -17,6 +17,8 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 class MapFunction(Protocol):
     """What applies a function to items, on any number of processes or machines.
@@ -45,13 +47,8 @@ def processes(workers: int) -> Iterator[MapFunction]:
     with ProcessPoolExecutor(workers, context, _begin) as pool:
 
         def submit(function: Callable[[T], R], item: T) -> Future[R]:
-            # This may start a worker, which inherits the mask: while it loads, it has no handler.
-            # An exception of a handler in here would leave a worker that nobody waits for.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            try:
+            with _stops_held_back():  # this may start a worker
                 return pool.submit(function, item)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
         def mapped(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             waiting = iter(items)
@@ -74,10 +71,36 @@ def processes(workers: int) -> Iterator[MapFunction]:
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _stops_held_back() -> Iterator[None]:
+    """Answer SIGINT and SIGTERM at the end of the context and not in it.
+
+    A worker that starts inherits the mask: while it loads, it has no handler. An exception of a
+    handler in here would leave a worker that nobody waits for. The mask alone does not prevent one:
+    another thread may take the signal, and the handler then runs in the main thread.
+    """
+    came: list[int] = []
+    handlers = {each: signal.getsignal(each) for each in STOPS}
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
+        for each in STOPS:
+            signal.signal(each, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+            for number in dict.fromkeys(came):
+                signal.raise_signal(number)
+
+
 def _begin() -> None:
     """Prepare a worker: Ctrl-C is its parent's to answer, whose end is its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
