@@ -68,7 +68,9 @@ def growth_figure(
     parts = [part for family in found for part in _parts(family, validated is not None)]
     columns = 2 if len(parts) == 4 else min(3, len(parts))
     width = 5.6 if columns == 1 else 4.2
-    figure, panels = style.panels(columns, width, 4.0, rows=-(-len(parts) // columns))
+    rows = -(-len(parts) // columns)
+    height = 3.6 + 0.22 * len(arms) / rows  # The legend takes a line for each arm.
+    figure, panels = style.panels(columns, width, height, rows=rows)
     for axes in panels[len(parts) :]:
         axes.remove()
     handles: dict[str, Line2D] = {}
