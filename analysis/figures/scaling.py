@@ -17,7 +17,7 @@ from analysis.tables.runs import loss_label
 
 PUBLISHED = f"hollow: arXiv 2406.16450, {NOTE}"
 # Difference up to which fractions are the same: the paper's 63% is of one projection, a table's of
-# all FFNs, of which the first is dense.
+# a whole structured FFN.
 SAME_FRACTION = 0.1
 
 

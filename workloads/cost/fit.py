@@ -75,7 +75,7 @@ class Setting:
 
 def settings(config: RunConfig, hardware: Hardware) -> list[Setting]:
     """Return every setting that `fit` chooses from, the cheapest first, whether it fits or not."""
-    model = max((phase.model for phase in config.phases), key=flops.trained_params)
+    model = _largest(config)
     found = [
         _setting(config, runtime, hardware)
         for runtime in _runtimes(config, model, hardware.workers)
@@ -177,6 +177,11 @@ def tile_tokens(model: ModelConfig, ffn: FFNConfig, product_bytes: int) -> int:
     return max(LEAST_TILE_TOKENS, tokens // 1024 * 1024)
 
 
+def _largest(config: RunConfig) -> ModelConfig:
+    """Return the model of the phase with the most weights."""
+    return max((phase.model for phase in config.phases), key=flops.trained_params)
+
+
 def _holds(config: RunConfig, runtime: RuntimeConfig, hardware: Hardware, tokens: int) -> bool:
     """Return whether the hardware holds the run with contexts of so many tokens."""
     changed = config.model.model_copy(update={"block_size": tokens})
@@ -210,7 +215,7 @@ def _setting(config: RunConfig, runtime: RuntimeConfig, hardware: Hardware) -> S
 def step_seconds(config: RunConfig, hardware: Hardware) -> float:
     """Return the seconds that an optimizer step is planned to take, of the phase with the most
     weights."""
-    model = max((phase.model for phase in config.phases), key=flops.trained_params)
+    model = _largest(config)
     states, tokens = config.optimizer.state_bytes(flops.trained(model)), config.tokens_per_step
     carried_out = flops.hardware_step_flops(model, config.optimizer, tokens, config.runtime)
     key = (model, config.runtime, config.batch_size, states, carried_out, hardware)

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import overload
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 from torch.optim import AdamW
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
+from workloads.optim.closure_step import ClosureStep
 from workloads.optim.muon_config import ITERATIONS
 
 # Of the odd polynomial a s + b s^3 + c s^5 of the singular values, which Jordan et al. chose so
@@ -24,7 +23,7 @@ UPDATE_RMS = 0.2
 EPSILON = 1e-7
 
 
-class Muon(Optimizer):
+class Muon(ClosureStep):
     """Muon for the groups with `orthogonal`, AdamW for the others.
 
     With gradient g, a step of a matrix of r rows and c columns is m <- momentum m + g, then w <-
@@ -47,17 +46,8 @@ class Muon(Optimizer):
         if self._adamw:  # It shares the groups, with their rates, and the state.
             self._adamw.state = self.state
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step along the gradients at hand. Return what the closure returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def take_step(self) -> None:
+        """Take one step along the gradients at hand."""
         for group in self.param_groups:
             if group["orthogonal"]:
                 for parameter in group["params"]:
@@ -65,7 +55,6 @@ class Muon(Optimizer):
                         self._step_matrix(parameter, parameter.grad, group)
         if self._adamw:
             self._adamw.step()
-        return loss
 
     def _step_matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, float]) -> None:
         state, momentum = self.state[parameter], group["momentum"]

@@ -3,18 +3,19 @@ estimate): steps that are divided by an estimate of the Hessian's diagonal, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from workloads.optim.closure_step import ClosureStep
 
 EPSILON = 1e-15
 
 
-class SophiaG(Optimizer):
+class SophiaG(ClosureStep):
     """Sophia-G, without a correction of the means' bias, as its authors publish it.
 
     With gradient g and Hessian h, a step is m <- b1 m + (1 - b1) g, then w <- (1 - lr decay) w -
@@ -55,17 +56,8 @@ class SophiaG(Optimizer):
                     hessian = _own(self._state_of(parameter)["hessian"])
                     hessian.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step along the gradients at hand. Return what the closure returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def take_step(self) -> None:
+        """Take one step along the gradients at hand."""
         for group in self.param_groups:
             scale = group["rho"] * group["tokens_per_step"]
             for parameter in group["params"]:
@@ -79,7 +71,6 @@ class SophiaG(Optimizer):
                 weight.sub_(
                     torch.div(mean, curvature, out=curvature).clamp_(-1, 1), alpha=group["lr"]
                 )
-        return loss
 
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
         state = self.state[parameter]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from kernels.files import read_bytes, write_atomically
 from workloads.config.phases import text_step
 from workloads.config.run import RunConfig
 from workloads.data.dataset import OpenText
-from workloads.errors import InputError
+from workloads.run_dir.record import read_record, write_record
 
 READING_FILE = "data.json"
 
@@ -78,20 +77,10 @@ def record_reading(run_dir: Path, config: RunConfig, text: OpenText) -> None:
         weights=dict(text.weights),
         text_starts=config.text_starts,
     )
-    write_atomically(run_dir / READING_FILE, reading.model_dump_json(indent=1) + "\n")
+    write_record(run_dir / READING_FILE, reading)
 
 
 def read_reading(run_dir: Path) -> Reading:
     """Return what a run reads. Raises InputError where its directory does not say so."""
-    path = run_dir / READING_FILE
-    try:
-        return Reading.model_validate_json(read_bytes(path))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: missing: {run_dir} is no run's directory, or was trained before runs said "
-            "what they read; name another, or train it again"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; train the run again") from None
+    missing = "runs said what they read; name another, or train it again"
+    return read_record(run_dir / READING_FILE, Reading, missing)

@@ -124,17 +124,6 @@ def test_a_growth_is_learned_under_switches_as_without(
     assert_same_run(tmp_path / "switched", tmp_path / "plain")
 
 
-def test_a_learned_growth_resumes_with_masters_to_the_last_digit(
-    stdlib: TokenDataset, tmp_path: Path
-) -> None:
-    config = short(BF16 | {"offload": "optimizer"}, **LEARNED)
-    train(config, stdlib, tmp_path / "undisturbed")
-    train(config, stdlib, tmp_path / "resumed")
-    assert take_back(tmp_path / "resumed") < config.total_steps
-    train(config, stdlib, tmp_path / "resumed")
-    assert_same_run(tmp_path / "resumed", tmp_path / "undisturbed")
-
-
 def test_bf16_weights_lie_anywhere_and_stay_near_fp32_ones(
     plain: dict[str, Path], stdlib: TokenDataset, tmp_path: Path
 ) -> None:
@@ -150,11 +139,18 @@ def test_bf16_weights_lie_anywhere_and_stay_near_fp32_ones(
     assert not torch.equal(weight, weight.bfloat16().float())  # Masters have more digits.
 
 
-@pytest.mark.parametrize("runtime", [BF16 | {"offload": "optimizer"} | INPUTS, BF16 | ALL | TILES])
+@pytest.mark.parametrize(
+    ("runtime", "changes"),
+    [
+        (BF16 | {"offload": "optimizer"} | INPUTS, GUIDED),
+        (BF16 | ALL | TILES, GUIDED),
+        (BF16 | {"offload": "optimizer"}, LEARNED),
+    ],
+)
 def test_a_run_with_switches_resumes_to_the_last_digit(
-    runtime: dict[str, Any], stdlib: TokenDataset, tmp_path: Path
+    runtime: dict[str, Any], changes: dict[str, Any], stdlib: TokenDataset, tmp_path: Path
 ) -> None:
-    config = short(runtime, **GUIDED)
+    config = short(runtime, **changes)
     train(config, stdlib, tmp_path / "undisturbed")
     train(config, stdlib, tmp_path / "resumed")
     assert take_back(tmp_path / "resumed") < config.total_steps
