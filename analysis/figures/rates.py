@@ -118,10 +118,8 @@ def _with_base(used: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Select the runs of an arm, and under a transfer rule those of its base."""
     own = np.asarray(used["arm"] == arm)
     bases = {base for base in texts(where(used, own), "recipe_base") if base}
-    shapes = [
-        f"{width:g}x{layers:g}"
-        for width, layers in zip(numbers(used, "hidden_dim"), numbers(used, "num_layers"), strict=True)
-    ]
+    sides = (numbers(used, "hidden_dim"), numbers(used, "num_layers"))
+    shapes = [f"{width:g}x{layers:g}" for width, layers in zip(*sides, strict=True)]
     fixed = np.isin(texts(used, "recipe").astype(str), FIXED)
     named = np.array([arm.startswith(f"{other} ") for other in texts(used, "arm")], dtype=bool)
     return where(used, own | (fixed & named & np.isin(shapes, sorted(bases))))

@@ -10,7 +10,7 @@ from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 
 
 class Matrix(NamedTuple):
-    """A matrix of a layer, from `columns` inputs to `rows` outputs, or `count` blocks of that shape.
+    """A matrix of a layer, from `columns` inputs to `rows` outputs, or `count` such blocks.
 
     `initial_norm` is the spectral norm that it, or each block, starts with; None where its kind
     does not say.

@@ -33,7 +33,7 @@ class Factors(Config):
 
 
 def role_of(name: str) -> str:
-    """Return the role of the parameter of this name: that of `layers.3.mlp.fc1.v` is `mlp.fc1.v`."""
+    """Return the role of a parameter: that of `layers.3.mlp.fc1.v` is `mlp.fc1.v`."""
     return name.split(".", 2)[2] if name.startswith("layers.") else name
 
 

@@ -88,10 +88,11 @@ def test_cautions_say_where_a_rule_leaves_its_range(tmp_path: Path) -> None:
 
 
 def test_rows_and_exclude_name_rules(tmp_path: Path) -> None:
-    study = planned(tmp_path, BOTH + "exclude:\n  - {recipe: mup}\n  - {recipe: {rule: completep}}\n")
+    rules = "exclude:\n  - {recipe: mup}\n  - {recipe: {rule: completep}}\n"
+    study = planned(tmp_path, BOTH + rules)
     assert {point.variant.recipe.rule for point in study.points} == {"fixed"}
-    rows = "study: r\nmax_total_flops: 1.0e+15\npoints:\n  - {preset: pico, width: 2, recipe: mup}\n"
-    (point,) = planned(tmp_path, rows).points
+    head = "study: r\nmax_total_flops: 1.0e+15\npoints:\n"
+    (point,) = planned(tmp_path, head + "  - {preset: pico, width: 2, recipe: mup}\n").points
     assert point.config.model.multipliers.output == 0.5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from workloads.checks.coordinates import Coordinates, measure
 from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
 from workloads.errors import InputError
-from workloads.nn.transformer import Transformer
+from workloads.nn.transformer import Block, Transformer
 from workloads.optim.build import build_optimizer
 from workloads.optim.update import use_gradients
 
@@ -53,16 +53,18 @@ def test_sizes_are_those_of_a_plain_pass(stdlib: TokenDataset, tmp_path: Path) -
         with torch.no_grad():
             x = model.wte(inputs)
             for index, layer in enumerate(model.layers):
-                attention = layer.attention(layer.ln1(x), model.rotation)  # type: ignore[operator]  # a Block
+                block = cast(Block, layer)
+                attention = block.attention(block.ln1(x), model.rotation)
                 x = x + attention
-                ffn = layer.mlp(layer.ln2(x))  # type: ignore[operator]
+                ffn = block.mlp(block.ln2(x))
                 x = x + ffn
                 sizes = {"attention": attention, "FFN": ffn, "residual stream": x}
                 for name, output in sizes.items():
-                    size = float(output.square().mean().sqrt())
-                    assert found.sizes[f"layer {index} {name}"][2][place] == pytest.approx(size, 1e-4)
-            size = float(model.logits(x).square().mean().sqrt())
-        assert found.sizes["logits"][2][place] == pytest.approx(size, 1e-4)
+                    measured = found.sizes[f"layer {index} {name}"][2][place]
+                    assert measured == pytest.approx(float(output.square().mean().sqrt()), 1e-4)
+            logits = model.logits(x)
+        measured = found.sizes["logits"][2][place]
+        assert measured == pytest.approx(float(logits.square().mean().sqrt()), 1e-4)
 
 
 def test_spreads_are_the_largest_size_over_the_smallest() -> None:

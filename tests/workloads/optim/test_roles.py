@@ -41,8 +41,8 @@ def test_a_role_is_a_name_without_its_layer() -> None:
 def test_a_step_is_adams_with_the_options_of_each_role() -> None:
     """Against Adam's first step, w <- (1 - lr decay) w - lr g / (|g| + eps), in float64."""
     model = build(config(**LOWRANK))
-    options = {"learning_rate": 0.01, "weight_decay": 0.1, "decay": "matrices"}
-    optimizer = build_optimizer(model, AdamWConfig(**options, roles=ROLES))  # type: ignore[arg-type]
+    adamw = AdamWConfig(learning_rate=0.01, weight_decay=0.1, decay="matrices", roles=ROLES)
+    optimizer = build_optimizer(model, adamw)
     set_learning_rate(optimizer, 0.004)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tokens = tokens_of(model.config)

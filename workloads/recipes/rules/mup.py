@@ -31,7 +31,8 @@ def mup(at: Situation) -> Choice:
     scaling = ScalingConfig(
         attention=heads, output=1 / at.width_ratio, initial=initial_factors(at)
     )
-    return Choice(scaling=scaling, roles=rate_factors(at), cautions=(*width_cautions(at), *_depth(at)))
+    cautions = (*width_cautions(at), *_depth(at))
+    return Choice(scaling=scaling, roles=rate_factors(at), cautions=cautions)
 
 
 def width_cautions(at: Situation) -> list[str]:
