@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,9 +130,9 @@ def _of_arm(arm: str, runs: pd.DataFrame) -> Iterator[Sweep]:
     named = runs.assign(size=_size_names(runs)).sort_values("params", kind="stable")
     for size, own in named.groupby("size", sort=False):
         groups = own.groupby("learning_rate", sort=True)["val_loss"]
-        rates = np.array([float(rate) for rate in groups.groups])
         found = (groups.mean(), groups.min(), groups.max())
         mean, low, high = (np.asarray(each, np.float64) for each in found)
+        rates = np.array(sorted(set(numbers(own, "learning_rate"))))
         yield Sweep(arm, str(size), rates, mean, low, high)
 
 
@@ -166,7 +167,7 @@ def _draw(axes: Axes, arm: str, own: list[Sweep], named: list[str]) -> None:
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates], rotation=45)
 
 
-def _look(index: int) -> dict[str, object]:
+def _look(index: int) -> dict[str, Any]:
     return {**style.points(index), **style.line(index), "markersize": 5}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from study.plan.points import Point
+from workloads.config.matrices import hidden_matrices
 from workloads.config.run import RunConfig
 from workloads.config.scaling import ScalingConfig
 
@@ -33,18 +34,25 @@ def factor_words(run: RunConfig) -> str:
         for role, each in roles.items()
         if each.epsilon != 1 and role not in rates
     }
-    scaling = run.model.multipliers
+    scaling, hidden = run.model.multipliers, {each.role for each in hidden_matrices(run.model)}
     initial = {role: f"initial x{factor:.3g}" for role, factor in scaling.initial.items()}
-    found = [*_grouped(rates), *_grouped(epsilons), *_grouped(initial), *_outputs(scaling)]
+    grouped = [text for each in (rates, epsilons, initial) for text in _grouped(each, hidden)]
+    found = [*grouped, *_outputs(scaling)]
     return "; ".join(found) or "nothing else changes"
 
 
-def _grouped(words: Mapping[str, str]) -> list[str]:
+def _grouped(words: Mapping[str, str], hidden: set[str]) -> list[str]:
     """Return each wording once, with the roles that it is for."""
     roles: dict[str, list[str]] = {}
     for role, text in words.items():
-        roles.setdefault(text, []).append(role.removesuffix(".weight"))
-    return [f"{text}: {', '.join(those)}" for text, those in roles.items()]
+        roles.setdefault(text, []).append(role)
+    return [f"{text}: {_roles(those, hidden)}" for text, those in roles.items()]
+
+
+def _roles(roles: list[str], hidden: set[str]) -> str:
+    if len(hidden) > 1 and set(roles) == hidden:
+        return "all hidden matrices"
+    return ", ".join(role.removesuffix(".weight") for role in roles)
 
 
 def _outputs(scaling: ScalingConfig) -> list[str]:

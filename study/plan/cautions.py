@@ -16,8 +16,8 @@ from workloads.data.manifest import DataError
 def cautions(study: Study) -> list[str]:
     """Return sentences on repeated text, on validation text, on tokens that are hardly text, on
     a scheduler that stops none and on transfer rules outside the range they are known in."""
-    found = [*_repeats(study), *_validation(study), *_texts(study), *_scheduler(study)]
-    return found + [*_rules(study)]
+    checks = (_repeats, _validation, _texts, _scheduler, _rules)
+    return [sentence for check in checks for sentence in check(study)]
 
 
 def require_trainable(study: Study) -> None:

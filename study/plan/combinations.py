@@ -110,10 +110,9 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
         grid.batch_size or [None],
         grid.mixture or [None],
         grid.optimizer or [None],
-        grid.recipe,
-        grid.seed,
+        itertools.product(grid.recipe, grid.seed),
     ):
-        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, *last = values
+        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, last = values
         recipe, seed = last
         variant = Variant(
             preset=preset,

@@ -32,8 +32,8 @@ LOGITS = "logits"
 class Coordinates:
     """Root mean squares of outputs, over entries, batch and seeds.
 
-    `sizes[layer][k][i]` is that of the i-th width after k steps. `losses[i]` is the training loss in
-    the last step, in nats per token.
+    `sizes[layer][k][i]` is that of the i-th width after k steps. `losses[i]` is the training loss
+    in the last step, in nats per token.
     """
 
     widths: tuple[int, ...]

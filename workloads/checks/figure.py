@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -51,7 +52,8 @@ def draw(found: Coordinates, path: Path) -> None:
         handlelength=3.4,
     )
     try:
-        figure.savefig(path, dpi=150, metadata=UNDATED[path.suffix])
+        with matplotlib.rc_context({"svg.hashsalt": "structured-scaling"}):  # the same bytes again
+            figure.savefig(path, dpi=150, metadata=UNDATED[path.suffix])
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 

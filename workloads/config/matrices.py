@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from workloads.config.ffn_kinds import initial_norm
 from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 
 
-class Matrix(NamedTuple):
+@dataclass(frozen=True)
+class Matrix:
     """A matrix of a layer, from `columns` inputs to `rows` outputs, or `count` such blocks.
 
     `initial_norm` is the spectral norm that it, or each block, starts with; None where its kind
@@ -26,9 +27,7 @@ class Matrix(NamedTuple):
 def hidden_matrices(model: ModelConfig) -> list[Matrix]:
     """Return the hidden matrices of all layers, the guides included."""
     attention = [
-        _plain(
-            "attention.qkv_linear.weight", model.attn_dim + 2 * model.kv_dim, model.hidden_dim
-        ),
+        _plain("attention.qkv_linear.weight", model.attn_dim + 2 * model.kv_dim, model.hidden_dim),
         _plain("attention.o_linear.weight", model.hidden_dim, model.attn_dim),
     ]
     return [

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tests.workloads.definition import build, config, reference, tokens_of
 from workloads.config.matrices import hidden_matrices
-from workloads.config.model import FFNConfig, ModelConfig
 from workloads.interop.huggingface.tensors import dense_parameters, dense_shape
 from workloads.nn.self_guided import add_guides
 from workloads.nn.transformer import Transformer
@@ -91,8 +90,8 @@ def test_initial_weights_are_multiplied_by_role() -> None:
 @pytest.mark.parametrize("ffn", FFNS.values(), ids=FFNS)
 def test_weights_start_with_the_norms_that_their_kinds_declare(ffn: dict[str, Any]) -> None:
     sizes = {"hidden_dim": 96, "ffn_dim": 384, "num_heads": 4, "num_layers": 2}
-    given = ffn | ({"rank": 24} if "rank" in ffn else {})
-    model = ModelConfig.model_validate(config(**sizes).model_dump() | {"ffn": FFNConfig(**given)})
+    given: dict[str, Any] = ffn | ({"rank": 24} if "rank" in ffn else {})
+    model = config(**sizes, ffn=given)
     parameters = dict(Transformer(model).named_parameters())
     per_layer = len(hidden_matrices(model)) // 2
     for index, matrix in enumerate(hidden_matrices(model)):

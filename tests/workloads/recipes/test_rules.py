@@ -150,7 +150,8 @@ def test_each_factor_starts_with_the_norm_of_the_condition(ffn: dict[str, Any]) 
     for role in before:
         wanted = after[role][0] / before[role][0] / start
         assert initial.get(role, 1.0) == pytest.approx(wanted)
-    assert {initial[role] for role in DENSE} == {pytest.approx(8**-0.5)}  # The first FFN is dense.
+    for role in DENSE:  # The first FFN is dense.
+        assert initial[role] == pytest.approx(8**-0.5)
 
 
 def test_a_guide_is_a_dense_matrix() -> None:
@@ -198,12 +199,10 @@ def test_step_law_is_the_formula_of_its_paper() -> None:
     run = run_of("step_law", budget={"tokens": 1_000_000})
     hidden = run.model.hidden_dim
     params = flops.count_params(run.model).total - 300 * hidden
-    rate = math.exp(
-        math.log(1.79) - 0.713 * math.log(params) + 0.307 * math.log(run.tokens)
-    )
+    rate = math.exp(math.log(1.79) - 0.713 * math.log(params) + 0.307 * math.log(run.tokens))
     assert run.optimizer.learning_rate == pytest.approx(rate, rel=1e-3)
     sequences = math.exp(math.log(0.58) + 0.571 * math.log(1e6)) / run.model.block_size
-    assert run.batch_size == 8 * round(sequences / 8) == 8
+    assert run.batch_size == 8 * round(sequences / 8) == 16
     assert run.tokens <= 1_000_000 < run.tokens + run.tokens_per_step
     larger = run_of("step_law", budget={"tokens": 40_000_000})
     assert larger.batch_size == 96 and run.model.scaling is None and not roles_of(run)
@@ -226,9 +225,7 @@ def test_a_rule_says_where_it_leaves_its_range() -> None:
         "mup does not adapt to depth: 6 layers": resolved("mup", model={"num_layers": 6}),
         "16 times (arXiv 2203.03466)": resolved("mup", width=32),
         "width 32 is below the base's 64": resolved("completep", width=0.5),
-        "300 layers are 100 times the base's 3": resolved(
-            "completep", model={"num_layers": 300}
-        ),
+        "300 layers are 100 times the base's 3": resolved("completep", model={"num_layers": 300}),
         "tokens are outside the 2e+09 to 1e+11": resolved("step_law"),
         "base_width 32 takes it as tuned there": resolved({"rule": "mup", "base_width": 32}),
     }
@@ -247,17 +244,17 @@ REFUSED = {
     ),
     "Sophia-G": (
         "recipe: mup\nwidth: 2\noptimizer: {kind: sophia_g}",
-        "recipe = mup",
+        "recipe = 'mup'",
         "no transfer rule is known for the steps of sophia_g; set recipe: fixed, or another",
     ),
     "growth": (
         "recipe: mup\ngrow: {operator: stack, layers: 6, at: {fraction: 0.5}}",
-        "recipe = mup",
+        "recipe = 'mup'",
         "sets a model's scales for one size, and this one grows; set recipe: fixed, or remove grow",
     ),
     "a rank above the base's width": (
         "recipe: mup\nwidth: 4\nffn: {kind: lowrank, rank: 100}",
-        "recipe = mup",
+        "recipe = 'mup'",
         "of the same model in the base's width 64: rank 100 exceeds the projection's smaller side",
     ),
     "a width without whole sizes": (

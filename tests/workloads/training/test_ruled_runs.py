@@ -29,4 +29,3 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     ended = train(config, stdlib, tmp_path / "stopped")
     assert ended.val_loss == whole.val_loss and ended.resumed_step == 4
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
-

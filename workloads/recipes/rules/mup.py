@@ -28,9 +28,7 @@ def mup(at: Situation) -> Choice:
     implementations; the paper itself was not at hand.
     """
     heads = math.sqrt(at.base.head_dim / at.run.model.head_dim)
-    scaling = ScalingConfig(
-        attention=heads, output=1 / at.width_ratio, initial=initial_factors(at)
-    )
+    scaling = ScalingConfig(attention=heads, output=1 / at.width_ratio, initial=initial_factors(at))
     cautions = (*width_cautions(at), *_depth(at))
     return Choice(scaling=scaling, roles=rate_factors(at), cautions=cautions)
 
