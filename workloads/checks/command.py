@@ -31,7 +31,7 @@ def coordinate_check(
         typer.Option(help="Widths, as 64,128,256. [default: 1, 2, 4 and 8 times the base's]"),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 4,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds to average over, from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds to average over, from 0.")] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None,
@@ -47,11 +47,14 @@ def coordinate_check(
     Example: python -m workloads coordinate-check low-rank.yaml --plot check.png
     where low-rank.yaml holds
       preset: nano
+      batch_size: 4
+      learning_rate: 0.001
       ffn: {kind: lowrank, fraction: 0.3125}
       recipe: mup
 
     Sizes are root mean squares of what attention, FFN and residual stream of each layer give, and
-    of the logits. A recipe that transfers keeps them: the spread, the largest size over the
+    of what training adds to the logits. Small steps and many seeds keep the noise of single runs
+    below the spread. A recipe that transfers keeps them: the spread, the largest size over the
     smallest, is at most 1.1 after the last step. Under `recipe: fixed` it is what it is. Exit code
     0 when every layer is flat, 1 when one is not, 2 when the configuration is wrong.
     """

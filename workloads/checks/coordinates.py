@@ -18,19 +18,21 @@ from torch import Tensor, nn
 
 from workloads.config.run import RunConfig
 from workloads.data.dataset import OpenText
-from workloads.data.loader import Batch, BatchLoader
+from workloads.data.loader import BatchLoader
 from workloads.nn.drawn_labels import label_draws
 from workloads.nn.transformer import Block, Transformer
 from workloads.optim.build import build_optimizer
 from workloads.optim.update import use_gradients
 from workloads.training import phases
 
-LOGITS = "logits"
+# Logits start smaller in wider models under rules of the kind of muP, so their change is measured.
+LOGITS = "logits since the start"
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Root mean squares of outputs, over entries, batch and seeds.
+    """Root mean squares of outputs, over entries, batch and seeds; of the logits, of what training
+    has added to them.
 
     `sizes[layer][k][i]` is that of the i-th width after k steps. `losses[i]` is the training loss
     in the last step, in nats per token.
@@ -41,9 +43,10 @@ class Coordinates:
     losses: list[float]
 
     def spread(self, layer: str, step: int) -> float:
-        """Return the largest over the smallest size of a layer's outputs after so many steps."""
+        """Return the largest over the smallest size of a layer's outputs after so many steps; 1 for
+        what training adds before there was any."""
         sizes = self.sizes[layer][step]
-        return max(sizes) / min(sizes)
+        return max(sizes) / min(sizes) if max(sizes) else 1.0
 
     @property
     def steps(self) -> int:
@@ -99,8 +102,9 @@ def _trained(run: RunConfig, text: OpenText, steps: int, seed: int) -> _Trained:
     optimizer = build_optimizer(model, run.optimizer, run.tokens_per_step)
     split = text.split("train")
     loader = BatchLoader(split, run.model.block_size, run.batch_size, seed)
-    probe, loss = loader.batch(steps), 0.0
-    squares = [_squares(model, probe)]
+    probe, loss = loader.batch(steps)[0], 0.0
+    start = _logits(model, probe)
+    squares = [_squares(model, probe, start)]
     for step in range(steps):
         phases.prepare(model, run, phase, step)
         inputs, targets = loader.batch(step)
@@ -109,7 +113,7 @@ def _trained(run: RunConfig, text: OpenText, steps: int, seed: int) -> _Trained:
         value.backward()
         loss = float(value.detach())
         use_gradients(model, optimizer.step, run.optimizer.max_grad_norm, loss)
-        squares.append(_squares(model, probe))
+        squares.append(_squares(model, probe, start))
     return _Trained(squares, loss)
 
 
@@ -128,14 +132,20 @@ def _before_step(
 
 
 @torch.no_grad()
-def _squares(model: Transformer, batch: Batch) -> dict[str, float]:
-    """Return the mean square of the outputs of each layer on a batch."""
-    found: dict[str, float] = {}
+def _logits(model: Transformer, inputs: Tensor) -> Tensor:
     model.eval()
-    with _watched(model, found):
-        found[LOGITS] = _mean_square(model(batch[0]))
+    logits = model(inputs)
     model.train()
-    return found
+    return logits
+
+
+def _squares(model: Transformer, inputs: Tensor, start: Tensor) -> dict[str, float]:
+    """Return the mean square of the outputs of each layer, and of the logits less those before
+    training."""
+    found: dict[str, float] = {}
+    with _watched(model, found):
+        logits = _logits(model, inputs)
+    return found | {LOGITS: _mean_square(logits - start)}
 
 
 @contextmanager

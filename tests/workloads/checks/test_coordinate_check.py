@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from workloads.__main__ import app
 from workloads.checks.command import runs_of
-from workloads.checks.coordinates import Coordinates, measure
+from workloads.checks.coordinates import LOGITS, Coordinates, measure
 from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
 from workloads.errors import InputError
@@ -44,6 +44,9 @@ def test_sizes_are_those_of_a_plain_pass(stdlib: TokenDataset, tmp_path: Path) -
         model = Transformer(run.model)
         optimizer = build_optimizer(model, run.optimizer)
         loader = BatchLoader(stdlib.split("train"), run.model.block_size, run.batch_size, 0)
+        inputs, _ = loader.batch(2)
+        with torch.no_grad():
+            start = model(inputs)
         losses = []
         for step in range(2):
             loss = model(*loader.batch(step))
@@ -51,7 +54,6 @@ def test_sizes_are_those_of_a_plain_pass(stdlib: TokenDataset, tmp_path: Path) -
             use_gradients(model, optimizer.step, run.optimizer.max_grad_norm)
             losses.append(float(loss.detach()))
         assert found.losses[place] == pytest.approx(losses[-1])
-        inputs, _ = loader.batch(2)
         with torch.no_grad():
             x = model.wte(inputs)
             for index, layer in enumerate(model.layers):
@@ -64,9 +66,10 @@ def test_sizes_are_those_of_a_plain_pass(stdlib: TokenDataset, tmp_path: Path) -
                 for name, output in sizes.items():
                     measured = found.sizes[f"layer {index} {name}"][2][place]
                     assert measured == pytest.approx(float(output.square().mean().sqrt()), 1e-4)
-            logits = model.logits(x)
-        measured = found.sizes["logits"][2][place]
-        assert measured == pytest.approx(float(logits.square().mean().sqrt()), 1e-4)
+            added = model.logits(x) - start
+        measured = found.sizes[LOGITS][2][place]
+        assert measured == pytest.approx(float(added.square().mean().sqrt()), 1e-4)
+        assert found.sizes[LOGITS][0] == [0.0, 0.0] and found.spread(LOGITS, 0) == 1
 
 
 def test_spreads_are_the_largest_size_over_the_smallest() -> None:
