@@ -25,14 +25,12 @@ from workloads.optim.build import build_optimizer
 from workloads.optim.update import use_gradients
 from workloads.training import phases
 
-# Logits start smaller in wider models under rules of the kind of muP, so their change is measured.
-LOGITS = "logits since the start"
+LOGITS = "logits"
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Root mean squares of outputs, over entries, batch and seeds; of the logits, of what training
-    has added to them.
+    """Root mean squares of outputs, over entries, batch and seeds.
 
     `sizes[layer][k][i]` is that of the i-th width after k steps. `losses[i]` is the training loss
     in the last step, in nats per token.
@@ -43,10 +41,13 @@ class Coordinates:
     losses: list[float]
 
     def spread(self, layer: str, step: int) -> float:
-        """Return the largest over the smallest size of a layer's outputs after so many steps; 1 for
-        what training adds before there was any."""
+        """Return the largest over the smallest size of a layer's outputs after so many steps.
+
+        Of the logits it is the largest over that of the smallest width: under muP they start smaller
+        in wider models, because their random part falls as 1/sqrt(width), and must not grow.
+        """
         sizes = self.sizes[layer][step]
-        return max(sizes) / min(sizes) if max(sizes) else 1.0
+        return max(sizes) / (sizes[0] if layer == LOGITS else min(sizes))
 
     @property
     def steps(self) -> int:
@@ -103,8 +104,7 @@ def _trained(run: RunConfig, text: OpenText, steps: int, seed: int) -> _Trained:
     split = text.split("train")
     loader = BatchLoader(split, run.model.block_size, run.batch_size, seed)
     probe, loss = loader.batch(steps)[0], 0.0
-    start = _logits(model, probe)
-    squares = [_squares(model, probe, start)]
+    squares = [_squares(model, probe)]
     for step in range(steps):
         phases.prepare(model, run, phase, step)
         inputs, targets = loader.batch(step)
@@ -113,7 +113,7 @@ def _trained(run: RunConfig, text: OpenText, steps: int, seed: int) -> _Trained:
         value.backward()
         loss = float(value.detach())
         use_gradients(model, optimizer.step, run.optimizer.max_grad_norm, loss)
-        squares.append(_squares(model, probe, start))
+        squares.append(_squares(model, probe))
     return _Trained(squares, loss)
 
 
@@ -132,20 +132,14 @@ def _before_step(
 
 
 @torch.no_grad()
-def _logits(model: Transformer, inputs: Tensor) -> Tensor:
-    model.eval()
-    logits = model(inputs)
-    model.train()
-    return logits
-
-
-def _squares(model: Transformer, inputs: Tensor, start: Tensor) -> dict[str, float]:
-    """Return the mean square of the outputs of each layer, and of the logits less those before
-    training."""
+def _squares(model: Transformer, inputs: Tensor) -> dict[str, float]:
+    """Return the mean square of the outputs of each layer."""
     found: dict[str, float] = {}
+    model.eval()
     with _watched(model, found):
-        logits = _logits(model, inputs)
-    return found | {LOGITS: _mean_square(logits - start)}
+        found[LOGITS] = _mean_square(model(inputs))
+    model.train()
+    return found
 
 
 @contextmanager
