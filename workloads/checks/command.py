@@ -53,10 +53,10 @@ def coordinate_check(
       recipe: mup
 
     Sizes are root mean squares of what attention, FFN and residual stream of each layer give, and
-    of the logits, which must not grow and may fall. Small steps and many seeds keep the noise of single runs
-    below the spread. A recipe that transfers keeps them: the spread, the largest size over the
-    smallest, is at most 1.1 after the last step. Under `recipe: fixed` it is what it is. Exit code
-    0 when every layer is flat, 1 when one is not, 2 when the configuration is wrong.
+    of the logits. A recipe that transfers keeps them: the spread, the largest size over the
+    smallest, is at most 1.1 after the last step. Logits may fall with the width, and not grow.
+    Small steps and many seeds keep the noise of single runs below that. Exit code 0 when every
+    layer is flat, 1 when one is not, 2 when the configuration is wrong.
     """
     if plot and plot.suffix not in UNDATED:
         raise InputError(f"{plot}: {plot.suffix or 'no suffix'} is no figure; use .png, .svg, .pdf")

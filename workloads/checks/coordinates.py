@@ -43,8 +43,9 @@ class Coordinates:
     def spread(self, layer: str, step: int) -> float:
         """Return the largest over the smallest size of a layer's outputs after so many steps.
 
-        Of the logits it is the largest over that of the smallest width: under muP they start smaller
-        in wider models, because their random part falls as 1/sqrt(width), and must not grow.
+        Of the logits it is the largest over that of the smallest width: under muP they start
+        smaller in wider models, because their random part falls as 1/sqrt(width), and must not
+        grow.
         """
         sizes = self.sizes[layer][step]
         return max(sizes) / (sizes[0] if layer == LOGITS else min(sizes))
