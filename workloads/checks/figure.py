@@ -29,7 +29,7 @@ def draw(found: Coordinates, path: Path) -> None:
     figure = Figure(figsize=(2.7 * len(shown) + 0.4, 4.2), layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for step, axes in zip(shown, panels, strict=True):
-        axes.set_title(f"after {step} steps" if step else "before training", fontsize="medium")
+        axes.set_title(_when(step), fontsize="medium")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(found.widths, [str(width) for width in found.widths])
@@ -62,6 +62,10 @@ def _shown(steps: int) -> list[int]:
     """Return up to four numbers of steps, the first and the last among them."""
     most = min(MOST_PANELS, steps + 1) - 1
     return [round(index * steps / most) for index in range(most + 1)]
+
+
+def _when(step: int) -> str:
+    return f"after {step} step{'' if step == 1 else 's'}" if step else "before training"
 
 
 def _kind(layer: str) -> str:
