@@ -68,7 +68,7 @@ RUN_COLUMNS: dict[str, Column] = {
         "number",
         "training FLOPs before the last growth, those of learned matrices included",
     ),
-    "recipe": Column("param", "text", "transfer rule of rates and scales", absent="fixed"),
+    "recipe": Column("param", "text", "transfer rule of rates and scales (fixed if empty)"),
     "recipe_base": Column("param", "text", "width x layers that its rates are tuned at, if any"),
     "hidden_dim": Column("param", "number", "width of the residual stream"),
     "num_layers": Column("param", "number", "layers of the model"),
