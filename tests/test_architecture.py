@@ -94,6 +94,8 @@ COMMANDS = {
         "export-hf": {"source", "out", "--dtype"},
         "schedule": {"config", "--json", "--plot"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
+        "bench shapes": {"--preset", "--layers", "--seconds", "--rounds", "--threads", "--json"}
+        | {"--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},
         "bench prepare": {"--rounds", "--datatrove", "--out"},

@@ -48,6 +48,7 @@ def plan_as_json(
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 "runtime": point.config.runtime.model_dump(exclude={"fit"}),
                 **point.summary(),
+                "length_is_expected": point.config.clock is not None,
                 "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,
                 "asked_flops": point.target_flops,
