@@ -63,7 +63,9 @@ def print_plan(
         print_whole(console, table)
     if (more := len(study.points) - MANY_POINTS) > 0:
         console.print(f"... and {more:,} points more; --json lists all.")
-    lines = _work(study, states, seconds, basis) + _clocks(study) + _gpus(study, list(prices.values()))
+    lines = (
+        _work(study, states, seconds, basis) + _clocks(study) + _gpus(study, list(prices.values()))
+    )
     for line in lines + _misfits(study, prices):
         console.print(line, soft_wrap=True)
 

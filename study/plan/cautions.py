@@ -112,8 +112,8 @@ def _seconds(study: Study) -> Iterator[str]:
     budget = study.spec.value.budget
     if budget and budget.wall_seconds and not budget.clock and study.spec.value.hardware:
         yield (
-            "wall_seconds is planned as the steps that hardware takes in the time at its MFU, and no "
-            "clock ends a run; budget: {clock: training} has one do so"
+            "wall_seconds is planned as the steps that hardware takes in the time at its MFU, and "
+            "no clock ends a run; budget: {clock: training} has one do so"
         )
 
 

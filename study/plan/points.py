@@ -188,8 +188,8 @@ class Point:
         return mixture_label(data.weights) if isinstance(data, MixtureConfig) else None
 
     def share_done(self, metrics: Mapping[str, float]) -> float:
-        """Return the part of its budget that a run with these metrics has spent: of its FLOPs, or of
-        a clock's seconds."""
+        """Return the part of its budget that a run with these metrics has spent: of its FLOPs, or
+        of a clock's seconds."""
         if self.config.clock:
             return share_done(self.config, metrics)
         return metrics.get("train_flops", 0.0) / self.train_flops

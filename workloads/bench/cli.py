@@ -203,9 +203,7 @@ def shapes(
     torch.set_num_threads(threads)
     device, show = training_device(), (lambda text: typer.echo(text, err=as_json))
     show(head())
-    found = measure(
-        config, depths, rounds, seconds, device, lambda shape: show(line(shape)), out
-    )
+    found = measure(config, depths, rounds, seconds, device, lambda shape: show(line(shape)), out)
     show(verdict(found))
     if as_json:
         typer.echo(json.dumps(record(preset, found, device), indent=1))

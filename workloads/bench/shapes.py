@@ -103,7 +103,7 @@ class _Bench:
         the next is asked for."""
         yield self._config
         own = _step_flops(self._config)
-        for layers in depths:
+        for layers in [n for n in depths if n != self._config.model.num_layers]:
             tried: set[int] = set()
             wanted = float(own)
             for _ in range(TRIES):
@@ -150,15 +150,15 @@ def default_depths(layers: int) -> list[int]:
 
 
 def nearest_of_each_depth(shapes: Sequence[Shape]) -> list[Shape]:
-    """Return of each depth the shape whose step time is nearest to the preset's, if it is equal,
-    those with the most parameters first."""
+    """Return the preset's shape, which is the first, and of each other depth the one whose step
+    time is nearest to it and equal; those with the most parameters come first."""
+    preset, *others = shapes
+    nearest_first = sorted(others, key=lambda shape: abs(shape.ratio.median - 1))
     best: dict[int, Shape] = {}
-    for shape in shapes:
-        known = best.setdefault(shape.layers, shape)
-        if abs(shape.ratio.median - 1) < abs(known.ratio.median - 1):
-            best[shape.layers] = shape
-    equal = [shape for shape in best.values() if shape.equal]
-    return sorted(equal, key=lambda shape: -shape.params)
+    for shape in nearest_first:
+        if shape.equal:
+            best.setdefault(shape.layers, shape)
+    return sorted([preset, *best.values()], key=lambda shape: -shape.params)
 
 
 # The table and the record
@@ -188,16 +188,21 @@ def verdict(shapes: Sequence[Shape]) -> str:
     lines = [
         f"At the preset's step time, from most to fewest parameters: "
         f"{', '.join(f'{shape.name} ({shape.params / 1e6:.3g}M)' for shape in ranked)}.",
-        f"Most parameters: {most.name}, {most.params / preset.params:.2f} times the preset's. "
-        f"Most FLOPs a second: {fastest.name}, "
-        f"{fastest.flops_per_second / preset.flops_per_second:.2f} times the preset's.",
-        "In equal time they read equal tokens. Which of them has the lowest loss is what runs under "
+        f"Most parameters: {_beside(most, preset, lambda shape: shape.params)}. "
+        f"Most FLOPs a second: {_beside(fastest, preset, lambda shape: shape.flops_per_second)}.",
+        "In equal time they read equal tokens. Which of them has the lowest loss, runs under "
         "budget: {wall_seconds} say.",
     ]
     if missing := sorted({s.layers for s in shapes} - {s.layers for s in ranked}):
         depths = ", ".join(map(str, missing))
         lines.insert(1, f"No width comes within {EQUAL:.0%} of that time at layers {depths}.")
     return "\n".join(lines)
+
+
+def _beside(best: Shape, preset: Shape, value: Callable[[Shape], float]) -> str:
+    if best is preset:
+        return f"{best.name}, the preset"
+    return f"{best.name}, {value(best) / value(preset):.2f} times the preset's"
 
 
 def record(preset: str, shapes: Sequence[Shape], device: torch.device) -> dict[str, Any]:

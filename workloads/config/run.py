@@ -22,7 +22,6 @@ from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
 from workloads.schema.rounding import rounded_up
 
-
 # More steps than any clock lets be taken.
 ENDLESS = 2**40
 
@@ -182,9 +181,9 @@ class RunConfig(Config):
         if self.clock and (self.model.guide or self.model.growth):
             part, verb = ("guide", "guided") if self.model.guide else ("grow", "grown")
             raise Misfit(
-                f"a model is {verb} for a part of the run's steps, and nobody knows ahead how many a "
-                f"budget of wall_seconds has; give the budget in tokens, steps or train_flops, or "
-                f"remove {part}",
+                f"a model is {verb} for a part of the run's steps, and nobody knows ahead how many "
+                f"a budget of wall_seconds has; give it in tokens, steps or train_flops, or remove "
+                f"{part}",
                 *(part, "budget.wall_seconds", "budget"),
             )
         return self

@@ -48,7 +48,10 @@ def learning_rate(
     The run has so many `steps`; where a clock ends it, `share` of its time is spent at the step's
     end, from 0 to 1 at the last step. A warm-up in steps is in steps under a clock, too.
     """
-    place = Place(step, step, steps) if share is None else Place(step, share * PARTS - 1, PARTS)
+    if share is None:
+        place = Place(step, step, steps)
+    else:
+        place = Place(step, max(0.0, share * PARTS - 1), PARTS)
     return SCHEDULES[config.schedule].rate(place, config)
 
 

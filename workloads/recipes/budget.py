@@ -19,8 +19,8 @@ from workloads.schema.rounding import rounded_up
 # Keys of a budget beside its unit.
 NO_UNITS = ("clock", "match_flops_of")
 NO_FLOPS_TO_MATCH = (
-    "match_flops_of needs FLOPs that are known ahead, and a run that a clock ends has those that fit "
-    "into its time; give the budget in another unit, or remove match_flops_of"
+    "match_flops_of needs FLOPs that are known ahead, and a run that a clock ends has those that "
+    "fit into its time; give the budget in another unit, or remove match_flops_of"
 )
 # How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
 TOLERANCE = 0.01
@@ -72,7 +72,9 @@ class Budget(Config):
     @model_validator(mode="after")
     def _clock_has_seconds(self) -> Self:
         if self.clock and self.wall_seconds is None:
-            raise Misfit("clock says what wall_seconds counts; add wall_seconds, or remove it", "clock")
+            raise Misfit(
+                "clock says what wall_seconds counts; add wall_seconds, or remove it", "clock"
+            )
         if self.clock and self.match_flops_of:
             raise Misfit(NO_FLOPS_TO_MATCH, "match_flops_of")
         return self

@@ -22,8 +22,8 @@ class Result:
     after which the last attempt began, 0 for a run that was never interrupted. `executed_flops`
     counts the training FLOPs of every attempt, `train_flops` those of the steps that stand, and
     `hardware_flops` the matrix products that those steps carry out. `identity_version` names the
-    rules by which the run's identity was made (`config.fingerprint`). `clock_seconds` are those of its
-    budget that a run has spent which a clock ends.
+    rules by which the run's identity was made (`config.fingerprint`). `clock_seconds` are
+    those of its budget that a run has spent which a clock ends.
     """
 
     status: EndStatus

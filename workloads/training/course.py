@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -55,7 +55,7 @@ class Course:
 
     share = 0.0
     """The share of the budget in seconds at which the last step was taken."""
-    remarks: Mapping[str, str] = MappingProxyType({})
+    remarks: Mapping[str, Any] = MappingProxyType({})
     """What the record of the run says of its budget."""
 
     def __init__(self, config: RunConfig) -> None:
@@ -150,10 +150,9 @@ class TimedCourse(Course):
         evaluates = last or (
             step % self._runtime.eval_interval == 0 and ends + evaluation + one < limit
         )
-        saves = last or (
-            self._saves(step) and ends + evaluates * evaluation + saving + one < limit
-        )
-        return Turn(1.0 if last else ends / limit, last, evaluates, saves)
+        saves = last or (self._saves(step) and ends + evaluates * evaluation + saving + one < limit)
+        # A step that was expected to take longer than it did takes the schedule no step back.
+        return Turn(1.0 if last else max(self.share, ends / limit), last, evaluates, saves)
 
     def _counted(self, activity: Activity) -> float:
         """Return the seconds that an activity is expected to take of the budget."""

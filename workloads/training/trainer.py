@@ -68,12 +68,12 @@ def train(
     the dataset's own.
 
     Every worker calls `on_evaluation` after each evaluation, with a row that has step, tokens,
-    train_flops and val_loss (nats per token). The first worker calls `admit` before the first step,
-    once the run's directory records the FLOPs that this attempt reserves, and again where a run that
-    a clock ends outlasts them; it may raise Refused. Every worker calls `should_stop` at each step:
-    when one answers True, all save that step and raise Preempted.
-    The result of a run that has already ended is returned as it is. Raises InputError when the data
-    does not fit the model or `run_dir` belongs to another run.
+    train_flops and val_loss (nats per token). The first worker calls `admit` once the run's
+    directory records the FLOPs that this attempt reserves, and again where a run that a clock ends
+    outlasts them; it may raise Refused. Every worker calls `should_stop` at each step: when one
+    answers True, all save that step and raise Preempted. The result of a run that has already ended
+    is returned as it is. Raises InputError when the data does not fit the model or `run_dir`
+    belongs to another run.
     """
     texts = RunTexts(dataset, eval_sets or {})
     run_id = fingerprint(texts.identity(config))
@@ -375,7 +375,10 @@ class _Trainer:
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
-            environment=environment(self.device, self.config.runtime.parameters) | course.remarks,
+            environment={
+                **environment(self.device, self.config.runtime.parameters),
+                **course.remarks,
+            },
             identity_version=IDENTITY_VERSION,
         )
 

@@ -21,7 +21,7 @@ from workloads.errors import InputError
 RATES = {"pico": 2e10, "nano": 4e10, "micro": 5e10, "mini": 6e10}
 SPEC = """\
 study: timed
-max_total_flops: 1.0e16
+max_total_flops: 1.0e22
 grid:
   preset: [pico, micro]
   ffn: [{{kind: dense}}, {{kind: lowrank, fraction: 0.3125}}]
@@ -69,11 +69,12 @@ def test_another_machine_plans_the_same_points(
     other = planned(tmp_path)
     assert [p.fingerprint for p in other.points] == [p.fingerprint for p in study.points]
     assert all(
-        b.config.steps > 2 * a.config.steps
-        for a, b in zip(study.points, other.points, strict=True)
+        b.config.steps > 2 * a.config.steps for a, b in zip(study.points, other.points, strict=True)
     )
     monkeypatch.setattr(cpu_speed, "cpu_rates", dict)
-    assert [p.fingerprint for p in planned(tmp_path).points] == [p.fingerprint for p in other.points]
+    assert [p.fingerprint for p in planned(tmp_path).points] == [
+        p.fingerprint for p in other.points
+    ]
 
 
 def test_gpus_take_the_steps_of_the_stated_mfu_and_the_hours_of_the_clock(tmp_path: Path) -> None:
@@ -92,7 +93,9 @@ def test_seconds_on_stated_hardware_without_a_clock_are_planned_steps(tmp_path: 
     study = planned(tmp_path, "wall_seconds: 0.01", hardware)
     point = study.points[0]
     assert point.config.clock is None and point.id == "pico-dense-c1.25e12-seed0"
-    assert point.fingerprint == planned(tmp_path, f"steps: {point.config.steps}").points[0].fingerprint
+    assert (
+        point.fingerprint == planned(tmp_path, f"steps: {point.config.steps}").points[0].fingerprint
+    )
 
 
 def test_the_plan_says_what_is_expected_and_that_digits_do_not_repeat(tmp_path: Path) -> None:
@@ -146,7 +149,10 @@ def test_a_wrong_clock_is_one_line(tmp_path: Path, budget: str, message: str) ->
 
 
 def test_a_guide_and_a_growth_need_steps(tmp_path: Path) -> None:
-    for part in ("guide: [{ratio: 0.4}]", "grow: [{operator: stack, factor: 2, at: {fraction: 0.5}}]"):
+    for part in (
+        "guide: [{ratio: 0.4}]",
+        "grow: [{operator: stack, factor: 2, at: {fraction: 0.5}}]",
+    ):
         text = SPEC.format(budget="wall_seconds: 60").replace("budget:", f"  {part}\nbudget:")
         (tmp_path / "timed.yaml").write_text(text)
         with pytest.raises(InputError, match="for a part of the run's steps"):
