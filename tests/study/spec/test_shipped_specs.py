@@ -190,7 +190,9 @@ def _guide_flops(point: Point) -> float:
 
 def test_the_compute_bound_studies_end_by_the_clock(tmp_path: Path) -> None:
     found = points("compute_bound", tmp_path)
-    assert len(found) == 15 and {p.config.clock and p.config.clock.seconds for p in found} == {10_800}
+    assert len(found) == 15 and {p.config.clock and p.config.clock.seconds for p in found} == {
+        10_800
+    }
     shapes = Counter((p.config.model.num_layers, p.config.model.hidden_dim) for p in found)
     assert shapes == {(10, 1024): 9, (16, 768): 2, (6, 1280): 2, (4, 1536): 2}
     preset = next(p for p in found if p.id.startswith("noam-wide-dense-10800s-lr0.00125-adamw"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from workloads.run_dir.result import Result, read_result
 from workloads.run_dir.spent_seconds import spent_seconds
 
 pytestmark = pytest.mark.slow
+Process = subprocess.Popen[str]
 PEAK, FLOOR = 1e-2, 1e-3
 # Of each second in which a process is held up.
 HELD_UP = 0.7
@@ -39,12 +41,17 @@ def result_of(run_dir: Path) -> Result:
     return result
 
 
-def spent_in(run_dir: Path, seconds: float, process: object) -> None:
+def spent_in(run_dir: Path, seconds: float, process: Process) -> None:
     """Wait until the run has spent so many seconds of its budget."""
     deadline = time.monotonic() + 120
     while spent_seconds(run_dir) < seconds:
-        assert process.poll() is None and time.monotonic() < deadline  # type: ignore[attr-defined]
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def finish(process: Process) -> None:
+    process.communicate(timeout=150)
+    assert process.returncode == 0
 
 
 def hold_up(pid: int, until: threading.Event) -> None:
@@ -69,8 +76,7 @@ def assert_ended_at(seconds: float, run_dir: Path) -> Result:
 
 
 def test_a_minute_is_a_minute(stdlib: TokenDataset, tmp_path: Path) -> None:
-    with start(timed(60), stdlib, tmp_path):
-        pass
+    finish(start(timed(60), stdlib, tmp_path))
     assert_ended_at(60, tmp_path)
 
 
@@ -87,6 +93,7 @@ def test_a_minute_on_a_machine_that_slows_down_half_way(
         spent_in(tmp_path, 55, process)
         done.set()
         holding.join()
+        finish(process)
     result = assert_ended_at(60, tmp_path)
     assert result.step < 1.8 * half_way, "it did not slow down"
     if clock == "everything":
@@ -99,8 +106,7 @@ def test_a_minute_of_a_run_that_is_killed_twice(stdlib: TokenDataset, tmp_path: 
             spent_in(tmp_path, seconds, process)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-    with start(timed(60), stdlib, tmp_path):
-        pass
+    finish(start(timed(60), stdlib, tmp_path))
     result = assert_ended_at(60, tmp_path)
     assert result.resumed_step > 0
     spent = [row["clock_seconds"] for row in rows_of(tmp_path)]
