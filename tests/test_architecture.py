@@ -96,6 +96,8 @@ COMMANDS = {
         "coordinate-check": {"config", "--widths", "--steps", "--seeds", "--json", "--plot"}
         | {"--data-root"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
+        "bench shapes": {"--preset", "--layers", "--seconds", "--rounds", "--threads", "--json"}
+        | {"--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},
         "bench prepare": {"--rounds", "--datatrove", "--out"},

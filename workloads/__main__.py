@@ -76,11 +76,12 @@ def train(
     from workloads.data.texts import opened, opened_one, placed, placed_one
     from workloads.run_dir.metrics_log import Row
     from workloads.run_dir.paths import RESULT_FILE
+    from workloads.run_dir.progress import place_in_words
     from workloads.training.trainer import train
 
     def show(row: Row) -> None:
         typer.echo(
-            f"step {row['step']:>6.0f}/{run_config.total_steps}  val_loss {row['val_loss']:.4f}  "
+            f"{place_in_words(run_config, row)}  val_loss {row['val_loss']:.4f}  "
             f"train_loss {row['train_loss']:.4f}  {row['tokens_per_second']:,.0f} tokens/s",
             err=True,
         )

@@ -74,6 +74,7 @@ RUN_COLUMNS: dict[str, Column] = {
     "num_layers": Column("param", "number", "layers of the model"),
     "params": Column("param", "number", "parameters of the model"),
     "ffn_params": Column("param", "number", "parameters of its FFNs"),
+    "wall_seconds": Column("param", "number", "seconds until a clock ended it; empty if none"),
     "tokens": Column("param", "number", "training tokens"),
     "passes": Column("param", "number", "passes over the training text; empty if not known"),
     "mixture": Column("param", "text", "weights of the training text's sources; empty for one"),
@@ -219,12 +220,15 @@ def _total_steps(
     """Return the steps of the whole run, those that read tokens again included.
 
     That is the parameter `steps`. Runs recorded before there was `config.steps` may have the steps
-    on fresh tokens there: of these, the recorded configuration says how many come on top.
+    on fresh tokens there: of these, the recorded configuration says how many come on top. A
+    configuration that a clock ends has no number of steps.
     """
     if "identity" not in tags or "config.steps" in params:
         return params.get("steps")
     try:
         config = json.loads(tags["identity"])
+        if "clock" in config:
+            return params.get("steps")
         fresh, guide = int(config["steps"]), config["model"].get("guide")
         repeats = guide and guide.get("mode") == "fixed_flops"
         return fresh + int(guide["ratio"] * fresh) if repeats else fresh

@@ -50,6 +50,7 @@ def plan_as_json(
                 "runtime": point.config.runtime.model_dump(exclude={"fit"}),
                 "roles": _roles(point.config.optimizer),
                 **point.summary(),
+                "length_is_expected": point.config.clock is not None,
                 "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,
                 "asked_flops": point.target_flops,

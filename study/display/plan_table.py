@@ -17,6 +17,7 @@ from study.display.tables import (
     styled,
 )
 from study.ledger.status import ENDED
+from study.plan import clock
 from study.plan.cautions import cautions, most_passes_by_source, passes_text
 from study.plan.cost import Price
 from study.plan.naming import describe
@@ -43,14 +44,15 @@ def print_plan(
     table = new_table(*columns, *money, "here", "state")
     for point in study.points[:MANY_POINTS]:
         price = prices[point.id]
+        expected = "~" if point.config.clock and states[point.id] not in ENDED else ""
         money = [money_text(price.cost)] if price.cost is not None else []
         table.add_row(
             point.id,
             count(point.params.total),
             f"{ffn_fraction(point.config.model):.3g}",
-            count(point.config.tokens),
+            expected + count(point.config.tokens),
             passes_text(point.passes),
-            f"{point.train_flops:.2e}".replace("+", ""),
+            expected + f"{point.train_flops:.2e}".replace("+", ""),
             _memory(study, price),
             str(price.min_gpus[study.hardware.accelerator] or "none"),
             hours_text(price.hours[study.hardware.accelerator]),
@@ -62,7 +64,9 @@ def print_plan(
         print_whole(console, table)
     if (more := len(study.points) - MANY_POINTS) > 0:
         console.print(f"... and {more:,} points more; --json lists all.")
-    lines = _work(study, states, seconds, basis) + _gpus(study, list(prices.values()))
+    lines = (
+        _work(study, states, seconds, basis) + _clocks(study) + _gpus(study, list(prices.values()))
+    )
     for line in lines + _misfits(study, prices):
         console.print(line, soft_wrap=True)
 
@@ -114,6 +118,18 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
         f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
         f"{len(left)} to run{here}.",
         f"Times here rest on {basis}.",
+    ]
+
+
+def _clocks(study: Study) -> list[str]:
+    """Return a line about what a clock leaves open until its runs have ended."""
+    timed = sum(point.config.clock is not None for point in study.points)
+    if not timed:
+        return []
+    return [
+        f"A clock ends {timed} of the points: their tokens and FLOPs (~) are expected, by "
+        f"{clock.basis(study.spec.value)}. What they take is recorded when they end. Their numbers "
+        "do not repeat to the digit."
     ]
 
 

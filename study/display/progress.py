@@ -17,6 +17,7 @@ from study.ledger.reader import Record
 from study.ledger.status import Status
 from study.plan.planner import Point, Study
 from workloads.run_dir.metrics_log import Row
+from workloads.run_dir.progress import place_in_words, share_done
 from workloads.run_dir.result import Result
 
 
@@ -56,7 +57,7 @@ class Display:
     def started(self, point: Point, earlier: list[Row]) -> None:
         """Show that the point started; `earlier` are its rows of another launch."""
         self._running[point.id] = point
-        steps = f"{point.config.total_steps} steps, {point.config.tokens:,} tokens"
+        steps = _length(point)
         if earlier:
             self._update(point, earlier)
             self._earlier_flops += earlier[-1]["train_flops"]
@@ -99,7 +100,7 @@ class Display:
         table = Table("running", "loss", "tokens/s", "budget", "", box=None, padding=(0, 2, 0, 0))
         for point in self._running.values():
             row = self._latest.get(point.id, {})
-            done = row.get("step", 0) / point.config.total_steps
+            done = share_done(point.config, row)
             table.add_row(
                 point.id,
                 f"{row['train_loss']:.4f}" if row else "-",
@@ -130,11 +131,18 @@ class Display:
         )
 
 
+def _length(point: Point) -> str:
+    config = point.config
+    if config.clock:
+        return f"{config.clock.seconds:g} s, about {config.total_steps} steps"
+    return f"{config.total_steps} steps, {config.tokens:,} tokens"
+
+
 def _progress_text(point: Point, row: Row) -> str:
     return (
-        f"step {row['step']:.0f}/{point.config.total_steps}, val_loss {row['val_loss']:.4f}"
+        f"{place_in_words(point.config, row)}, val_loss {row['val_loss']:.4f}"
         f"{_by_text(row)}, {row['tokens_per_second']:,.0f} tokens/s, "
-        f"{row['step'] / point.config.total_steps:.0%} of budget"
+        f"{share_done(point.config, row):.0%} of budget"
     )
 
 

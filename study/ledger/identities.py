@@ -27,7 +27,8 @@ def recognised(points: Iterable[Point], records: dict[str, Record]) -> list[Poin
     for point_id, record in records.items():
         known[record.tag("fingerprint")].append(point_id)
     told = [_with_recorded_text(point, known, records) for point in points]
-    return [_under(_ledger_id(p, known.get(p.fingerprint, []), records), p) for p in told]
+    named = [_under(_ledger_id(p, known.get(p.fingerprint, []), records), p) for p in told]
+    return [_as_long_as_recorded(point, records.get(point.id)) for point in named]
 
 
 def _with_recorded_text(
@@ -43,6 +44,14 @@ def _with_recorded_text(
         if text and (told := replace(point, text=text)).fingerprint in known:
             return told
     return point
+
+
+def _as_long_as_recorded(point: Point, record: Record | None) -> Point:
+    """Return the point with the steps that its run took, where a clock has ended it."""
+    if point.config.clock is None or record is None or not record.ended:
+        return point
+    tokens = record.metrics.get("tokens", 0.0)
+    return point.lasted(max(1, round(tokens / point.config.tokens_per_step)))
 
 
 def check_name(study: Study, records: dict[str, Record]) -> None:

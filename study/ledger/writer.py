@@ -32,13 +32,20 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100  # MLflow accepts no more
 # Of the parameters that say all that changes a run's result. The others are the run table's, under
 # the names they have there: `steps` counts the whole run, `config.steps` the steps on fresh tokens.
 CONFIG_PREFIX = "config."
+# Parameters that a clock decides, if one ends the run.
+OF_LENGTH = ("tokens", "passes", "steps", "train_flops")
 POSITION = ("step", "timestamp_ms")
 LONGEST_CAUSE = 5000  # MLflow accepts no longer tags
 
 
 def point_params(point: Point) -> dict[str, str]:
-    """Return MLflow's parameters of a point: its summary, and its identity as `config.*`."""
+    """Return MLflow's parameters of a point: its summary, and its identity as `config.*`.
+
+    Where a clock ends the run, those of its length are recorded when it has ended (`end_point`).
+    """
     values = point.summary() | flatten(point.identity, CONFIG_PREFIX)
+    if point.config.clock:
+        values |= dict.fromkeys(OF_LENGTH)
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
@@ -143,6 +150,12 @@ class Tracker:
             "executed_flops": result.executed_flops,
             "hardware_flops": result.hardware_flops,
         }
+        if result.clock_seconds is not None:
+            totals["clock_seconds"] = result.clock_seconds
+        if point.config.clock:
+            taken = point.lasted(result.step).summary()
+            lengths = {n: str(taken[n]) for n in OF_LENGTH if taken[n] is not None}
+            log_params(self.client, self._run_ids[point.id], lengths)
         self._terminate(point, Status(result.status), tags, totals)
 
     def fail_point(self, point: Point, cause: str, executed_flops: int) -> None:

@@ -14,9 +14,10 @@ from workloads.data.manifest import DataError
 
 
 def cautions(study: Study) -> list[str]:
-    """Return sentences on repeated text, on validation text, on tokens that are hardly text, on
-    a scheduler that stops none and on transfer rules outside the range they are known in."""
-    checks = (_repeats, _validation, _texts, _scheduler, _rules)
+    """Return sentences on repeated text, on validation text, on tokens that are hardly text, on a
+    scheduler that stops none, on seconds that no clock counts and on transfer rules outside the
+    range they are known in."""
+    checks = (_repeats, _validation, _texts, _scheduler, _seconds, _rules)
     return [sentence for check in checks for sentence in check(study)]
 
 
@@ -113,6 +114,15 @@ def _scheduler(study: Study) -> Iterator[str]:
         yield (
             "asha stops no point: none is evaluated between grace_flops and its end; lower "
             "grace_flops or runtime.eval_interval"
+        )
+
+
+def _seconds(study: Study) -> Iterator[str]:
+    budget = study.spec.value.budget
+    if budget and budget.wall_seconds and not budget.clock and study.spec.value.hardware:
+        yield (
+            "wall_seconds is planned as the steps that hardware takes in the time at its MFU, and "
+            "no clock ends a run; budget: {clock: training} has one do so"
         )
 
 

@@ -27,6 +27,13 @@ def gpu_hours(hardware: HardwareSpec, ffn_kind: str, train_flops: float) -> floa
     return train_flops / flops_per_second(hardware, ffn_kind, gpus=1) / SECONDS_PER_HOUR
 
 
+def point_gpu_hours(config: RunConfig, train_flops: float, hardware: HardwareSpec) -> float:
+    """Return the hours of one GPU that a run takes: for its FLOPs, or until a clock ends it."""
+    if config.clock:
+        return hardware.gpus * config.clock.seconds / SECONDS_PER_HOUR
+    return gpu_hours(hardware, config.model.ffn.kind, train_flops)
+
+
 @dataclass(frozen=True)
 class Price:
     """Memory, hours and money that one point needs.
@@ -45,9 +52,9 @@ class Price:
 
 def price(config: RunConfig, train_flops: float, hardware: HardwareSpec) -> Price:
     """Return the price of a run on the hardware, and on each other accelerator in its place."""
-    kind, hourly = config.model.ffn.kind, hardware.price_per_gpu_hour
+    hourly = hardware.price_per_gpu_hour
     elsewhere = {name: hardware.model_copy(update={"accelerator": name}) for name in ACCELERATORS}
-    hours = {name: gpu_hours(there, kind, train_flops) for name, there in elsewhere.items()}
+    hours = {name: point_gpu_hours(config, train_flops, there) for name, there in elsewhere.items()}
     return Price(
         peak_memory_bytes=peak_memory_bytes(config, hardware.gpus),
         min_gpus={name: least_gpus(config, gpu.memory_bytes) for name, gpu in ACCELERATORS.items()},

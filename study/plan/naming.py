@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from workloads.config.clock import ClockConfig
 from workloads.config.model import GuideConfig
 from workloads.recipes.variant import ModelChanges, Variant
 from workloads.schema.base import Config
@@ -27,7 +28,12 @@ SIZE_LETTERS = {
 
 
 # Fields of an identity that points with the same short id may differ in; exact ids tell them apart.
-ROUNDED_FIELDS = {"steps", "optimizer.learning_rate", "model.guide.ratio"}
+ROUNDED_FIELDS = {
+    "steps",
+    "clock.seconds",
+    "optimizer.learning_rate",
+    "model.guide.ratio",
+}
 
 
 # Names of folders hold 255 characters and MLflow's names of runs 250. The digits of an exact id, or
@@ -55,9 +61,14 @@ def growth_parts(variant: Variant) -> list[str]:
     return [growth.label().replace(" ", "").replace(",", ".") for growth in variant.grow]
 
 
-def length_parts(variant: Variant, train_flops: int, steps: int | None = None) -> list[str]:
+def length_parts(
+    variant: Variant, train_flops: int, clock: ClockConfig | None, steps: int | None = None
+) -> list[str]:
     """Return the FLOPs that the run spends, `c1.01e19`, or its target under `isoflop`, `iso1e19`,
-    and with `steps` their number, `steps2001`."""
+    and with `steps` their number, `steps2001`; of a run that a clock ends its seconds, `60s`."""
+    if clock:
+        counts = [] if clock.counts == "training" else [clock.counts]
+        return [f"{_digits(clock.seconds, steps is not None)}s", *counts]
     target = variant.budget and variant.budget.exact_flops
     text = f"iso{target:g}" if target else f"c{train_flops:.2e}"
     return [text.replace("e+", "e"), *([f"steps{steps}"] if steps else [])]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from study.plan.clock import expected_of, planned_hardware
 from study.plan.combinations import Combination, Dropped, combinations
-from study.plan.cost import Price, flops_per_second, gpu_hours, price
+from study.plan.cost import Price, flops_per_second, gpu_hours, point_gpu_hours, price
 from study.plan.naming import describe, require_name, variant_tag
 from study.plan.points import Point, Text
 from study.plan.texts import Texts, find_texts
@@ -24,7 +25,6 @@ from study.spec.study_file import StudySpec
 from study.spec.study_file import load as load_spec
 from workloads.config.run import RunConfig
 from workloads.config.runtime import RuntimeConfig
-from workloads.cost.accelerators import DEFAULT_ACCELERATOR
 from workloads.cost.fit import HOST_OVERHEAD_BYTES, Hardware, fitted
 from workloads.errors import InputError, Misfit
 from workloads.optim.kinds import completed
@@ -100,9 +100,7 @@ class Study:
     @property
     def hardware(self) -> HardwareSpec:
         """The stated hardware; without, A100s, as many as the resources give a point."""
-        gpus = max(1, self.gpus_per_point)
-        stated = self.spec.value.hardware
-        return stated or HardwareSpec(accelerator=DEFAULT_ACCELERATOR, gpus=gpus)
+        return planned_hardware(self.spec.value)
 
     @property
     def gpus_per_point(self) -> int:
@@ -239,6 +237,7 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Poin
             runtime=study.runtime,
         )
         run, choice = recipe.resolved()
+        run = expected_of(run, study)
         text = texts.of(run.data)
         _require_texts(run, text)
         run, next_runtime = _fitted(run, study)
@@ -290,16 +289,11 @@ def _fitted(run: RunConfig, study: StudySpec) -> tuple[RunConfig, RuntimeConfig 
 
 
 def _budget(variant: Variant, study: StudySpec) -> Budget | None:
-    """Return the point's budget; seconds as the FLOPs that the study's hardware computes in
-    them."""
+    """Return the point's budget; seconds without a clock as the FLOPs that the study's hardware
+    computes in them."""
     budget = variant.budget or study.budget
-    if budget is None or budget.wall_seconds is None:
+    if budget is None or budget.wall_seconds is None or budget.clock or study.hardware is None:
         return budget
-    if study.hardware is None:
-        raise Misfit(
-            "wall_seconds are seconds on the study's hardware; add hardware: {accelerator: h100}",
-            "budget.wall_seconds",
-        )
     kind = "dense" if variant.matches_dense or budget.match_flops_of else variant.ffn.kind
     rate = flops_per_second(study.hardware, kind, study.hardware.gpus)
     spent = {"wall_seconds": None, "train_flops": budget.wall_seconds * rate}
@@ -341,9 +335,9 @@ def _check_gpu_hours(
             ("max_gpu_hours",),
             "hours are planned for stated hardware; add hardware: {accelerator: a100-80g}",
         )
-    work = [(point.config.model.ffn.kind, point.train_flops) for point in planned]
-    work += [(space.variant.ffn.kind, space.max_train_flops) for space in searched]
-    total = sum(gpu_hours(hardware, kind, train_flops) for kind, train_flops in work)
+    hours = [point_gpu_hours(point.config, point.train_flops, hardware) for point in planned]
+    hours += [gpu_hours(hardware, s.variant.ffn.kind, s.max_train_flops) for s in searched]
+    total = sum(hours)
     if total > cap:
         raise spec.error(
             ("max_gpu_hours",),

@@ -27,6 +27,7 @@ from workloads.data.texts import Found
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.rules.table import RULES
 from workloads.recipes.variant import Variant
+from workloads.run_dir.progress import share_done
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
 
@@ -141,7 +142,7 @@ class Point:
             "" if ffn.keep_first_dense else "alllayers",
             *guide_parts(self.config.model.guide, exact),
             *growth_parts(self.variant),
-            *length_parts(self.variant, self.train_flops, steps),
+            *length_parts(self.variant, self.train_flops, self.config.clock, steps),
             *recipe_parts(self.variant, exact),
             *mixture_parts(self.variant, exact),
             *optimizer_parts(self.variant),
@@ -201,6 +202,17 @@ class Point:
         data = self.config.data
         return mixture_label(data.weights) if isinstance(data, MixtureConfig) else None
 
+    def share_done(self, metrics: Mapping[str, float]) -> float:
+        """Return the part of its budget that a run with these metrics has spent: of its FLOPs, or
+        of a clock's seconds."""
+        if self.config.clock:
+            return share_done(self.config, metrics)
+        return metrics.get("train_flops", 0.0) / self.train_flops
+
+    def lasted(self, step: int) -> Point:
+        """Return the point with the steps that its run took, where a clock has ended it."""
+        return replace(self, config=self.config.lasting(step)) if self.config.clock else self
+
     def summary(self) -> dict[str, Any]:
         """Return the planned quantities by the names that they keep up to the plot."""
         model = self.config.model
@@ -222,6 +234,7 @@ class Point:
             "num_layers": model.num_layers,
             "params": self.params.total,
             "ffn_params": self.params.ffn,
+            "wall_seconds": self.config.clock.seconds if self.config.clock else None,
             "tokens": self.config.tokens,
             "passes": self.passes,
             "mixture": self.mixture,

@@ -80,7 +80,8 @@ def _donors(
     study: Study, points: list[Point], records: dict[str, Record]
 ) -> Iterator[tuple[Point, Donor]]:
     """Yield the points whose trajectory has recorded runs of another length, each with the run
-    whose checkpoint is the latest."""
+    whose checkpoint is the latest. A run that a clock ends has none."""
+    points = [point for point in points if not point.config.clock]
     if not points:
         return
     recorded: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)

@@ -30,7 +30,8 @@ def point_seconds(
     if rates:
         typical = statistics.median(rates.values())
         seconds = {p.id: p.train_flops / rates.get(p.variant.preset, typical) for p in points}
-        return seconds, "the training speed of this study's finished runs on this machine"
+        basis = "the training speed of this study's finished runs on this machine"
+        return seconds | _clocked(points), basis
     rates = cpu_speed.cpu_rates()
     if not rates:
         return {}, "nothing: torch is not here to measure this CPU with"
@@ -41,7 +42,17 @@ def point_seconds(
         f"a calibration of this CPU without other load: {low:.0f} to {high:.0f} GFLOP/s a thread, "
         f"by the size of the model, and {threads} thread{'s' if threads > 1 else ''} a point"
     )
-    return seconds, basis
+    return seconds | _clocked(points), basis
+
+
+def _clocked(points: list[Point]) -> dict[str, float]:
+    """Return the seconds of the points that a clock ends, with the evaluations that it does not
+    count."""
+    return {
+        p.id: clock.seconds * (_flops(p) / p.train_flops if clock.counts == "training" else 1.0)
+        for p in points
+        if (clock := p.config.clock)
+    }
 
 
 def wall_seconds(
@@ -67,10 +78,10 @@ def crowding(load: float, resources: Resources) -> float:
 
 
 def _share_left(point: Point, record: Record | None) -> float:
-    """Return the part of the point's FLOPs that no recorded step has spent."""
+    """Return the part of the point's budget that no recorded step has spent."""
     if record is None:
         return 1.0
-    return 0.0 if record.ended else 1 - record.metrics.get("train_flops", 0.0) / point.train_flops
+    return 0.0 if record.ended else max(0.0, 1 - point.share_done(record.metrics))
 
 
 def slots(resources: Resources) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from study.ledger import reader
 from study.ledger.reader import Record
 from study.ledger.status import ENDED, Status
-from study.plan.cost import gpu_hours
+from study.plan.cost import point_gpu_hours
 from study.plan.planner import Study
 from study.plan.points import Point
 from study.search.pareto import pareto_fronts
@@ -105,7 +105,7 @@ class Overview:
             return None
         hardware = self.study.hardware
         return sum(
-            gpu_hours(hardware, point.config.model.ffn.kind, point.train_flops)
+            point_gpu_hours(point.config, point.train_flops, hardware)
             for point in self.study.points
         )
 
@@ -183,6 +183,9 @@ class Overview:
     def _seconds_left(self, point: Point) -> float:
         if self.states[point.id] in ENDED | {Status.FAILED}:
             return 0.0
+        if clock := point.config.clock:
+            record = self.records.get(point.id, Record(""))
+            return max(0.0, 1 - point.share_done(record.metrics)) * clock.seconds
         return (point.train_flops - self._done(point)) / self._rate(point)
 
     def _rate(self, point: Point) -> float:

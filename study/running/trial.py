@@ -121,7 +121,7 @@ def _train(task: Task, attempt: int, rank: int, send: Callable[[Row], None]) -> 
                 run_dir,
                 eval_sets={name: opened_one(text) for name, text in task.eval_sets.items()},
                 on_evaluation=partial(stop.report, send),
-                before_first_step=check,
+                admit=check,
                 should_stop=stop.is_requested,
             )
         except Refused as error:  # another attempt would be refused, too

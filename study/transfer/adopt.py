@@ -20,7 +20,7 @@ from study.ledger.copy import StoredRun
 from study.ledger.identities import check_name
 from study.ledger.provenance import capture
 from study.ledger.status import ADOPTABLE
-from study.ledger.writer import Tracker
+from study.ledger.writer import OF_LENGTH, Tracker
 from study.plan.planner import Study
 from study.plan.points import Point
 from study.search.samples import with_recorded
@@ -157,7 +157,9 @@ def _as_point(run: StoredRun, point: Point, study: Study, source: str) -> Stored
     """Return the run under this study's names: its id and its arm may be others at its source."""
     origin = copy.audit_tags("adopted_from", tracking.without_password(source))
     tags = {"study": study.name, "point_id": point.id} | origin
-    named = {name: str(value) for name, value in point.summary().items() if value is not None}
+    measured = OF_LENGTH if point.config.clock else ()
+    planned = {n: v for n, v in point.summary().items() if v is not None and n not in measured}
+    named = {name: str(value) for name, value in planned.items()}
     return replace(run, tags=run.tags | tags, params=run.params | named)
 
 

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from kernels.bench.command import ResultsFile, Rounds, measure_claims
 from workloads.config.ffn_kinds import FFN_KINDS
 from workloads.config.model import ModelConfig, layer_ffns
+from workloads.config.run import RunConfig
 from workloads.errors import InputError
 from workloads.recipes.recipe import Recipe, load_run
 from workloads.schema import strict_yaml
+from workloads.schema.base import MOST_LAYERS
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -163,6 +165,63 @@ def memory(
 
     typer.echo(head())
     measure(device, minutes, lambda row: typer.echo(line(row)), out)
+
+
+@app.command()
+def shapes(
+    preset: Annotated[str, typer.Option(help="The model and batch to compare with.")] = "micro",
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Depths to try, as 2,6,8; by default from half the preset's to twice."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="No measurement begins later.")] = 120.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to take medians over.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Append each shape here, as a line of JSON."),
+    ] = None,
+) -> None:
+    """Rank width against depth: models whose step takes as long as a preset's on this machine.
+
+    \b
+    Example: python -m workloads bench shapes --preset noam-wide --layers 8,12,16 --seconds 300
+
+    For each depth, the width of equal step time is looked for. The table has parameters, the step's
+    time over the preset's, measured in turn with it, and training FLOPs a second, over those of
+    this machine's fastest matrix product. A row is printed as soon as it is there.
+    """
+    # Imported late so that --help does not wait for torch.
+    import torch
+
+    from workloads.bench.shapes import default_depths, head, line, measure, record, verdict
+    from workloads.training.hardware import training_device
+
+    config = _preset(preset)
+    depths = _depths(layers) if layers else default_depths(config.model.num_layers)
+    torch.set_num_threads(threads)
+    device, show = training_device(), (lambda text: typer.echo(text, err=as_json))
+    show(head())
+    found = measure(config, depths, rounds, seconds, device, lambda shape: show(line(shape)), out)
+    show(verdict(found))
+    if as_json:
+        typer.echo(json.dumps(record(preset, found, device), indent=1))
+
+
+def _preset(name: str) -> RunConfig:
+    try:
+        return Recipe.model_validate({"preset": name}).resolve()
+    except ValidationError as error:
+        raise InputError(f"--preset {name}: {strict_yaml.reason(error)}") from error
+
+
+def _depths(text: str) -> list[int]:
+    """Return the depths that are written as a list."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and 0 < int(part) <= MOST_LAYERS for part in parts):
+        raise InputError(f"--layers {text}: this should be whole numbers, such as 2,6,8; change it")
+    return [int(part) for part in parts]
 
 
 @app.command()

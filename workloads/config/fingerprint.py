@@ -49,7 +49,9 @@ def identity(
     evaluation set by name. No path is part of it.
     """
     unused: dict[str, Any] = {"optimizer": config.optimizer.unused_fields}
-    elsewhere = dict.fromkeys(("runtime", "data", "eval_sets"), True)
+    # How many steps a clock lets be taken is a result.
+    steps = ("steps",) if config.clock else ()
+    elsewhere = dict.fromkeys(("runtime", "data", "eval_sets", *steps), True)
     dumped = config.model_dump(mode="json", exclude=unused | elsewhere)
     tree = _without_later_defaults(config, dumped)
     text = _without_later_defaults(config.data, config.data.identity, "data.")

@@ -10,15 +10,20 @@ from workloads.config.run import RunConfig
 from workloads.optim.schedules import learning_rate
 
 
-def learning_rate_at(config: RunConfig, phase: Phase, step: int) -> float:
-    """Return the learning rate of the 0-based `step`, which lies in the phase."""
+def learning_rate_at(
+    config: RunConfig, phase: Phase, step: int, share: float | None = None
+) -> float:
+    """Return the learning rate of the 0-based `step`, which lies in the phase.
+
+    `share` is that of the budget which is spent at its end, where a clock ends the run.
+    """
     optimizer = config.optimizer
     if phase.schedule_start is None:
         return optimizer.learning_rate
     if phase.learning_rate is not None:
         optimizer = optimizer.model_copy(update={"learning_rate": phase.learning_rate})
     start = phase.schedule_start
-    scheduled = learning_rate(step - start, config.total_steps - start, optimizer)
+    scheduled = learning_rate(step - start, config.total_steps - start, optimizer, share)
     done = step - phase.start + 1
     return scheduled * min(1.0, done / phase.rewarmup_steps) if phase.rewarmup_steps else scheduled
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from workloads.config.clock import ClockConfig
 from workloads.config.model import ModelConfig
 from workloads.config.phases import Phase, phases_of, text_step
 from workloads.config.runtime import RuntimeConfig
@@ -21,6 +22,9 @@ from workloads.optim.kinds import AnyOptimizerConfig
 from workloads.schema.base import BatchSize, Config, Seed
 from workloads.schema.rounding import rounded_up
 
+# More steps than any clock lets be taken.
+ENDLESS = 2**40
+
 
 class RunConfig(Config):
     """One training run. `batch_size` is in sequences per optimizer step, over all workers."""
@@ -31,12 +35,24 @@ class RunConfig(Config):
     batch_size: BatchSize
     steps: PositiveInt
     """Fresh steps: optimizer steps that read text for the first time. The run's phases may add
-    steps that read the first text again (`total_steps`)."""
+    steps that read the first text again (`total_steps`). Where a clock ends the run, those
+    that are expected of it, or that it took."""
     seed: Seed
     eval_tokens: PositiveInt
     runtime: RuntimeConfig = RuntimeConfig()
     eval_sets: EvalSets = Field(default_factory=dict)
     """Texts whose validation splits are evaluated beside the data's own."""
+    clock: ClockConfig | None = None
+    """What ends the run in place of a number of steps."""
+
+    def lasting(self, steps: int) -> RunConfig:
+        """Return the run with so many fresh steps."""
+        return self.model_copy(update={"steps": steps})
+
+    @property
+    def without_end(self) -> RunConfig:
+        """The run as it is trained: where a clock ends it, no number of steps does."""
+        return self.lasting(ENDLESS) if self.clock else self
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -64,8 +80,11 @@ class RunConfig(Config):
 
         Under `constant` and `inverse_sqrt` these are all steps, under `wsd` those before the decay,
         under `cosine` and `onecycle` none. Nor has a run a phase of which begins earlier or later
-        in a longer run, because it is guided, or grows at a fraction of its steps.
+        in a longer run, because it is guided, or grows at a fraction of its steps; nor one that a
+        clock ends, whose steps no other run repeats.
         """
+        if self.clock:
+            return 0
         if any(phase.entry and not phase.fixed for phase in self.phases):
             return 0
         for phase in self.phases:
@@ -158,6 +177,18 @@ class RunConfig(Config):
         return text_step(step, self.steps, self.text_starts)
 
     @model_validator(mode="after")
+    def _has_one_phase_by_the_clock(self) -> Self:
+        if self.clock and (self.model.guide or self.model.growth):
+            part, verb = ("guide", "guided") if self.model.guide else ("grow", "grown")
+            raise Misfit(
+                f"a model is {verb} for a part of the run's steps, and nobody knows ahead how many "
+                f"a budget of wall_seconds has; give it in tokens, steps or train_flops, or remove "
+                f"{part}",
+                *(part, "budget.wall_seconds", "budget"),
+            )
+        return self
+
+    @model_validator(mode="after")
     def _evaluates_something(self) -> Self:
         parts = len(self.data.weights) if isinstance(self.data, MixtureConfig) else 1
         if self.eval_tokens < parts * self.model.block_size:
@@ -178,7 +209,7 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _warms_up_before_it_decays(self) -> Self:
         warmup = self.optimizer.warmup_steps or 0
-        for phase in self.phases:
+        for phase in () if self.clock else self.phases:
             if phase.schedule_start is None:
                 continue
             steps = self.total_steps - phase.schedule_start

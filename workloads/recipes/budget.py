@@ -7,13 +7,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from workloads.config.clock import ClockConfig, Counted
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost import flops
+from workloads.errors import Misfit
 from workloads.optim.config import OptimizerOptions
 from workloads.schema.base import Config
 from workloads.schema.rounding import rounded_up
 
+# Keys of a budget beside its unit.
+NO_UNITS = ("clock", "match_flops_of")
+NO_FLOPS_TO_MATCH = (
+    "match_flops_of needs FLOPs that are known ahead, and a run that a clock ends has those that "
+    "fit into its time; give the budget in another unit, or remove match_flops_of"
+)
 # How near planned FLOPs come to those that `isoflop` or `match_flops_of` ask for.
 TOLERANCE = 0.01
 
@@ -38,7 +46,12 @@ class Budget(Config):
     train_flops: PositiveFloat | None = None
     """Training FLOPs (`paper` convention), a guide's included, never exceeded."""
     wall_seconds: PositiveFloat | None = None
-    """Seconds of training on the study's `hardware` at its MFU, never exceeded."""
+    """Seconds in which the run ends by the clock, its schedule with it. In a study that states its
+    `hardware`, and without `clock`: the steps that these GPUs take in so many seconds at their
+    MFU."""
+    clock: Counted | None = None
+    """What `wall_seconds` counts: `training`, the steps alone, or `everything`, evaluations and
+    checkpoints as well."""
     isoflop: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     """Training FLOPs, one point for each: as many tokens as spend them to within 1%."""
     match_flops_of: Literal["dense", "scratch"] | None = None
@@ -49,11 +62,21 @@ class Budget(Config):
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:
-        units = [name for name in type(self).model_fields if name != "match_flops_of"]
+        units = [name for name in type(self).model_fields if name not in NO_UNITS]
         given = [name for name in units if getattr(self, name) is not None]
         if len(given) != 1 and not (self.match_flops_of and not given):
             found = ", ".join(given) or "none"
             raise ValueError(f"a budget has exactly one of {', '.join(units)}; found {found}")
+        return self
+
+    @model_validator(mode="after")
+    def _clock_has_seconds(self) -> Self:
+        if self.clock and self.wall_seconds is None:
+            raise Misfit(
+                "clock says what wall_seconds counts; add wall_seconds, or remove it", "clock"
+            )
+        if self.clock and self.match_flops_of:
+            raise Misfit(NO_FLOPS_TO_MATCH, "match_flops_of")
         return self
 
     @model_validator(mode="after")
@@ -74,17 +97,24 @@ class Budget(Config):
             raise ValueError("isoflop lists several FLOPs and one run spends one; use a study")
         return self.isoflop[0] if self.isoflop else None
 
+    @property
+    def ending_clock(self) -> ClockConfig | None:
+        """The clock that ends the run, of a budget in seconds."""
+        if self.wall_seconds is None:
+            return None
+        return ClockConfig(seconds=self.wall_seconds, counts=self.clock or "training")
+
     def resolve(self, model: ModelConfig, optimizer: OptimizerOptions, batch_size: int) -> int:
         """Return the most fresh steps within the budget, 0 when it pays for none.
 
-        Raises ValueError for `wall_seconds`, which only a study's hardware gives a meaning.
+        Raises ValueError for `wall_seconds`, of which nobody knows the steps ahead.
         """
         if self.steps is not None:
             return self.steps
         if self.train_flops is not None:
             return flops.affordable_steps(model, optimizer, batch_size, self.train_flops)
         if self.wall_seconds is not None:
-            raise ValueError("wall_seconds needs a study's hardware; use another unit")
+            raise ValueError("wall_seconds has no number of steps; use another unit")
         if self.tokens_per_param is not None:
             tokens = self.tokens_per_param * flops.count_params(model).total
         else:

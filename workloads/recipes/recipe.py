@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, PositiveInt
 
+from workloads.config.clock import ClockConfig
 from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.config.runtime import RuntimeConfig
@@ -15,7 +16,13 @@ from workloads.data.config import AnyText, AnyTextField, DataConfig, EvalSets, M
 from workloads.errors import Misfit
 from workloads.optim.config import OptimizerOptions
 from workloads.optim.kinds import completed, of_run
-from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
+from workloads.recipes.budget import (
+    NO_FLOPS_TO_MATCH,
+    Budget,
+    Unreachable,
+    check_spends,
+    matching_ratios,
+)
 from workloads.recipes.grow_choice import grown_from
 from workloads.recipes.presets import PRESETS
 from workloads.recipes.rule_choice import RuleChoice, ruled
@@ -56,6 +63,12 @@ class Recipe(Variant):
         chosen = {"learning_rate": choice.learning_rate, "batch_size": choice.batch_size}
         # What is written counts, and a rule chooses what is not.
         open_ = {n: v for n, v in chosen.items() if v is not None and getattr(self, n) is None}
+        if open_ and self._budget.ending_clock:
+            raise Misfit(
+                f"rule {self.recipe.rule} chooses by the tokens, and budget.wall_seconds leaves "
+                "these to the clock; give a learning_rate and a batch_size, or a budget in tokens",
+                *("budget.wall_seconds", "budget", "recipe"),
+            )
         if "batch_size" in open_ and self.budget and self.budget.steps:
             raise Misfit(
                 f"rule {self.recipe.rule} chooses the batch by the tokens, and budget.steps leaves "
@@ -93,6 +106,8 @@ class Recipe(Variant):
 
     def _without_rule(self) -> RunConfig:
         """Return the run in full as it is under `recipe: fixed`."""
+        if clock := self._budget.ending_clock:
+            return self._timed(clock)
         if self.matches_dense:
             return self._matched(self.dense_twin().resolve())
         if self.matches_scratch:
@@ -117,6 +132,15 @@ class Recipe(Variant):
         if exact is None and self.matches_scratch:
             return flops.train_flops(self._scratch_twin())
         return exact
+
+    def _timed(self, clock: ClockConfig) -> RunConfig:
+        """Return the run that the clock ends, with as many steps as the preset has tokens for: how
+        many it takes depends on the machine."""
+        if self._budget.match_flops_of or (self.guide and self.guide.match_flops_of):
+            raise Misfit(NO_FLOPS_TO_MATCH, "budget.match_flops_of", "guide.match_flops_of")
+        model = self._model(self.guide and self.guide.ratio)
+        steps = self._preset_tokens // (self._batch_size * model.block_size)
+        return self._run(model, max(1, steps), clock)
 
     def dense_twin(self) -> Recipe:
         """Return the same run with a dense FFN and no guide, under the same budget."""
@@ -203,7 +227,7 @@ class Recipe(Variant):
             return None
         return budget.resolve(model, self._optimizer, self._batch_size)
 
-    def _run(self, model: ModelConfig, steps: int) -> RunConfig:
+    def _run(self, model: ModelConfig, steps: int, clock: ClockConfig | None = None) -> RunConfig:
         preset = PRESETS[self.preset]
         if steps == 0:
             raise Misfit(
@@ -221,6 +245,7 @@ class Recipe(Variant):
             optimizer=of_run(self._optimizer, rate),
             batch_size=self._batch_size,
             steps=steps,
+            clock=clock,
             seed=self.seed,
             eval_tokens=self.eval_tokens or preset.eval_tokens,
             runtime=self.runtime or RuntimeConfig(micro_batch_size=self._micro_batch_size),

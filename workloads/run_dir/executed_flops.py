@@ -83,10 +83,15 @@ class AttemptFlops:
         """FLOPs executed by all attempts so far, the step in hand included."""
         return self._earlier + self._reached - self._began
 
+    def reserve(self, flops: int) -> None:
+        """Reserve what the run takes to come to so many FLOPs."""
+        self._write(2, flops)
+        self._flush()
+
     def reach(self, flops: int) -> None:
         """Record, before they are executed, that the run comes to so many FLOPs."""
         self._reached = flops
-        self._write(1)
+        self._write(1, flops)
         if time.monotonic() > self._flushed + FLUSH_SECONDS:
             self._flush()
 
@@ -99,13 +104,12 @@ class AttemptFlops:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._write(2)
+        self._write(2, self._reached)
         os.close(self._file)
 
-    def _write(self, field: int) -> None:
-        """Write the FLOPs reached into a field of the attempt's line: reached 1, reserved 2."""
-        text = f"{self._reached:>{DIGITS}}".encode()
-        os.pwrite(self._file, text, self._offset + field * FIELD)
+    def _write(self, field: int, flops: int) -> None:
+        """Write FLOPs into a field of the attempt's line: reached 1, reserved 2."""
+        os.pwrite(self._file, f"{flops:>{DIGITS}}".encode(), self._offset + field * FIELD)
 
     def _flush(self) -> None:
         os.fsync(self._file)

@@ -22,7 +22,8 @@ class Result:
     after which the last attempt began, 0 for a run that was never interrupted. `executed_flops`
     counts the training FLOPs of every attempt, `train_flops` those of the steps that stand, and
     `hardware_flops` the matrix products that those steps carry out. `identity_version` names the
-    rules by which the run's identity was made (`config.fingerprint`).
+    rules by which the run's identity was made (`config.fingerprint`). `clock_seconds` are
+    those of its budget that a run has spent which a clock ends.
     """
 
     status: EndStatus
@@ -38,6 +39,7 @@ class Result:
     hardware_flops: int = 0
     environment: dict[str, Any] = field(default_factory=dict)
     identity_version: int = 1
+    clock_seconds: float | None = None
 
     def write(self, run_dir: Path) -> None:
         """Write `result.json`, whole or not at all, and on the disk when this returns."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from workloads.config.run import ENDLESS
 from workloads.run_dir.seen import DocumentSeen, Seen, SourceSeen
 
 
@@ -59,7 +60,8 @@ def _write_json(run: Path, found: Seen) -> None:
 
 
 def _write_text(run: Path, found: Seen) -> None:
-    typer.echo(f"{run} after step {found.step:,} of {found.steps:,}")
+    of_all = "" if found.steps == ENDLESS else f" of {found.steps:,}"
+    typer.echo(f"{run} after step {found.step:,}{of_all}")
     for source in found.sources():
         typer.echo(_source_line(source))
     typer.echo(f"\n{'document':>12}  {'passes':>8}  {'tokens':>12}  {'length':>12}  file:row")

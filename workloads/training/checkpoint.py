@@ -36,11 +36,17 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Progress:
     """The place where a run stands: optimizer steps done, seconds that its training loop has spent,
-    and the highest training loss since the last recorded row, in nats per token."""
+    and the highest training loss since the last recorded row, in nats per token.
+
+    Of a run that a clock ends also the seconds of its budget that are spent, and the share of the
+    budget at which the last step was taken.
+    """
 
     step: int = 0
     train_seconds: float = 0.0
     train_loss_max: float = -math.inf
+    spent_seconds: float = 0.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,9 @@ def save(
         "train_loss_max": repr(progress.train_loss_max),
         "fingerprint": fingerprint,
     }
+    if progress.spent_seconds:
+        metadata["spent_seconds"] = repr(progress.spent_seconds)
+        metadata["share"] = repr(progress.share)
     if stable and progress.step <= stable.steps:
         metadata["trajectory"] = stable.trajectory
     metadata["sha256"] = _digest(tensors, metadata)
@@ -156,6 +165,8 @@ def newest(directory: Path, fingerprint: str, stable: Stable | None = None) -> S
             int(metadata["step"]),
             float(metadata["train_seconds"]),
             float(metadata["train_loss_max"]),
+            float(metadata.get("spent_seconds", 0.0)),
+            float(metadata.get("share", 0.0)),
         )
         return Saved(path, progress, tensors)
     return None

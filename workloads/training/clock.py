@@ -27,9 +27,10 @@ class Clock:
         self._steps, self._seconds, self._worst_loss = 0, 0.0, -math.inf
         return interval
 
-    def progress(self, step: int) -> Progress:
-        """Return what the checkpoint of `step` records."""
-        return Progress(step, self.train_seconds(), self._worst_loss)
+    def progress(self, step: int, spent_seconds: float, share: float) -> Progress:
+        """Return what the checkpoint of `step` records, with what is spent of a budget in seconds
+        and its share at the last step (`training.course`)."""
+        return Progress(step, self.train_seconds(), self._worst_loss, spent_seconds, share)
 
     def train_seconds(self) -> float:
         """Return the seconds that the loop has spent, in all attempts."""

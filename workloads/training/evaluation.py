@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from kernels.cross_entropy import Reduction
 from workloads.config.fingerprint import identity
 from workloads.config.run import RunConfig
 from workloads.data.comparable import require_comparable
 from workloads.data.dataset import OpenText, TokenDataset
-from workloads.data.loader import eval_targets
+from workloads.data.loader import IGNORED, eval_batches, eval_targets
 from workloads.data.manifest import DataError
 from workloads.run_dir.metrics_log import Row
+from workloads.training import parallel
 
 # Tokens of a held-out text whose bytes are counted, at most, and those that are decoded at once.
 COUNTED_TOKENS = 2**23
@@ -103,6 +107,32 @@ def _counted(dataset: TokenDataset, block_size: int, eval_tokens: int) -> float 
         raise DataError(
             f"{dataset.directory}: {error}; name the tokenizer that made its tokens"
         ) from None
+
+
+def evaluated(
+    text: HeldOut,
+    config: RunConfig,
+    loss: Callable[[Tensor, Tensor, Reduction], Tensor],
+    device: torch.device,
+) -> Evaluated:
+    """Return the loss on one held-out text, over all workers, each of which evaluates its part.
+
+    `loss` is that of inputs and targets, reduced as it is told.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    batches = eval_batches(
+        text.dataset.split("val"),
+        config.model.block_size,
+        config.runtime.micro_batch_size,
+        text.tokens,
+        parallel.rank(),
+        parallel.world_size(),
+    )
+    for inputs, targets in batches:
+        sums[0] += loss(inputs, targets, "sum")
+        sums[1] += (targets != IGNORED).sum()
+    total, count = parallel.sum_over_workers(sums).tolist()
+    return Evaluated(text, total, count)
 
 
 def loss_metrics(found: Sequence[Evaluated]) -> Row:

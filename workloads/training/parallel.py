@@ -61,6 +61,15 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def from_first(values: list[float], device: torch.device) -> list[float]:
+    """Return the first worker's numbers, on each worker."""
+    if world_size() == 1:
+        return values
+    told = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(told, src=0)
+    return told.tolist()
+
+
 @contextmanager
 def group(config: RunConfig, device: torch.device) -> Iterator[None]:
     """Hold a process group of this worker alone, where its weights are shards and there is none."""

@@ -24,9 +24,9 @@ from workloads.config.fingerprint import IDENTITY_VERSION, fingerprint, trajecto
 from workloads.config.phases import Phase, phase_at
 from workloads.config.rates import learning_rate_at
 from workloads.config.run import RunConfig
-from workloads.cost.flops import hardware_flops_at, train_flops_at
+from workloads.cost.flops import train_flops_at
 from workloads.data.dataset import OpenText, TokenDataset
-from workloads.data.loader import IGNORED, BatchLoader, Read, ReadAhead, eval_batches
+from workloads.data.loader import BatchLoader, Read, ReadAhead
 from workloads.errors import InputError, Misfit, Preempted, Refused
 from workloads.files import exclusive
 from workloads.nn.drawn_labels import label_draws
@@ -43,14 +43,11 @@ from workloads.run_dir.result import EndStatus, Result, read_result
 from workloads.training import checkpoint, parallel, phases
 from workloads.training.checkpoint import Progress, Stable, Tensors
 from workloads.training.clock import Clock
-from workloads.training.evaluation import Evaluated, HeldOut, RunTexts, loss_metrics
-from workloads.training.hardware import (
-    environment,
-    peak_flops_per_second,
-    peak_memory_bytes,
-    training_device,
-)
+from workloads.training.course import course_of
+from workloads.training.evaluation import RunTexts, evaluated, loss_metrics
+from workloads.training.hardware import environment, training_device
 from workloads.training.learning import MultipliedOut
+from workloads.training.records import pace, position
 
 # Time in which the workers of a killed driver have to go, which Ray ends within a few seconds.
 TAKEOVER_SECONDS = 60.0
@@ -61,7 +58,7 @@ def train(
     dataset: OpenText,
     run_dir: Path,
     on_evaluation: Callable[[Row], None] = lambda row: None,
-    before_first_step: Callable[[], None] = lambda: None,
+    admit: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     eval_sets: Mapping[str, TokenDataset] | None = None,
 ) -> Result:
@@ -71,11 +68,12 @@ def train(
     the dataset's own.
 
     Every worker calls `on_evaluation` after each evaluation, with a row that has step, tokens,
-    train_flops and val_loss (nats per token). The first worker calls `before_first_step` once the
-    run's directory records the FLOPs that this attempt reserves; it may raise Refused. Every worker
-    calls `should_stop` at each step: when one answers True, all save that step and raise Preempted.
-    The result of a run that has already ended is returned as it is. Raises InputError when the data
-    does not fit the model or `run_dir` belongs to another run.
+    train_flops and val_loss (nats per token). The first worker calls `admit` once the run's
+    directory records the FLOPs that this attempt reserves, and again where a run that a clock ends
+    outlasts them; it may raise Refused. Every worker calls `should_stop` at each step: when one
+    answers True, all save that step and raise Preempted. The result of a run that has already ended
+    is returned as it is. Raises InputError when the data does not fit the model or `run_dir`
+    belongs to another run.
     """
     texts = RunTexts(dataset, eval_sets or {})
     run_id = fingerprint(texts.identity(config))
@@ -87,11 +85,15 @@ def train(
     alone = exclusive(run_dir, TAKEOVER_SECONDS) if writes else nullcontext()
     with alone, parallel.group(config, training_device()):
         trainer = _Trainer(config, texts, run_dir, run_id, should_stop)
-        result = trainer.attempt(on_evaluation, before_first_step)
+        result = trainer.attempt(on_evaluation, admit)
         # A scheduler may have stopped the run while its last steps ran.
         if stopped := read_result(run_dir, run_id):
             return stopped
         if writes:
+            if config.clock and result.status == "finished":
+                lasted = config.lasting(result.step)
+                record_config(run_dir, lasted)
+                record_reading(run_dir, lasted, dataset)
             result.write(run_dir)
     return result
 
@@ -112,15 +114,15 @@ class _Trainer:
             self.micro_batches = parallel.micro_batches(config)
         except Misfit as error:
             raise InputError(str(error)) from None
-        self.config, self.run_id = config, run_id
-        self.phases, self.should_stop, self.stop_asked = config.phases, should_stop, False
+        self.config, self.run_id = config.without_end, run_id
+        self.phases, self.should_stop, self.stop_asked = self.config.phases, should_stop, False
         shared = fingerprint(trajectory(texts.identity(config)))
         self.stable = Stable(shared, config.stable_steps) if config.stable_steps else None
         self.run_dir, self.checkpoints = run_dir, run_dir / CHECKPOINT_FOLDER
         if parallel.rank() == 0:
             claim(run_dir, run_id)
             record_config(run_dir, config)
-            record_reading(run_dir, config, texts.data)
+            record_reading(run_dir, self.config, texts.data)
         self.log = MetricsLog(run_dir) if parallel.rank() == 0 else None
         self.device = training_device()
         # torch's default, whatever this process has had before: the lower precisions of float32
@@ -133,6 +135,9 @@ class _Trainer:
         self.held_out = texts.held_out(config)
         self.start = self._build()
         self.clock = Clock(self.start)
+        self.course = course_of(self.config, run_dir, self.start, self.device)
+        # The FLOPs of so many steps are reserved. Nobody knows how many a clock lets be taken.
+        self.reserved = max(config.total_steps, self.start.step + 1)
 
     def _build(self) -> Progress:
         """Make model and optimizer as they stand at the newest checkpoint, or at the start."""
@@ -150,71 +155,90 @@ class _Trainer:
             saved.load(self.trained, self.optimizer)
         return progress
 
-    def attempt(
-        self, on_evaluation: Callable[[Row], None], before_first_step: Callable[[], None]
-    ) -> Result:
+    def attempt(self, on_evaluation: Callable[[Row], None], admit: Callable[[], None]) -> Result:
         """Train until the run ends, or until it is refused, stopped or killed."""
         began = train_flops_at(self.config, self.start.step)
-        end = train_flops_at(self.config, self.config.total_steps)
+        end = train_flops_at(self.config, self.reserved)
         self.flops = AttemptFlops(self.run_dir, began, end) if parallel.rank() == 0 else None
+        self.admit = admit
         with self.flops or nullcontext():
-            self._ask_to_begin(before_first_step)
+            self._ask()
             return self.loop(on_evaluation)
 
-    def _ask_to_begin(self, before_first_step: Callable[[], None]) -> None:
+    def _ask(self) -> None:
         """Raise Refused on every worker where the first one is refused."""
         refusal: Refused | None = None
         try:
             if self.flops:
-                before_first_step()
+                self.admit()
         except Refused as error:
             refusal = error
         refused = torch.tensor(float(refusal is not None), device=self.device)
         if float(parallel.sum_over_workers(refused)):
             raise refusal or Refused("the run's first worker was refused")
 
+    def _reach(self, step: int) -> None:
+        """Record, before it is executed, that the run comes to a step.
+
+        Where it has no FLOPs reserved, a quarter more is reserved, and asked for; a run that is
+        refused is saved first.
+        """
+        if step > self.reserved:
+            self.reserved = step + step // 4
+            if self.flops:
+                self.flops.reserve(train_flops_at(self.config, self.reserved))
+            try:
+                self._ask()
+            except Refused:
+                self._save(step - 1)
+                raise
+        if self.flops:
+            self.flops.reach(train_flops_at(self.config, step))
+
     def loop(self, on_evaluation: Callable[[Row], None]) -> Result:
         """Train from the step after `start` to the last; return how the run ended."""
-        runtime, steps = self.config.runtime, self.config.total_steps
+        runtime, course = self.config.runtime, self.course
         evaluation: Row = {}
-        # Saved beside the interval's steps: one from which a longer run may go on, and the last.
-        saved_steps = (self.config.stable_steps, steps)
-        for step in range(self.start.step + 1, steps + 1):
-            evaluating = step % runtime.eval_interval == 0 or step == steps
-            logging = evaluating or step % runtime.log_interval == 0
-            if self.flops:
-                self.flops.reach(train_flops_at(self.config, step))
+        step = self.start.step
+        while turn := course.turn(step + 1):
+            step += 1
+            logging = turn.evaluates or step % runtime.log_interval == 0
+            self._reach(step)
             began = time.perf_counter()
-            metrics = self.step(step - 1, with_layers=logging)
+            with course.timed("step"):
+                metrics = self.step(step - 1, turn.share, with_layers=logging)
             self.clock.count_step(time.perf_counter() - began, metrics["train_loss"])
             if not math.isfinite(metrics["train_loss"] + metrics["grad_norm"]):
                 return self._result("diverged", step - 1, {})
             if logging:
-                row = self._position(step) | metrics | self._pace(step)
-                if evaluating:
-                    evaluation = self.evaluate(step)
+                row = position(self.config, step) | metrics | self._pace(step)
+                if turn.evaluates:
+                    with course.timed("evaluation"):
+                        evaluation = self.evaluate(step)
                     if not all(map(math.isfinite, evaluation.values())):
                         return self._result("diverged", step, {})
                     row |= evaluation
                 if self.log:
                     self.log.append(row)
-                if evaluating:
+                if turn.evaluates:
                     on_evaluation(row)
             if (entered := phase_at(self.phases, step)) is not self.phase:
                 self._enter(entered)
-            elif self.stop_asked or step % runtime.checkpoint_interval == 0 or step in saved_steps:
-                self._save(step)
-            if self.stop_asked and step < steps:
+            elif self.stop_asked or turn.saves:
+                with course.timed("checkpoint"):
+                    self._save(step)
+            if self.stop_asked and not turn.last:
                 raise Preempted(f"stopped after step {step}, which is saved")
         # A run that was killed between its last checkpoint and its result has no step left.
-        return self._result("finished", steps, evaluation or self.evaluate(steps))
+        return self._result("finished", step, evaluation or self.evaluate(step))
 
-    def step(self, index: int, with_layers: bool = False) -> Row:
+    def step(self, index: int, share: float | None, with_layers: bool = False) -> Row:
         """Take the optimizer step of 0-based `index`; return loss (nats), gradient norms and rate.
 
-        When the loss or the gradient is not finite, the weights are left as they were.
+        `share` is that of the budget at its end, where a clock ends the run. When the loss or the
+        gradient is not finite, the weights are left as they were.
         """
-        rate = learning_rate_at(self.config, self.phase, index)
+        rate = learning_rate_at(self.config, self.phase, index, share)
         set_learning_rate(self.optimizer, rate)
         prepared = phases.prepare(self.model, self.config, self.phase, index)
         optimizer, most = self.config.optimizer, self.config.optimizer.max_grad_norm
@@ -298,52 +322,17 @@ class _Trainer:
         guides = MergedGuides(self.model)
         MultipliedOut(self.model, self.trained).begin()
         guides.begin(self._precision())
-        found = [self._held_out(each) for each in self.held_out]
+        found = [evaluated(each, self.config, self._loss, self.device) for each in self.held_out]
         guides.end()
         self.network.train()
         return loss_metrics(found)
 
-    def _held_out(self, text: HeldOut) -> Evaluated:
-        """Return the loss on one held-out text, over all workers."""
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        batches = eval_batches(
-            text.dataset.split("val"),
-            self.config.model.block_size,
-            self.config.runtime.micro_batch_size,
-            text.tokens,
-            parallel.rank(),
-            parallel.world_size(),
-        )
-        for inputs, targets in batches:
-            sums[0] += self._loss(inputs, targets, reduction="sum")
-            sums[1] += (targets != IGNORED).sum()
-        total, count = parallel.sum_over_workers(sums).tolist()
-        return Evaluated(text, total, count)
-
-    def _position(self, step: int) -> Row:
-        """Return how far the run is after `step` optimizer steps, in every unit."""
-        config = self.config
-        return {
-            "step": step,
-            "tokens": config.tokens_at(step),
-            "train_flops": train_flops_at(config, step),
-            "hardware_flops": hardware_flops_at(config, step),
-        }
-
     def _pace(self, step: int) -> Row:
-        """Return the speed and the worst loss since the last row, and memory."""
-        steps, seconds, worst_loss = self.clock.end_interval()
-        row = {
-            "tokens_per_second": steps * self.config.tokens_per_step / seconds,
-            "train_seconds": self.clock.train_seconds(),
-            "train_loss_max": worst_loss,
-            "peak_memory_bytes": peak_memory_bytes(self.device),
-        }
+        row = pace(self.config, step, self.clock, self.device)
+        if self.config.clock:
+            row["clock_seconds"] = self.course.spent
         if self.flops:
             row["executed_flops"] = self.flops.executed
-        if peak := peak_flops_per_second(self.device):
-            flops = train_flops_at(self.config, step) - train_flops_at(self.config, step - steps)
-            row["mfu"] = flops / seconds / (peak * parallel.world_size())
         return row
 
     def _enter(self, phase: Phase) -> None:
@@ -368,24 +357,28 @@ class _Trainer:
 
     def _write(self, step: int, tensors: Tensors) -> None:
         if parallel.rank() == 0:
-            progress = self.clock.progress(step)
+            progress = self.clock.progress(step, self.course.spent, self.course.share)
             checkpoint.save(self.checkpoints, tensors, progress, self.run_id, self.stable)
 
     def _result(self, status: EndStatus, step: int, evaluation: Row) -> Result:
-        position = self._position(step)
+        reached, course = position(self.config, step), self.course
         return Result(
             status=status,
             fingerprint=self.run_id,
             step=step,
-            tokens=int(position["tokens"]),
-            train_flops=int(position["train_flops"]),
-            hardware_flops=int(position["hardware_flops"]),
+            tokens=int(reached["tokens"]),
+            train_flops=int(reached["train_flops"]),
+            hardware_flops=int(reached["hardware_flops"]),
             executed_flops=self.flops.executed if self.flops else 0,
             train_seconds=self.clock.train_seconds(),
+            clock_seconds=course.spent if self.config.clock else None,
             resumed_step=self.start.step,
             val_loss=evaluation.get("val_loss"),
             bits_per_byte=evaluation.get("bits_per_byte"),
-            environment=environment(self.device, self.config.runtime.parameters),
+            environment={
+                **environment(self.device, self.config.runtime.parameters),
+                **course.remarks,
+            },
             identity_version=IDENTITY_VERSION,
         )
 

@@ -186,3 +186,26 @@ def _guide_flops(point: Point) -> float:
     model = point.config.model
     weights = (model.num_layers - 1) * 2 * model.hidden_dim * model.ffn_dim
     return 3 * weights * point.config.phases[0].steps * point.config.tokens_per_step
+
+
+def test_the_compute_bound_studies_end_by_the_clock(tmp_path: Path) -> None:
+    found = points("compute_bound", tmp_path)
+    assert len(found) == 15 and {p.config.clock and p.config.clock.seconds for p in found} == {
+        10_800
+    }
+    shapes = Counter((p.config.model.num_layers, p.config.model.hidden_dim) for p in found)
+    assert shapes == {(10, 1024): 9, (16, 768): 2, (6, 1280): 2, (4, 1536): 2}
+    preset = next(p for p in found if p.id.startswith("noam-wide-dense-10800s-lr0.00125-adamw"))
+    assert preset.params.total == 179_983_360
+    # About 8,780 steps of 131,072 tokens fitted into the three hours.
+    assert preset.config.steps == pytest.approx(8780, rel=0.01)
+    assert preset.config.optimizer.schedule == "onecycle"
+    # The models of one step time have about equal FLOPs a step, as far as FLOPs say.
+    per_step = [p.train_flops / p.config.steps for p in found]
+    assert max(per_step) / min(per_step) < 1.3
+
+    twin = points("compute_bound_cpu", tmp_path)
+    assert {p.config.clock and p.config.clock.seconds for p in twin} == {60}
+    assert len(twin) * 60 / 2 < 15 * 60  # two at a time
+    assert {p.config.optimizer.schedule for p in twin} == {"onecycle"}
+    assert len({(p.config.model.num_layers, p.config.model.hidden_dim) for p in twin}) == 4

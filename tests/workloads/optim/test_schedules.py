@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -140,3 +142,40 @@ def test_the_stable_steps_are_the_first_ones_of_any_length(schedule: str) -> Non
     assert stable == {"constant": 40, "wsd": 32, "inverse_sqrt": 40}.get(schedule, 0)
     assert rates(short)[:stable] == rates(long)[:stable]
     assert stable == 40 or rates(short) != rates(long)[:40]
+
+
+def cosine_of(progress: float, start: float, end: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+# What each schedule gives at a share s of a budget in seconds, of a peak of 2 and a floor of 0.6.
+BY_SHARE: dict[str, Callable[[float], float]] = {
+    "cosine": lambda s: 2 * s / 0.25 if s < 0.25 else cosine_of((s - 0.25) / 0.75, 2, 0.6),
+    "onecycle": lambda s: (
+        cosine_of(s / 0.25, 0.02, 2) if s < 0.25 else cosine_of((s - 0.25) / 0.75, 2, 0.6)
+    ),
+    "wsd": lambda s: 2 if s < 0.6 else 0.6 + 1.4 * (1 - (s - 0.6) / 0.4),
+    "constant": lambda s: 2,
+}
+
+
+@pytest.mark.parametrize("schedule", BY_SHARE)
+def test_a_clock_gives_a_schedule_the_share_of_its_time(schedule: str) -> None:
+    fields = {"warmup_fraction": 0.25, "min_learning_rate_ratio": 0.3, "decay_fraction": 0.4}
+    known = {n: v for n, v in fields.items() if n in SCHEDULES[schedule].fields}
+    warmup = {"warmup_steps": 10} if "warmup_steps" in SCHEDULES[schedule].fields else {}
+    config = AdamWConfig.model_validate(
+        {"learning_rate": 2.0, "schedule": schedule} | known | warmup
+    )
+    shares = np.linspace(0, 1, 41)
+    # How many steps are expected is of no account.
+    found = [learning_rate(500, 7, config, share) for share in shares]
+    np.testing.assert_allclose(found, [BY_SHARE[schedule](s) for s in shares], rtol=1e-9, atol=1e-9)
+    if warmup:
+        assert learning_rate(3, 7, config, 0.01) == pytest.approx(2 * 4 / 10)
+
+
+def test_the_inverse_square_root_goes_by_steps_under_a_clock_too() -> None:
+    config = AdamWConfig(learning_rate=0.02, schedule="inverse_sqrt", warmup_steps=16)
+    for step in (0, 15, 63):
+        assert learning_rate(step, 9, config, 0.5) == learning_rate(step, 100, config)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from workloads.config.clock import ClockConfig
+from workloads.config.fingerprint import identity
 from workloads.config.model import GuideConfig
 from workloads.config.run import RunConfig
 from workloads.cost.flops import train_flops
@@ -100,9 +102,47 @@ def test_what_cannot_be_spent_says_why(recipe: dict[str, Any], message: str) -> 
     ("budget", "message"),
     [
         ({"isoflop": [1e11, 1e12]}, "lists several FLOPs and one run spends one; use a study"),
-        ({"wall_seconds": 60}, "wall_seconds needs a study's hardware; use another unit"),
     ],
 )
 def test_budgets_that_only_a_study_can_resolve(budget: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolved(budget=budget)
+
+
+def test_a_budget_in_seconds_has_a_clock_and_no_number_of_steps() -> None:
+    run = resolved(budget={"wall_seconds": 60})
+    assert run.clock == ClockConfig(seconds=60)
+    everything = resolved(budget={"wall_seconds": 60, "clock": "everything"})
+    assert everything.clock == ClockConfig(seconds=60, counts="everything")
+    trees = [identity(each, "text") for each in (run, run.lasting(3), everything, resolved())]
+    assert trees[0] == trees[1] and "steps" not in trees[0]
+    assert trees[0]["clock"] == {"seconds": 60.0}
+    assert trees[2]["clock"] == {"seconds": 60.0, "counts": "everything"}
+    assert "clock" not in trees[3] and "steps" in trees[3]
+    assert run.stable_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ffn": LOWRANK, "guide": {"ratio": 0.3}}, "a model is guided for a part of the run's"),
+        (
+            {"grow": {"operator": "stack", "factor": 2, "at": {"fraction": 0.5}}},
+            "a model is grown for a part of the run's",
+        ),
+        ({"ffn": LOWRANK, "guide": {"match_flops_of": "dense"}}, "needs FLOPs that are known"),
+        (
+            {"budget": {"wall_seconds": 60, "match_flops_of": "dense"}},
+            "needs FLOPs that are known",
+        ),
+        (
+            {"budget": {"wall_seconds": 60, "clock": "everything", "match_flops_of": "dense"}},
+            "needs FLOPs that are known",
+        ),
+        ({"budget": {"steps": 3, "clock": "training"}}, "clock says what wall_seconds counts"),
+        ({"budget": {"wall_seconds": 0}}, "greater than 0"),
+    ],
+)
+def test_what_a_clock_cannot_end_says_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolved(**{"budget": {"wall_seconds": 60}} | changes)

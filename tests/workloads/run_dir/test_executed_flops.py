@@ -111,7 +111,7 @@ def test_a_refused_run_leaves_nothing_executed_or_reserved(
         raise Refused("over budget")
 
     with pytest.raises(Refused, match="over budget"):
-        train(config, stdlib, tmp_path, before_first_step=refuse)
+        train(config, stdlib, tmp_path, admit=refuse)
     assert seen == [Spent(0, train_flops_at(config, STEPS))]
     assert spent(tmp_path) == Spent(0, 0)
 

@@ -130,7 +130,7 @@ def test_utilization_is_recorded_only_where_the_peak_is_known(
     )
     train(config, stdlib, tmp_path / "unknown")
     assert not any("mfu" in row for row in rows_of(tmp_path / "unknown"))
-    monkeypatch.setattr("workloads.training.trainer.peak_flops_per_second", lambda device: 1e12)
+    monkeypatch.setattr("workloads.training.records.peak_flops_per_second", lambda device: 1e12)
     train(config, stdlib, tmp_path / "known")
     last = 0
     for row in rows_of(tmp_path / "known"):
