@@ -1,6 +1,8 @@
 """What a run table says of growth, in sentences and tables made by rule from the numbers."""
 
-from collections import Counter
+import math
+
+import numpy as np
 
 from analysis.growth.break_even import BreakEven, Crossing
 from analysis.growth.ends import EndsGain
@@ -24,6 +26,7 @@ FOUND = {
     VARIES: ("Growth paid in some places and not in others", "paid in places only in"),
     OPEN: ("Whether growth paid here is not settled", "is not settled in"),
 }
+MOST_NAMED = 3  # arms that the first sentence names; of more it gives the number alone
 COUNTS = (
     "The whole bill has the FLOPs of the base on it; the target phase alone leaves them out, as "
     "papers on growth count, and is the gain of a base that was free. "
@@ -31,31 +34,46 @@ COUNTS = (
 
 
 def paid(growth: Growth) -> str:
-    """Say in one sentence whether growth paid, on the whole bill."""
+    """Say in a sentence or two whether growth paid, on the whole bill, and of which arm the gain is
+    largest."""
     scratch = {one.arm: one.scratch for one in (*growth.ends, *growth.pairs_gains)}
     gains = {arm: growth.best(arm) for arm in scratch if growth.best(arm)}
     if not gains:
         return f"Whether growth paid cannot be told here: {_why_nothing(growth)}."
-    told = []
+    verdicts: dict[str, list[str]] = {}
+    for arm, own in gains.items():
+        verdicts.setdefault(_verdict(own), []).append(_short(arm, scratch))
+    told = [_finding(verdicts)]
     for name in dict.fromkeys(scratch[arm] for arm in gains):
         own = [arm for arm in gains if scratch[arm] == name]
-        times = [f"{_times(gains[arm])} times those of {arm}" for arm in own]
-        told.append(f"{name} needs {', '.join(times)}")
-    if any(len(one) > 1 for one in gains.values()):
-        told.append("each place has its interval below")
-    return (
-        f"{_finding([_verdict(one) for one in gains.values()])}: in training FLOPs for the same "
-        f"loss, the base's included, {'; '.join(told)}."
-    )
+        first = max(own, key=lambda arm: np.mean([math.log(one.value) for one in gains[arm]]))
+        who = _short(first, scratch)
+        said = f"The largest gain over {name} is that of {who}: " if len(own) > 1 else f"{who}: "
+        told.append(
+            f"{said}for the same loss, {name} needs {_times(gains[first], growth.level)} times its "
+            "training FLOPs, the base's included"
+        )
+    return ". ".join(told) + "."
 
 
-def _finding(verdicts: list[str]) -> str:
-    """Sum up the verdicts of the arms in a few words."""
-    counted = [(FOUND[one], verdicts.count(one)) for one in FOUND if one in verdicts]
-    if len(counted) == 1:
-        return counted[0][0][0]
-    parts = ", ".join(f"{few} {number}" for (_, few), number in counted)
-    return f"Of {len(verdicts)} grown arms, growth {parts}"
+def _short(arm: str, scratch: dict[str, str]) -> str:
+    """Name a grown arm without its scratch arm, where all have the same one."""
+    if len(set(scratch.values())) > 1:
+        return arm
+    return arm.removeprefix(f"{scratch[arm]}, ")
+
+
+def _finding(verdicts: dict[str, list[str]]) -> str:
+    """Sum up the arms of each verdict, and name the few that did not plainly pay."""
+    if len(verdicts) == 1:
+        return FOUND[next(iter(verdicts))][0]
+    parts = []
+    for verdict, (_, few) in FOUND.items():
+        if arms := verdicts.get(verdict):
+            named = verdict != PAYS and len(arms) <= MOST_NAMED
+            names = f" ({'; '.join(arms)})" if named else ""
+            parts.append(f"{few} {len(arms)}{names}")
+    return f"Of {sum(map(len, verdicts.values()))} grown arms, growth {', '.join(parts)}"
 
 
 def gain_section(growth: Growth) -> Section:
@@ -145,11 +163,23 @@ def sentences(growth: Growth) -> list[str]:
 
 
 def unpaired(growth: Growth) -> list[str]:
-    """Say why grown runs have no gain from curves, a sentence for each reason."""
+    """Say how many grown runs have no gain from curves, and why, in one sentence or none."""
     if not growth.has_curves:
         return ["No training curves were given, so only ends are compared."]
-    counted = Counter(pair.why_not for pair in growth.pairs if pair.why_not)
-    return [f"Without a gain from curves: {n} grown runs ({why})." for why, n in counted.items()]
+    losses: dict[str, list[float]] = {}
+    for pair in growth.pairs:
+        if pair.why_not:
+            losses.setdefault(pair.why_not, []).append(pair.loss)
+    told = "; ".join(f"{len(at)}{_span(at)} ({why})" for why, at in losses.items())
+    return [f"Grown runs without a gain from curves: {told}."] if told else []
+
+
+def _span(losses: list[float]) -> str:
+    """Say at which losses runs were to be compared; nothing where none is known."""
+    if math.isnan(losses[0]):
+        return ""
+    low, high = f"{min(losses):.3g}", f"{max(losses):.3g}"
+    return f" at loss {low}" if low == high else f" at losses {low} to {high}"
 
 
 def _why_nothing(growth: Growth) -> str:
@@ -169,17 +199,19 @@ def _verdict(gains: list[Estimate]) -> str:
     return VARIES if any(pays) and any(loses) else OPEN
 
 
-def _times(gains: list[Estimate]) -> str:
+def _times(gains: list[Estimate], level: float) -> str:
     """Write one gain with its interval, or the range of several."""
     if len(gains) == 1:
-        return _estimate(gains[0])
+        (one,) = gains
+        spread = f"{level:.0%} interval {three_digits(one.low)} to {three_digits(one.high)}"
+        return f"{three_digits(one.value)} ({ONE_SEED if math.isnan(one.low) else spread})"
     values = [one.value for one in gains]
     span = f"{three_digits(min(values))} to {three_digits(max(values))}"
-    return f"{span} ({len(gains)} places)"
+    return f"{span} ({len(gains)} places, each with its interval below)"
 
 
 def _estimate(one: Estimate) -> str:
-    spread = ONE_SEED if one.low != one.low else interval(one.low, one.high)
+    spread = ONE_SEED if math.isnan(one.low) else interval(one.low, one.high)
     return f"{three_digits(one.value)} {f'({spread})' if spread == ONE_SEED else spread}"
 
 

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Literal
 
@@ -26,6 +24,7 @@ from pydantic import Field, TypeAdapter
 
 from kernels.files import read_bytes, write_atomically
 from kernels.machine import cpu_name, instruction_sets, source_hash
+from workloads.config.model import ModelConfig
 from workloads.cost import flops
 from workloads.files import measured_here
 from workloads.recipes.presets import PRESETS
@@ -60,20 +59,32 @@ def cpu_rates() -> Rates:
     return stored[name]
 
 
-def rate_for(flops_per_token: float, rates: Rates) -> float:
-    """Return the rate of the measured preset that is nearest in training FLOPs per token."""
-    return rates[min(rates, key=lambda name: abs(math.log(flops_per_token / _per_token(name))))]
+def rate_for(model: ModelConfig, rates: Rates) -> float:
+    """Return the training FLOPs per second of a model, read off the measured presets.
+
+    A layer takes a token some time whatever its FLOPs are, and more in proportion to them. So the
+    seconds of a layer and token, the head counted as a layer, lie on straight lines between the
+    presets, and on the first of these below them. A larger model trains at the speed of the last.
+    """
+    each = _of_a_layer(model)
+    known = sorted((_of_a_layer(PRESETS[name].model), rate) for name, rate in rates.items())
+    if each >= known[-1][0] or len(known) == 1:
+        return known[-1][1]
+    above = max(1, next(i for i, (larger, _) in enumerate(known) if larger > each))
+    (low, slow), (high, fast) = known[above - 1 : above + 1]
+    line = low / slow + (high / fast - low / slow) * (each - low) / (high - low)
+    return min(each / line, max(slow, fast)) if line > 0 else slow
+
+
+def _of_a_layer(model: ModelConfig) -> float:
+    """Return the training FLOPs of a token in one layer, the head counted as one more."""
+    return flops.train_flops_per_token(model) / (model.num_layers + 1)
 
 
 def _depends_on() -> str:
     """Name what the speed depends on; raise PackageNotFoundError if torch is not installed."""
     extensions = hashlib.sha256(instruction_sets().encode()).hexdigest()[:12]
     return f"{cpu_name()}, {extensions}, torch {version('torch')}, kernels {source_hash()}"
-
-
-@cache
-def _per_token(preset: str) -> int:
-    return flops.train_flops_per_token(PRESETS[preset].model)
 
 
 def measure() -> Rates:
