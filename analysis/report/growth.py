@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from analysis.figures.style import short_count
 from analysis.growth.break_even import BreakEven, Crossing
 from analysis.growth.ends import EndsGain
 from analysis.growth.measure import Growth, WayBreakEven
@@ -19,6 +20,7 @@ READ = {
     "scratch": "at least: the grown runs are read before their end",
     "either": "some at most, some at least",
 }
+BOUND = {"grown": "at most", "scratch": "at least", "either": "either"}
 # What is said of all arms, and of some.
 FOUND = {
     PAYS: ("Growth paid here", "paid in"),
@@ -78,14 +80,16 @@ def _finding(verdicts: dict[str, list[str]]) -> str:
 
 def gain_section(growth: Growth) -> Section:
     """Tabulate the gain of every grown arm, counted twice."""
+    scratch = {one.scratch for one in (*growth.ends, *growth.pairs_gains)}
     columns = {
         "arm": False,
-        "scratch arm": False,
+        **({"scratch arm": False} if len(scratch) > 1 else {}),
         "runs compared": False,
         "runs": True,
         "loss": True,
         "gain, whole bill": True,
         "gain, target phase alone": True,
+        "bound": False,
         "growth": False,
     }
     rows = [_ends_row(one) for one in growth.ends]
@@ -97,7 +101,8 @@ def gain_section(growth: Growth) -> Section:
         "the losses that both reached. Curves: pairs of one size and seed, at the higher of their "
         "two final losses, the grown run after it grew; the run that is read before its end has "
         "not decayed its rate yet and looks slower than one planned for those FLOPs, which is why "
-        "such a gain is a bound. "
+        "such a gain is a bound: at most, where that is the scratch run, at least, where it is the "
+        "grown one, and either, where it differs by seed. "
         f"Intervals are at {growth.level:.0%}, each at its own level: of ends by the bootstrap of "
         "all comparisons, of curves Student's t over seeds."
     )
@@ -231,7 +236,7 @@ def _ends_row(one: EndsGain) -> dict[str, str]:
 
 
 def _pairs_row(one: PairsGain) -> dict[str, str]:
-    place = f"{three_digits(one.params)} parameters, {one.tokens_per_param:.3g} tokens a parameter"
+    place = f"{short_count(one.params)} parameters, {one.tokens_per_param:.3g} tokens a parameter"
     return {
         "arm": one.arm,
         "scratch arm": one.scratch,
@@ -240,7 +245,8 @@ def _pairs_row(one: PairsGain) -> dict[str, str]:
         "loss": f"{one.loss:.4f}",
         "gain, whole bill": _estimate(one.whole),
         "gain, target phase alone": _estimate(one.target) if one.target else "not known",
-        "growth": f"{_verdict([one.whole])}; {READ[one.read_at_end]}",
+        "bound": BOUND[one.read_at_end],
+        "growth": _verdict([one.whole]),
     }
 
 

@@ -17,9 +17,9 @@ from study.spec.study_file import Resources
 from workloads.cost import flops
 
 # From the command to the first step, and from the last one to the report, on an idle machine.
-LAUNCH_SECONDS = 12.0
+LAUNCH_SECONDS = 18.0
 # Of a point beside its steps and evaluations: its trial, its checkpoints, its records.
-POINT_SECONDS = 0.5
+POINT_SECONDS = 1.0
 
 
 def point_seconds(
@@ -42,7 +42,7 @@ def point_seconds(
     seconds = {p.id: _calibrated_seconds(p, rates) / threads for p in points}
     low, high = (bound(rates.values()) / 1e9 for bound in (min, max))
     basis = (
-        f"a calibration of this CPU without other load: {low:.0f} to {high:.0f} GFLOP/s a thread, "
+        f"a calibration of this CPU, all of it at work: {low:.0f} to {high:.0f} GFLOP/s a thread, "
         f"by the size of the model, and {threads} thread{'s' if threads > 1 else ''} a point"
     )
     return seconds, basis

@@ -100,6 +100,15 @@ def test_a_run_is_guided_or_grows(tmp_path: Path) -> None:
             r":10: grid.grow\[1\].base.factor = 3: .*does not divide .* 2 layers; .* is 2",
         ),
         ("base: {layers: 2}, at: {fraction: 0.5}", r":10: grid.grow\[1\].base.layers = 2: .* is 1"),
+        (
+            "base: {width: 16}, at: {fraction: 0.5}",
+            r":10: grid.grow\[1\].base.width = 16: .*does not apply .* use split",
+        ),
+        ("layer_map: [], at: {fraction: 0.5}", r"layer_map \[\] has 0 layers, .* grows it is 3"),
+        (
+            "factor: 2, at: {guideline: false}",
+            r":10: grid.grow\[1\].at.guideline = false: not a known value; write true",
+        ),
         ("base: {}, at: {fraction: 0.5}", r":10: grid.grow\[1\].base.*factor, layers or width"),
         ("operatr: 1, at: {fraction: 0.5}", r":10: grid.grow\[1\].operatr = 1: .*is operator"),
     ],

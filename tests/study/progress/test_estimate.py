@@ -128,30 +128,34 @@ def test_points_take_the_rate_of_the_nearest_sizes(tmp_path: Path) -> None:
         assert all(faster[i] == pytest.approx(seconds[i] / processors) for i in seconds)
 
 
-def test_a_layer_takes_a_fixed_time_and_one_in_proportion_to_its_flops() -> None:
+def test_a_layer_takes_a_fixed_time_and_one_in_proportion_to_its_work() -> None:
     pico, nano = (PRESETS[name].model for name in ("pico", "nano"))
 
-    def seconds(rates: dict[str, float], **changes: int) -> float:
-        """Of a token and a layer, the head counted as one."""
-        model = ModelConfig.model_validate(pico.model_dump(exclude_unset=True) | changes)
-        trained = flops.train_flops_per_token(model)
-        return trained / cpu_speed.rate_for(model, rates) / (model.num_layers + 1)
+    def true_seconds(model: ModelConfig) -> float:
+        """Of a token: a microsecond a layer, the head counted as one, and 50 GFLOP/s beyond."""
+        scores = cpu_speed.SCORE_FLOPS * model.num_heads * model.block_size * model.num_layers
+        work = flops.train_flops_per_token(model) + scores
+        return 1e-6 * (model.num_layers + 1) + work / 5e10
 
-    def flops_of(model: ModelConfig) -> float:
-        return flops.train_flops_per_token(model) / (model.num_layers + 1)
+    def changed(**changes: int) -> ModelConfig:
+        return ModelConfig.model_validate(pico.model_dump(exclude_unset=True) | changes)
 
-    # A microsecond a layer, and 50 GFLOP/s beyond: the line of these two presets.
     rates = {
-        name: flops_of(model) / (1e-6 + flops_of(model) / 5e10)
+        name: flops.train_flops_per_token(model) / true_seconds(model)
         for name, model in (("pico", pico), ("nano", nano))
     }
-    for changes in ({"hidden_dim": 48, "num_heads": 3}, {"hidden_dim": 8}, {"num_layers": 9}):
-        model = ModelConfig.model_validate(pico.model_dump(exclude_unset=True) | changes)
-        assert seconds(rates, **changes) == pytest.approx(1e-6 + flops_of(model) / 5e10)
+    for model in (
+        changed(hidden_dim=48, num_heads=3),
+        changed(hidden_dim=8),
+        changed(num_layers=9),
+    ):
+        found = flops.train_flops_per_token(model) / cpu_speed.rate_for(model, rates)
+        assert found == pytest.approx(true_seconds(model))
+    # More heads are slower at the same FLOPs.
+    more = cpu_speed.rate_for(changed(num_heads=4), rates)
+    assert more < cpu_speed.rate_for(pico, rates) == pytest.approx(rates["pico"])
     # Where the smaller preset is the faster one, nothing is faster than it.
-    falling = {"pico": 2e10, "nano": 1e10}
-    tiny = ModelConfig.model_validate(pico.model_dump(exclude_unset=True) | {"hidden_dim": 8})
-    assert cpu_speed.rate_for(tiny, falling) == 2e10
+    assert cpu_speed.rate_for(changed(hidden_dim=8), {"pico": 2e10, "nano": 1e10}) <= 2e10
     assert cpu_speed.rate_for(PRESETS["transformer-xl"].model, RATES) == RATES["mini"]
 
 
