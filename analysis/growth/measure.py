@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.growth.break_even import RunGain, Surface, fit_surface
 from analysis.growth.ends import EndsGain, FittedSeries, fit_series
@@ -22,6 +23,7 @@ from analysis.uncertainty.bootstrap import Estimate, Resampling
 
 # The sizes in a label of growth, such as `x4`, `24 layers`, `512 wide` or `from 1 layer`.
 SIZE = re.compile(r" (x[\d.]+|(from )?\d+ (layers?|wide))(?=[ ,]|$)")
+TOKENS = re.compile(r" at \d+ tokens")
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _break_evens(
     family: Family, fitted: list[FittedSeries], pairs: list[Pair], resampling: Resampling
 ) -> list[WayBreakEven]:
     grown = where(family.runs, is_grown(family.runs))
-    ways = np.array([SIZE.sub("", label) for label in texts(grown, "growth")], dtype=object)
+    ways = _ways(grown)
     by_pair = {pair.point_id: pair for pair in pairs if not pair.why_not}
     found = []
     for way in dict.fromkeys(ways):
@@ -129,6 +131,15 @@ def _break_evens(
             WayBreakEven(str(way), family.scratch, from_ends, len(gains) - from_ends, surface, why)
         )
     return found
+
+
+def _ways(grown: pd.DataFrame) -> NDArray[np.object_]:
+    """Name how each run grew, without sizes, [n]; where one arm grows after other tokens at each
+    size, without these too."""
+    several = grown.groupby("arm")["growth"].transform("nunique") > 1
+    labels = [SIZE.sub("", label) for label in texts(grown, "growth")]
+    pairs = zip(labels, several, strict=True)
+    return np.array([TOKENS.sub("", one) if many else one for one, many in pairs], dtype=object)
 
 
 def _run_gains(

@@ -150,7 +150,7 @@ def _at_one_loss(pair: Pair, grown: Curve, scratch: Curve, base: float) -> Pair:
     pair = replace(pair, loss=loss, read_at_end=at_end)
     if ours is None or theirs is None:
         began = "its scratch run began" if at_end == "grown" else "it began, once grown,"
-        return replace(pair, why_not=f"{began} below loss {loss:.3g}; validate more often")
+        return replace(pair, why_not=f"{began} below that loss; validate more often")
     return replace(
         pair, log_whole=math.log(theirs / ours), log_target=math.log(theirs / (ours - base))
     )

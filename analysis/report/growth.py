@@ -1,7 +1,10 @@
 """What a run table says of growth, in sentences and tables made by rule from the numbers."""
 
-from collections import Counter
+import math
 
+import numpy as np
+
+from analysis.figures.style import short_count
 from analysis.growth.break_even import BreakEven, Crossing
 from analysis.growth.ends import EndsGain
 from analysis.growth.measure import Growth, WayBreakEven
@@ -17,6 +20,7 @@ READ = {
     "scratch": "at least: the grown runs are read before their end",
     "either": "some at most, some at least",
 }
+BOUND = {"grown": "at most", "scratch": "at least", "either": "either"}
 # What is said of all arms, and of some.
 FOUND = {
     PAYS: ("Growth paid here", "paid in"),
@@ -24,6 +28,7 @@ FOUND = {
     VARIES: ("Growth paid in some places and not in others", "paid in places only in"),
     OPEN: ("Whether growth paid here is not settled", "is not settled in"),
 }
+MOST_NAMED = 3  # arms that the first sentence names; of more it gives the number alone
 COUNTS = (
     "The whole bill has the FLOPs of the base on it; the target phase alone leaves them out, as "
     "papers on growth count, and is the gain of a base that was free. "
@@ -31,43 +36,60 @@ COUNTS = (
 
 
 def paid(growth: Growth) -> str:
-    """Say in one sentence whether growth paid, on the whole bill."""
+    """Say in a sentence or two whether growth paid, on the whole bill, and of which arm the gain is
+    largest."""
     scratch = {one.arm: one.scratch for one in (*growth.ends, *growth.pairs_gains)}
     gains = {arm: growth.best(arm) for arm in scratch if growth.best(arm)}
     if not gains:
         return f"Whether growth paid cannot be told here: {_why_nothing(growth)}."
-    told = []
+    verdicts: dict[str, list[str]] = {}
+    for arm, own in gains.items():
+        verdicts.setdefault(_verdict(own), []).append(_short(arm, scratch))
+    told = [_finding(verdicts)]
     for name in dict.fromkeys(scratch[arm] for arm in gains):
         own = [arm for arm in gains if scratch[arm] == name]
-        times = [f"{_times(gains[arm])} times those of {arm}" for arm in own]
-        told.append(f"{name} needs {', '.join(times)}")
-    if any(len(one) > 1 for one in gains.values()):
-        told.append("each place has its interval below")
-    return (
-        f"{_finding([_verdict(one) for one in gains.values()])}: in training FLOPs for the same "
-        f"loss, the base's included, {'; '.join(told)}."
-    )
+        first = max(own, key=lambda arm: np.mean([math.log(one.value) for one in gains[arm]]))
+        who = _short(first, scratch)
+        said = f"The largest gain over {name} is that of {who}: " if len(own) > 1 else f"{who}: "
+        told.append(
+            f"{said}for the same loss, {name} needs {_times(gains[first], growth.level)} times its "
+            "training FLOPs, the base's included"
+        )
+    return ". ".join(told) + "."
 
 
-def _finding(verdicts: list[str]) -> str:
-    """Sum up the verdicts of the arms in a few words."""
-    counted = [(FOUND[one], verdicts.count(one)) for one in FOUND if one in verdicts]
-    if len(counted) == 1:
-        return counted[0][0][0]
-    parts = ", ".join(f"{few} {number}" for (_, few), number in counted)
-    return f"Of {len(verdicts)} grown arms, growth {parts}"
+def _short(arm: str, scratch: dict[str, str]) -> str:
+    """Name a grown arm without its scratch arm, where all have the same one."""
+    if len(set(scratch.values())) > 1:
+        return arm
+    return arm.removeprefix(f"{scratch[arm]}, ")
+
+
+def _finding(verdicts: dict[str, list[str]]) -> str:
+    """Sum up the arms of each verdict, and name the few that did not plainly pay."""
+    if len(verdicts) == 1:
+        return FOUND[next(iter(verdicts))][0]
+    parts = []
+    for verdict, (_, few) in FOUND.items():
+        if arms := verdicts.get(verdict):
+            named = verdict != PAYS and len(arms) <= MOST_NAMED
+            names = f" ({'; '.join(arms)})" if named else ""
+            parts.append(f"{few} {len(arms)}{names}")
+    return f"Of {sum(map(len, verdicts.values()))} grown arms, growth {', '.join(parts)}"
 
 
 def gain_section(growth: Growth) -> Section:
     """Tabulate the gain of every grown arm, counted twice."""
+    scratch = {one.scratch for one in (*growth.ends, *growth.pairs_gains)}
     columns = {
         "arm": False,
-        "scratch arm": False,
+        **({"scratch arm": False} if len(scratch) > 1 else {}),
         "runs compared": False,
         "runs": True,
         "loss": True,
         "gain, whole bill": True,
         "gain, target phase alone": True,
+        "bound": False,
         "growth": False,
     }
     rows = [_ends_row(one) for one in growth.ends]
@@ -79,7 +101,8 @@ def gain_section(growth: Growth) -> Section:
         "the losses that both reached. Curves: pairs of one size and seed, at the higher of their "
         "two final losses, the grown run after it grew; the run that is read before its end has "
         "not decayed its rate yet and looks slower than one planned for those FLOPs, which is why "
-        "such a gain is a bound. "
+        "such a gain is a bound: at most, where that is the scratch run, at least, where it is the "
+        "grown one, and either, where it differs by seed. "
         f"Intervals are at {growth.level:.0%}, each at its own level: of ends by the bootstrap of "
         "all comparisons, of curves Student's t over seeds."
     )
@@ -145,11 +168,23 @@ def sentences(growth: Growth) -> list[str]:
 
 
 def unpaired(growth: Growth) -> list[str]:
-    """Say why grown runs have no gain from curves, a sentence for each reason."""
+    """Say how many grown runs have no gain from curves, and why, in one sentence or none."""
     if not growth.has_curves:
         return ["No training curves were given, so only ends are compared."]
-    counted = Counter(pair.why_not for pair in growth.pairs if pair.why_not)
-    return [f"Without a gain from curves: {n} grown runs ({why})." for why, n in counted.items()]
+    losses: dict[str, list[float]] = {}
+    for pair in growth.pairs:
+        if pair.why_not:
+            losses.setdefault(pair.why_not, []).append(pair.loss)
+    told = "; ".join(f"{len(at)}{_span(at)} ({why})" for why, at in losses.items())
+    return [f"Grown runs without a gain from curves: {told}."] if told else []
+
+
+def _span(losses: list[float]) -> str:
+    """Say at which losses runs were to be compared; nothing where none is known."""
+    if math.isnan(losses[0]):
+        return ""
+    low, high = f"{min(losses):.3g}", f"{max(losses):.3g}"
+    return f" at loss {low}" if low == high else f" at losses {low} to {high}"
 
 
 def _why_nothing(growth: Growth) -> str:
@@ -169,17 +204,19 @@ def _verdict(gains: list[Estimate]) -> str:
     return VARIES if any(pays) and any(loses) else OPEN
 
 
-def _times(gains: list[Estimate]) -> str:
+def _times(gains: list[Estimate], level: float) -> str:
     """Write one gain with its interval, or the range of several."""
     if len(gains) == 1:
-        return _estimate(gains[0])
+        (one,) = gains
+        spread = f"{level:.0%} interval {three_digits(one.low)} to {three_digits(one.high)}"
+        return f"{three_digits(one.value)} ({ONE_SEED if math.isnan(one.low) else spread})"
     values = [one.value for one in gains]
     span = f"{three_digits(min(values))} to {three_digits(max(values))}"
-    return f"{span} ({len(gains)} places)"
+    return f"{span} ({len(gains)} places, each with its interval below)"
 
 
 def _estimate(one: Estimate) -> str:
-    spread = ONE_SEED if one.low != one.low else interval(one.low, one.high)
+    spread = ONE_SEED if math.isnan(one.low) else interval(one.low, one.high)
     return f"{three_digits(one.value)} {f'({spread})' if spread == ONE_SEED else spread}"
 
 
@@ -199,7 +236,7 @@ def _ends_row(one: EndsGain) -> dict[str, str]:
 
 
 def _pairs_row(one: PairsGain) -> dict[str, str]:
-    place = f"{three_digits(one.params)} parameters, {one.tokens_per_param:.3g} tokens a parameter"
+    place = f"{short_count(one.params)} parameters, {one.tokens_per_param:.3g} tokens a parameter"
     return {
         "arm": one.arm,
         "scratch arm": one.scratch,
@@ -208,7 +245,8 @@ def _pairs_row(one: PairsGain) -> dict[str, str]:
         "loss": f"{one.loss:.4f}",
         "gain, whole bill": _estimate(one.whole),
         "gain, target phase alone": _estimate(one.target) if one.target else "not known",
-        "growth": f"{_verdict([one.whole])}; {READ[one.read_at_end]}",
+        "bound": BOUND[one.read_at_end],
+        "growth": _verdict([one.whole]),
     }
 
 

@@ -86,7 +86,6 @@ class _Announcement:
             seconds, basis = estimate.point_seconds(study.points, records, resources)
             if seconds:
                 idle = estimate.wall_seconds(study.points, records, seconds, resources)
-                idle += estimate.LAUNCH_SECONDS
                 self._expected = idle * estimate.crowding(load, resources)
                 say(
                     f"expected here: about {duration(self._expected)}, {estimate.slots(resources)} "

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from study.plan.cautions import cautions, most_passes_by_source
+from study.plan.cost import phase_prices
 from study.plan.planner import Study
 from study.plan.points import FLOP_CONVENTION
 from study.plan.texts import command
@@ -55,6 +56,7 @@ def plan_as_json(
                 "target_flops": point.target_flops,
                 "asked_flops": point.target_flops,
                 **asdict(prices[point.id]),
+                "phases": [asdict(each) for each in phase_prices(point.config, study.hardware)],
                 "hours": hours[point.id],
                 "estimated_seconds": here[point.id],
                 "state": states[point.id],

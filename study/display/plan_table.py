@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from study.display.phases_table import print_phases
 from study.display.recipes import recipe_lines
 from study.display.tables import (
     MANY_POINTS,
@@ -57,13 +58,14 @@ def print_plan(
             str(price.min_gpus[study.hardware.accelerator] or "none"),
             hours_text(price.hours[study.hardware.accelerator]),
             *money,
-            duration(seconds[point.id]) if seconds else "-",
+            duration(seconds[point.id]) if seconds and not study.gpus_per_point else "-",
             styled(states[point.id]),
         )
     if study.points:
         print_whole(console, table)
     if (more := len(study.points) - MANY_POINTS) > 0:
         console.print(f"... and {more:,} points more; --json lists all.")
+    print_phases(console, study)
     lines = (
         _work(study, states, seconds, basis) + _clocks(study) + _gpus(study, list(prices.values()))
     )
@@ -110,14 +112,14 @@ def _work(study: Study, states: dict[str, str], seconds: dict[str, float], basis
     total = sum(point.train_flops for point in study.points)
     left = [point for point in study.points if states[point.id] not in ENDED]
     resources, here = study.spec.value.resources, ""
-    if seconds:
+    if seconds and not study.gpus_per_point:
         time = duration(estimate.wall_seconds(left, {}, seconds, resources))
         here = f", about {time} here, {estimate.slots(resources)} at a time"
     return [
         f"{len(study.points)} point{'' if len(study.points) == 1 else 's'}, {total:.3g} of at most "
         f"{study.spec.value.max_total_flops:.3g} FLOPs ({FLOP_CONVENTION} convention); "
         f"{len(left)} to run{here}.",
-        f"Times here rest on {basis}.",
+        *([] if study.gpus_per_point else [f"Times here rest on {basis}."]),
     ]
 
 

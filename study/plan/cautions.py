@@ -6,18 +6,21 @@ from collections.abc import Iterator
 
 from analysis.tables.passes import MOST_PASSES
 from study.plan.planner import Study
-from study.plan.points import Point
+from study.plan.points import Point, evaluation_share
 from workloads.cost.flops import train_flops_at
 from workloads.data.comparable import require_comparable
 from workloads.data.dataset import require_shares
 from workloads.data.manifest import DataError
 
+# Of the training FLOPs; beyond it hours and money say too little.
+MOST_EVALUATION = 0.1
+
 
 def cautions(study: Study) -> list[str]:
-    """Return sentences on repeated text, on validation text, on tokens that are hardly text, on a
-    scheduler that stops none, on seconds that no clock counts and on transfer rules outside the
-    range they are known in."""
-    checks = (_repeats, _validation, _texts, _scheduler, _seconds, _rules)
+    """Return sentences on repeated text, on validation text and what evaluating it costs, on tokens
+    that are hardly text, on a scheduler that stops none, on seconds that no clock counts and on
+    transfer rules outside the range they are known in."""
+    checks = (_repeats, _validation, _evaluations, _texts, _scheduler, _seconds, _rules)
     return [sentence for check in checks for sentence in check(study)]
 
 
@@ -88,6 +91,20 @@ def _validation(study: Study) -> Iterator[str]:
                 f"an evaluation reads the whole validation text{of_it}, {held:,} tokens: that is "
                 f"less than eval_tokens, {share:,}"
             )
+
+
+def _evaluations(study: Study) -> Iterator[str]:
+    """Caution where evaluating takes GPUs much time, which hours and money leave out."""
+    if not study.gpus_per_point:
+        return
+    shares = [evaluation_share(point) for point in study.points]
+    many = [share for share in shares if share > MOST_EVALUATION]
+    if many:
+        yield (
+            f"evaluations add {min(many):.0%} to {max(many):.0%} to the FLOPs of {len(many)} of "
+            f"{len(shares)} points, and hours and money count training alone; raise "
+            "runtime.eval_interval or lower eval_tokens"
+        )
 
 
 def _texts(study: Study) -> Iterator[str]:

@@ -12,6 +12,7 @@ from study.plan import cpu_speed
 from study.plan.cost import flops_per_second
 from study.spec.hardware import HardwareSpec
 from study.spec.study_file import StudySpec
+from workloads.config.model import ModelConfig
 from workloads.config.run import RunConfig
 from workloads.cost.accelerators import DEFAULT_ACCELERATOR
 from workloads.cost.flops import train_flops_at
@@ -35,7 +36,7 @@ def expected_of(run: RunConfig, study: StudySpec) -> RunConfig:
         hardware = planned_hardware(study)
         rate = flops_per_second(hardware, run.model.ffn.kind, hardware.gpus)
     else:
-        rate = _cpu_rate(step / run.tokens_per_step, study)
+        rate = _cpu_rate(run.model, study)
     return run.lasting(max(1, int(run.clock.seconds * rate / step)))
 
 
@@ -53,9 +54,9 @@ def _on_gpus(study: StudySpec) -> bool:
     return study.hardware is not None or study.resources.gpus_per_point > 0
 
 
-def _cpu_rate(flops_per_token: float, study: StudySpec) -> float:
+def _cpu_rate(model: ModelConfig, study: StudySpec) -> float:
     """Return the training FLOPs per second of a point on this machine's CPUs."""
     rates, resources = cpu_speed.cpu_rates(), study.resources
     threads = max(1, resources.num_workers) * resources.cpus_per_worker
-    rate = cpu_speed.rate_for(flops_per_token, rates) if rates else GUESSED_FLOPS_PER_SECOND
+    rate = cpu_speed.rate_for(model, rates) if rates else GUESSED_FLOPS_PER_SECOND
     return rate * min(threads, os.cpu_count() or 1)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from study.spec.hardware import HardwareSpec
+from workloads.config.phases import Entry
 from workloads.config.run import RunConfig
+from workloads.cost import flops
 from workloads.cost.accelerators import ACCELERATORS
-from workloads.cost.memory import least_gpus, peak_memory_bytes
+from workloads.cost.memory import least_gpus, peak_memory_bytes, phase_memory
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -61,3 +63,44 @@ def price(config: RunConfig, train_flops: float, hardware: HardwareSpec) -> Pric
         hours=hours,
         cost=None if hourly is None else hourly * hours[hardware.accelerator],
     )
+
+
+@dataclass(frozen=True)
+class PhasePrice:
+    """What one phase of a run trains and takes: memory of each of the planned GPUs, hours on one of
+    them, and the money for these hours, None without a price."""
+
+    entry: Entry | None
+    layers: int
+    width: int
+    params: int
+    steps: int
+    tokens: int
+    train_flops: int
+    peak_memory_bytes: int
+    hours: float
+    cost: float | None
+
+
+def phase_prices(config: RunConfig, hardware: HardwareSpec) -> list[PhasePrice]:
+    """Return the price of each phase of a run; hours and money add up to those of `price`."""
+    kind, hourly = config.model.ffn.kind, hardware.price_per_gpu_hour
+    found = []
+    for phase in config.phases:
+        step = flops.phase_step_flops(phase, config.optimizer, config.tokens_per_step)
+        hours = gpu_hours(hardware, kind, phase.steps * step)
+        found.append(
+            PhasePrice(
+                entry=phase.entry,
+                layers=phase.model.num_layers,
+                width=phase.model.hidden_dim,
+                params=flops.count_params(phase.model).total,
+                steps=phase.steps,
+                tokens=phase.steps * config.tokens_per_step,
+                train_flops=phase.steps * step,
+                peak_memory_bytes=phase_memory(config, phase, hardware.gpus).device_bytes,
+                hours=hours,
+                cost=None if hourly is None else hourly * hours,
+            )
+        )
+    return found

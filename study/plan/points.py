@@ -19,6 +19,7 @@ from study.plan.naming import (
 )
 from workloads.config.ffn_kinds import SIZES
 from workloads.config.fingerprint import fingerprint, identity
+from workloads.config.phases import Phase
 from workloads.config.run import RunConfig
 from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
@@ -247,3 +248,21 @@ class Point:
             "learning_rate": self.config.optimizer.learning_rate,
             "seed": self.config.seed,
         }
+
+
+def evaluations(run: RunConfig, steps: int) -> int:
+    """Return how often the first steps of a run are evaluated: at each interval, and at the end."""
+    regular, rest = divmod(steps, run.runtime.eval_interval)
+    return regular + (steps == run.total_steps and rest > 0)
+
+
+def evaluation_flops(point: Point, phase: Phase) -> float:
+    """Return the FLOPs of the evaluations in a phase: a third of training's, for each token."""
+    times = evaluations(point.config, phase.end) - evaluations(point.config, phase.start)
+    tokens = times * point.text.evaluated_tokens(point.config.eval_tokens)
+    return tokens * flops.train_flops_per_token(phase.model) / 3
+
+
+def evaluation_share(point: Point) -> float:
+    """Return the FLOPs of a point's evaluations over those of its training."""
+    return sum(evaluation_flops(point, one) for one in point.config.phases) / point.train_flops

@@ -12,10 +12,14 @@ from study.ledger.reader import Record
 from study.ledger.status import Status
 from study.plan import cpu_speed
 from study.plan.planner import Point
+from study.plan.points import evaluation_flops
 from study.spec.study_file import Resources
+from workloads.cost import flops
 
 # From the command to the first step, and from the last one to the report, on an idle machine.
-LAUNCH_SECONDS = 12.0
+LAUNCH_SECONDS = 18.0
+# Of a point beside its steps and evaluations: its trial, its checkpoints, its records.
+POINT_SECONDS = 1.0
 
 
 def point_seconds(
@@ -36,10 +40,10 @@ def point_seconds(
     if not rates:
         return {}, "nothing: torch is not here to measure this CPU with"
     threads = min(point_cpus(resources), os.cpu_count() or 1)
-    seconds = {p.id: _flops(p) / threads / _calibrated(p, rates) for p in points}
+    seconds = {p.id: _calibrated_seconds(p, rates) / threads for p in points}
     low, high = (bound(rates.values()) / 1e9 for bound in (min, max))
     basis = (
-        f"a calibration of this CPU without other load: {low:.0f} to {high:.0f} GFLOP/s a thread, "
+        f"a calibration of this CPU, all of it at work: {low:.0f} to {high:.0f} GFLOP/s a thread, "
         f"by the size of the model, and {threads} thread{'s' if threads > 1 else ''} a point"
     )
     return seconds | _clocked(points), basis
@@ -62,12 +66,15 @@ def wall_seconds(
     resources: Resources,
 ) -> float:
     """Return how long this machine takes for the points that have not ended, as many at a time as
-    it has slots, the longest first. `seconds` is by point id, for whole points."""
+    it has slots, the longest first, from the command to the report. `seconds` is by point id, for
+    whole points."""
+    left = [seconds[p.id] * share for p in points if (share := _share_left(p, records.get(p.id)))]
+    if not left:
+        return 0.0
     ends = [0.0] * slots(resources)
-    left = (seconds[p.id] * _share_left(p, records.get(p.id)) for p in points)
     for each in sorted(left, reverse=True):
-        heapq.heappush(ends, heapq.heappop(ends) + each)
-    return max(ends)
+        heapq.heappush(ends, heapq.heappop(ends) + POINT_SECONDS + each)
+    return LAUNCH_SECONDS + max(ends)
 
 
 def crowding(load: float, resources: Resources) -> float:
@@ -94,18 +101,15 @@ def point_cpus(resources: Resources) -> int:
     return max(1, resources.num_workers) * resources.cpus_per_worker
 
 
-def _flops(point: Point) -> float:
-    """Return the FLOPs of training and evaluating a point; evaluating a token takes a third of
-    training on it."""
-    run = point.config
-    evaluations = -(-run.total_steps // run.runtime.eval_interval)
-    evaluated = evaluations * point.text.evaluated_tokens(run.eval_tokens)
-    return point.train_flops * (1 + evaluated / 3 / (run.total_steps * run.tokens_per_step))
-
-
-def _calibrated(point: Point, rates: cpu_speed.Rates) -> float:
-    tokens = point.config.total_steps * point.config.tokens_per_step
-    return cpu_speed.rate_for(point.train_flops / tokens, rates)
+def _calibrated_seconds(point: Point, rates: cpu_speed.Rates) -> float:
+    """Return the seconds in which one thread trains and evaluates a point, each phase at the rate
+    of its own model."""
+    run, seconds = point.config, 0.0
+    for phase in run.phases:
+        step = flops.phase_step_flops(phase, run.optimizer, run.tokens_per_step)
+        spent = phase.steps * step + evaluation_flops(point, phase)
+        seconds += spent / cpu_speed.rate_for(phase.model, rates)
+    return seconds
 
 
 def _measured_rates(points: list[Point], records: dict[str, Record]) -> dict[str, float]:

@@ -124,7 +124,8 @@ def _narrowed(grown: ModelConfig, width: int) -> dict[str, Any]:
         works = max(1, min(hidden // unit - 1, math.floor(width / unit + 0.5))) * unit
         raise Misfit(
             f"base.width {width} makes no whole {', '.join((*sizes, *ffn))} below those of the "
-            f"grown model's {hidden}; the nearest that does is {works}",
+            f"grown model's {hidden}; the nearest that does is {works}, a factor of "
+            f"{hidden / works:g}",
             *("base.width", "base.factor"),
         )
     shrunk = {name: size * width // hidden for name, size in sizes.items()}
@@ -136,11 +137,7 @@ def _check_options(base: ModelConfig, options: GrowthOptions) -> None:
     row, written = options.row, options.written()
     for name in sorted(written - row.options):
         takers = [other for other, its in OPERATORS.items() if name in its.options]
-        raise Misfit(
-            f"{name} {getattr(options, name)} does not apply to operator {options.operator}; "
-            f"remove it, or use {' or '.join(takers)}",
-            name,
-        )
+        raise Misfit(_no_option(name, getattr(options, name), options.operator, takers), name)
     if base.guide is not None:
         raise Misfit("a model with a guide does not grow; drop the guide first", "guide")
     if not written & {"layers", "layer_map", "width"}:
@@ -154,12 +151,28 @@ def _check_options(base: ModelConfig, options: GrowthOptions) -> None:
         )
 
 
+def check_base_sizes(operator: str, **sizes: int | None) -> None:
+    """Raise Misfit where a base is to be smaller in a size that the operator does not grow."""
+    for name, size in sizes.items():
+        if size is not None and name not in OPERATORS[operator].options:
+            takers = [other for other, its in OPERATORS.items() if name in its.options]
+            raise Misfit(_no_option(f"base.{name}", size, operator, takers), f"base.{name}")
+
+
+def _no_option(name: str, value: object, operator: str, takers: Sequence[str]) -> str:
+    shown = listed(value) if isinstance(value, tuple) else str(value).lower()
+    return (
+        f"{name} {shown} does not apply to operator {operator}; remove it, or use "
+        f"{' or '.join(takers)}"
+    )
+
+
 # Depth
 
 
 def _layer_map(base: ModelConfig, options: GrowthOptions) -> LayerMap:
     given, old = options.layer_map, base.num_layers
-    shown = listed(given or ())
+    shown = listed(given or ()) or "[]"
     for layer in given or ():
         if not 0 <= layer < old:
             raise Misfit(

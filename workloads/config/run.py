@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from workloads.config.clock import ClockConfig
-from workloads.config.model import ModelConfig
+from workloads.config.model import GrowthConfig, ModelConfig
 from workloads.config.phases import Phase, phases_of, text_step
 from workloads.config.runtime import RuntimeConfig
 from workloads.data.config import AnyTextField, EvalSets, MixtureConfig
@@ -237,15 +237,26 @@ class RunConfig(Config):
                     *(f"grow.{index}.learn_steps", "grow.learn_steps", "grow"),
                 )
             if not 0 < start < before:
-                works = min(max(start, 1), before - 1)
                 raise Misfit(
                     f"grow.at is after {start} steps, and the model has to grow within the first "
-                    f"{before - 1} of them; the nearest that works is {works}, after "
-                    f"{works * self.tokens_per_step} tokens",
+                    f"{before - 1} of them; {self._growing_works(growth, start, before)}",
                     *(f"grow.{index}.at", "grow.at", "grow"),
                 )
             growth, before = growth.base.growth, start
         return self
+
+    def _growing_works(self, growth: GrowthConfig, start: int, before: int) -> str:
+        """Return the time nearest to `start`, before the step `before`, at which the model can
+        grow, as a remedy."""
+        works = min(max(start, 1), before - 1)
+        if not works:
+            return "raise the budget"
+        said = f"the nearest that works is {works}, after {works * self.tokens_per_step} tokens"
+        if growth.at_fraction is None:
+            return said
+        written = (rounded_up(works / self.steps, digits) for digits in range(1, 17))
+        fraction = next((x for x in written if int(x * self.steps) == works), works / self.steps)
+        return f"{said}: fraction {fraction:.16g}"
 
     @model_validator(mode="after")
     def _guides_a_step(self) -> Self:

@@ -24,6 +24,8 @@ def grow_file(
     """Grow the model of a run or a model file, and save it as a model file. The grown weights are
     of the type that the file has them in; of a run, fp32. Raises InputError where the growth does
     not fit the model."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"{out}: is the base itself; choose another name for the grown model")
     if out.exists() and not is_model(out):
         raise InputError(f"{out}: exists and is not a model file; choose another name")
     if matrices and options.operator != "learn":

@@ -8,7 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from workloads.config.growth import grown_model, listed, plan_growth, smaller_model
+from workloads.config.growth import (
+    check_base_sizes,
+    grown_model,
+    listed,
+    plan_growth,
+    smaller_model,
+)
 from workloads.config.growth_options import GrowthOptions, GrowthPolicy
 from workloads.config.model import ModelConfig
 from workloads.cost.flops import count_params
@@ -149,6 +155,7 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
         """
         assert self.base
         sizes = {"layers": self.base.layers, "width": self.base.width}
+        check_base_sizes(self.operator, **sizes)
         if factor := self.base.factor:
             whole = {"layers": grown.num_layers, "width": grown.hidden_dim}[self._factor_of]
             if whole % factor:
@@ -188,9 +195,12 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
         at = self.at.resolve(shape, tokens_per_step, run_steps(shape))
         return grown_model(base, options, policy, **at)
 
-    def label(self) -> str:
+    def label(self, timed: bool = True) -> str:
         """Return operator, size, time and what differs from the defaults, as they are written:
-        `stack x4 at 0.3`, `split to 64 wide at 0.7 carry`, `stack from 1 layer at 0.8 continue`."""
+        `stack x4 at 0.3`, `split to 64 wide at 0.7 carry`, `stack from 1 layer at 0.8 continue`.
+
+        Without `timed` a number of tokens is left out.
+        """
         sizes, way = self.sizes, "from" if self.base else "to"
         layers = f"{sizes.layers} layer{'s' * (sizes.layers != 1)}" if sizes.layers else ""
         width = f"{sizes.width} wide" if sizes.width else ""
@@ -202,7 +212,7 @@ class GrowChoice(GrowthOptions, GrowthPolicy):
             f"map {listed(self.layer_map)}" if self.layer_map else "",
             "interleaved" if self.interleaved else "",
             *(f"{word} {value}" for word, value in self._changed(_OPTION_WORDS)),
-            self.at.label(),
+            self.at.label() if timed or not self.at.tokens else "",
             *(
                 str(value) if word is None else f"{word} {value}"
                 for word, value in self._changed(_POLICY_WORDS)

@@ -229,7 +229,9 @@ class Variant(Config):
         return " ".join([self._model_arm(), *optimizer, *mixture])
 
     def _model_arm(self) -> str:
-        return ", ".join([self._guided_arm(), *(growth.label() for growth in self.grow)])
+        # One arm may grow after other tokens at each size; the label of growth says them all.
+        grown = (growth.label(timed=self.ffn.arm is None) for growth in self.grow)
+        return ", ".join([self._guided_arm(), *grown])
 
     def _guided_arm(self) -> str:
         if self.ffn.arm is not None or self.guide is None:

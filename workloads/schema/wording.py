@@ -30,6 +30,8 @@ def message(detail: ErrorDetails, keys: Sequence[str]) -> str:
             return f"this list is too short, with {len(given)} of its items; add what is missing"
         case "missing":
             return "this key is required; add it"
+        case "literal_error" if not _quoted(limits["expected"]):  # one that is no text
+            return f"not a known value; write {limits['expected'].lower()}"
         case "literal_error":
             return f"not a known value; {suggestion(_word(given), _quoted(limits['expected']))}"
         case "union_tag_invalid":

@@ -1,6 +1,7 @@
 """The gain of grown arms on tables of known gain, and what is said where runs cannot tell."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -52,12 +53,32 @@ def test_ends_have_the_gain_with_its_interval_counted_twice(ends: Growth) -> Non
         assert one.target.value == pytest.approx(one.whole.value / (1 - BASE_SHARE), rel=1e-3)
 
 
-def test_one_sentence_says_whether_growth_paid(ends: Growth) -> None:
+def test_a_sentence_or_two_say_whether_growth_paid(ends: Growth) -> None:
     said = paid(ends)
-    assert said.startswith("Of 2 grown arms, growth paid in 1, did not pay in 1: ")
-    assert "dense needs 1." in said and "times those of dense grown stack x8" in said
+    assert said.startswith("Of 2 grown arms, growth paid in 1, did not pay in 1 (dense grown stack")
+    assert re.search(
+        r" x8\)\. The largest gain over dense is that of dense grown stack x2: for the same loss, "
+        r"dense needs 1\.[45]\d \(95% interval 1\.\d\d to 1\.\d\d\) times its training FLOPs, the "
+        r"base's included\.$",
+        said,
+    )
     only = measured(grown_table(pays_at_two, factors=(8,)))
-    assert paid(only).startswith("Growth did not pay here: ")
+    assert paid(only).startswith("Growth did not pay here. dense grown stack x8: for the same loss")
+
+
+def test_the_first_sentence_stays_short_however_many_arms_grow() -> None:
+    runs = grown_table(
+        lambda factor, _: 0.9 - 0.01 * factor if factor > 2 else 1.5,
+        factors=(2, 3, 4, 5, 6, 7),
+        noise=0.0005,
+    )
+    runs = runs.assign(arm=runs["arm"].str.replace("dense grown", "dense, grown"))
+    said = paid(measured(runs))
+    assert said.startswith(
+        "Of 6 grown arms, growth paid in 1, did not pay in 5. The largest gain over dense is that "
+        "of grown stack x2: "
+    )
+    assert said.count(". ") == 1 and len(said) < 240
 
 
 def test_curves_have_the_gain_at_the_higher_of_two_ends(curves: Growth) -> None:
@@ -88,7 +109,7 @@ def test_seeds_give_curves_their_interval() -> None:
 def test_one_seed_and_one_length_leave_it_open() -> None:
     runs = grown_table(pays_at_two, factors=(2,), tokens_per_param=(20,), seeds=1)
     growth = measured(runs, grown_curves(runs, pays_at_two))
-    assert paid(growth).startswith("Whether growth paid here is not settled: ")
+    assert paid(growth).startswith("Whether growth paid here is not settled. ")
     assert "one seed: no interval" in paid(growth)
     assert "the runs of dense are of one budget, which makes no line" in growth.ends[0].why_not
     without = measured(runs)
@@ -130,7 +151,7 @@ def test_a_loss_that_the_first_step_after_the_growth_has_says_nothing() -> None:
     late = runs.assign(base_train_flops=runs["base_train_flops"] / BASE_SHARE * 0.99)
     growth = measured(late, grown_curves(runs, pays_at_two))
     assert not growth.pairs_gains
-    said = "3 grown runs (it began, once grown, below loss 3.32; validate more often)"
+    said = "3 at loss 3.32 (it began, once grown, below that loss; validate more often)"
     assert said in "".join(sentences(growth))
 
 
@@ -229,8 +250,8 @@ def test_growth_that_pays_in_one_place_only_is_called_so() -> None:
     curves = grown_curves(runs, lambda _, ratio: 1.5 if ratio < 15 else 0.7)
     growth = measured(runs, curves)
     growth = replace(growth, ends=())
-    assert paid(growth).startswith("Growth paid in some places and not in others: ")
-    assert "0.7" in paid(growth) and "(2 places)" in paid(growth)
+    assert paid(growth).startswith("Growth paid in some places and not in others. ")
+    assert "0.7" in paid(growth) and "(2 places, each with its interval below)" in paid(growth)
 
 
 def test_names_of_arms_decide_nothing(ends: Growth) -> None:
@@ -255,3 +276,35 @@ def test_runs_are_paired_by_the_last_model() -> None:
     assert list(cells["dense"]) == list(cells["dense grown stack x2"]) == [
         "10000000", "100000000", "1000000000",
     ]  # fmt: skip
+
+
+def test_reasons_without_a_gain_from_curves_are_told_once() -> None:
+    """Not once for each loss."""
+    runs = grown_table(pays_at_two, factors=(2,), tokens_per_param=(10, 20, 40), seeds=1)
+    late = runs.assign(base_train_flops=runs["base_train_flops"] / BASE_SHARE * 0.99)
+    (said,) = [line for line in sentences(measured(late, grown_curves(runs, pays_at_two)))
+               if "without a gain from curves" in line]  # fmt: skip
+    assert re.fullmatch(
+        r"Grown runs without a gain from curves: 3 at losses \d\.\d+ to \d\.\d+ \(it began, once "
+        r"grown, below that loss; validate more often\)\.",
+        said,
+    )
+
+
+def test_one_arm_that_grows_after_other_tokens_at_each_size_is_one_way() -> None:
+    runs = grown_table(
+        pays_at_two, sizes=(1e7, 1e8), tokens_per_param=(5, 10, 20), factors=(2, 8), seeds=1
+    )
+    after = (runs["params"] / 10).map("{:.0f}".format)
+    grew = runs["growth"] != ""
+    timed = runs["growth"].str.replace("0.3", "", regex=False) + after + " tokens"
+    runs["growth"] = timed.where(grew, "")
+    growth = measured(runs)
+    assert {one.arm for one in growth.ends} == {"dense grown stack x2", "dense grown stack x8"}
+    (way,) = growth.break_evens
+    assert (way.way, way.surface is not None) == ("stack", True)
+    # With an arm for each, they stay apart.
+    runs["arm"] = (runs["arm"] + " at " + after).where(grew, runs["arm"])
+    assert [one.way for one in measured(runs).break_evens] == [
+        *("stack at 1000000 tokens", "stack at 10000000 tokens")
+    ]

@@ -86,3 +86,21 @@ ASHA = "scheduler: {asha: {grace_flops: 5.0e+10}}\n"
 def test_other_cautions_are_said_where_they_hold(lines: str, said: str, tmp_path: Path) -> None:
     found = cautions(planned(tmp_path, lines))
     assert len(found) == bool(said) and all(said in sentence for sentence in found)
+
+
+def test_evaluations_that_hours_leave_out_are_said_of_studies_on_gpus(tmp_path: Path) -> None:
+    lines = PICO + "budget: {steps: 1000}\nruntime: {eval_interval: 100}\neval_tokens: 65_536\n"
+    assert cautions(planned(tmp_path, lines)) == []  # the time on CPUs has them
+    gpus = HEAD.replace("num_workers: 0", "num_workers: 1, gpus_per_worker: 1")
+    path = tmp_path / "gpus.yaml"
+    path.write_text(gpus.replace("study: a", "study: b") + lines)
+    (said,) = cautions(planner.load(path, tmp_path))
+    share = 10 * 65_536 / 3 / (1000 * 16 * 128)
+    assert said.startswith(f"evaluations add {share:.0%} to {share:.0%} to the FLOPs of 1 of 1 ")
+    assert said.endswith("raise runtime.eval_interval or lower eval_tokens")
+    path.write_text(path.read_text().replace("eval_interval: 100", "eval_interval: 500"))
+    assert cautions(planner.load(path, tmp_path)) == []
+    # Nor is the time on CPUs told of what needs GPUs.
+    shown = in_process("plan", path, "--runs", tmp_path).stdout
+    assert " here, " not in shown and "Times here" not in shown
+    assert " here, " in in_process("plan", written(tmp_path, lines), "--runs", tmp_path).stdout

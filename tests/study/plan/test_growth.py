@@ -100,6 +100,15 @@ def test_a_run_is_guided_or_grows(tmp_path: Path) -> None:
             r":10: grid.grow\[1\].base.factor = 3: .*does not divide .* 2 layers; .* is 2",
         ),
         ("base: {layers: 2}, at: {fraction: 0.5}", r":10: grid.grow\[1\].base.layers = 2: .* is 1"),
+        (
+            "base: {width: 16}, at: {fraction: 0.5}",
+            r":10: grid.grow\[1\].base.width = 16: .*does not apply .* use split",
+        ),
+        ("layer_map: [], at: {fraction: 0.5}", r"layer_map \[\] has 0 layers, .* grows it is 3"),
+        (
+            "factor: 2, at: {guideline: false}",
+            r":10: grid.grow\[1\].at.guideline = false: not a known value; write true",
+        ),
         ("base: {}, at: {fraction: 0.5}", r":10: grid.grow\[1\].base.*factor, layers or width"),
         ("operatr: 1, at: {fraction: 0.5}", r":10: grid.grow\[1\].operatr = 1: .*is operator"),
     ],
@@ -145,3 +154,33 @@ def test_an_exclude_row_names_the_nearest_growth(tmp_path: Path) -> None:
             planned(tmp_path, f"{GRID}exclude: [{row}]\n")
     study = planned(tmp_path, f"{GRID}exclude: [{{grow: null}}, {{grow: {{operator: stack}}}}]\n")
     assert {point.variant.grow[0].operator for point in study.points} == {"split"}
+
+
+def test_each_phase_has_its_own_memory_hours_and_money(tmp_path: Path) -> None:
+    stated = "hardware: {accelerator: h100, price_per_gpu_hour: 2}\n"
+    grow = "\n".join(line for line in GRID.splitlines() if "seed" not in line)
+    study = planned(tmp_path, f"{grow}\nbudget: {{steps: 100_000}}\n{stated}")
+    found = in_process("plan", study.spec.path, "--json", "--runs", tmp_path)
+    for point, shown in zip(study.points, json.loads(found.stdout)["points"], strict=True):
+        phases = shown["phases"]
+        assert [each["params"] for each in phases][-1] == shown["params"]
+        sums = {
+            name: sum(each[name] for each in phases)
+            for name in ("train_flops", "steps", "hours", "cost")
+        }
+        assert sums["train_flops"] == shown["train_flops"] and sums["steps"] == shown["steps"]
+        assert sums["cost"] == pytest.approx(shown["cost"])
+        assert sums["hours"] == pytest.approx(shown["hours"]["h100"])
+        memory = [each["peak_memory_bytes"] for each in phases]
+        assert max(memory) == memory[-1] == shown["peak_memory_bytes"]
+        assert len(phases) == 1 + len(point.variant.grow)
+        if point.variant.grow:
+            assert phases[0]["train_flops"] == shown["base_train_flops"]
+            assert memory[0] < memory[-1] and phases[0]["params"] < phases[1]["params"]
+    lines = in_process("plan", study.spec.path, "--runs", tmp_path).stdout.splitlines()
+    start = lines.index("Phases of each arm that grows, of its point with the most FLOPs:")
+    table = lines[start + 1 : start + 2 + 2 * 6]
+    assert table[0].split()[:3] == ["point", "layers", "width"] and table[0].split()[-1] == "cost"
+    # The arms: three ways to grow of two kinds; of each the larger size, base and grown model.
+    assert [line.split()[0].startswith("nano-") for line in table[1:]] == [True, False] * 6
+    assert [line.split()[0] for line in table[2::2]] == ["8"] * 6

@@ -19,6 +19,7 @@ from study.plan.planner import Study
 from study.progress import estimate
 from study.spec.study_file import Resources
 from tests.study.launching import ROOT
+from workloads.config.model import ModelConfig
 from workloads.cost import flops
 from workloads.data import shards
 from workloads.data.config import DataConfig
@@ -107,21 +108,83 @@ def test_damaged_store_is_measured_anew(
 
 
 @pytest.mark.usefixtures("measured")
-def test_points_take_the_rate_of_the_nearest_size(tmp_path: Path) -> None:
+def test_points_take_the_rate_of_the_nearest_sizes(tmp_path: Path) -> None:
     study = nine_points(tmp_path)
     seconds, basis = estimate.point_seconds(study.points, {}, Resources(num_workers=0))
+    smaller = {"nano": "pico", "micro": "nano", "mini": "micro"}
     for point in study.points:
         run = point.config
         evaluated = -(-run.total_steps // 100) * 65_536 / 3  # a third of training on as many tokens
-        spent = point.train_flops * (1 + evaluated / run.tokens)
-        assert seconds[point.id] == pytest.approx(spent / RATES[point.variant.preset])
+        rate = point.train_flops * (1 + evaluated / run.tokens) / seconds[point.id]
+        own = RATES[point.variant.preset]
+        if run.model.ffn.is_dense:
+            assert rate == pytest.approx(own)
+        else:  # it has fewer FLOPs a layer, on which its layers spend more time each
+            assert RATES[smaller[point.variant.preset]] < rate < own
     assert "calibration of this CPU" in basis and "20 to 60 GFLOP/s" in basis
     processors = os.cpu_count() or 1
     for workers in (processors, 100 * processors):  # more threads than processors add nothing
         faster, _ = estimate.point_seconds(study.points, {}, Resources(num_workers=workers))
         assert all(faster[i] == pytest.approx(seconds[i] / processors) for i in seconds)
-    large = flops.train_flops_per_token(PRESETS["transformer-xl"].model)
-    assert cpu_speed.rate_for(large, RATES) == RATES["mini"]
+
+
+def test_a_layer_takes_a_fixed_time_and_one_in_proportion_to_its_work() -> None:
+    pico, nano = (PRESETS[name].model for name in ("pico", "nano"))
+
+    def true_seconds(model: ModelConfig) -> float:
+        """Of a token: a microsecond a layer, the head counted as one, and 50 GFLOP/s beyond."""
+        scores = cpu_speed.SCORE_FLOPS * model.num_heads * model.block_size * model.num_layers
+        work = flops.train_flops_per_token(model) + scores
+        return 1e-6 * (model.num_layers + 1) + work / 5e10
+
+    def changed(**changes: int) -> ModelConfig:
+        return ModelConfig.model_validate(pico.model_dump(exclude_unset=True) | changes)
+
+    rates = {
+        name: flops.train_flops_per_token(model) / true_seconds(model)
+        for name, model in (("pico", pico), ("nano", nano))
+    }
+    for model in (
+        changed(hidden_dim=48, num_heads=3),
+        changed(hidden_dim=8),
+        changed(num_layers=9),
+    ):
+        found = flops.train_flops_per_token(model) / cpu_speed.rate_for(model, rates)
+        assert found == pytest.approx(true_seconds(model))
+    # More heads are slower at the same FLOPs.
+    more = cpu_speed.rate_for(changed(num_heads=4), rates)
+    assert more < cpu_speed.rate_for(pico, rates) == pytest.approx(rates["pico"])
+    # Where the smaller preset is the faster one, nothing is faster than it.
+    assert cpu_speed.rate_for(changed(hidden_dim=8), {"pico": 2e10, "nano": 1e10}) <= 2e10
+    assert cpu_speed.rate_for(PRESETS["transformer-xl"].model, RATES) == RATES["mini"]
+
+
+@pytest.mark.usefixtures("measured")
+def test_each_phase_of_a_grown_run_takes_the_rate_of_its_model(tmp_path: Path) -> None:
+    path = tmp_path / "grown.yaml"
+    path.write_text("""\
+study: grown
+max_total_flops: 4.0e13
+grid:
+  preset: [pico]
+  model: {num_layers: 8}
+  ffn: [{kind: dense}]
+  grow: [null, {operator: split, base: {factor: 2}, at: {fraction: 0.5}}]
+budget: {steps: 1000}
+eval_tokens: 32_768
+runtime: {eval_interval: 300}
+resources: {num_workers: 0}
+""")
+    scratch, grown = planner.load(path, tmp_path).points
+    seconds, _ = estimate.point_seconds([scratch, grown], {}, Resources(num_workers=0))
+    base = grown.config.phases[0].model
+    small = base.model_copy(update={"growth": None})
+    of_base = flops.train_flops_per_token(small) / cpu_speed.rate_for(small, RATES)
+    # Evaluations after 300 steps of 1000 are the base's; after 600, 900 and 1000 the grown model's.
+    tokens = 500 * grown.config.tokens_per_step + 32_768 / 3
+    whole = 1000 * scratch.config.tokens_per_step + 4 * 32_768 / 3
+    last = 500 * grown.config.tokens_per_step + 3 * 32_768 / 3
+    assert seconds[grown.id] == pytest.approx(tokens * of_base + last / whole * seconds[scratch.id])
 
 
 def test_finished_runs_come_before_any_calibration(cache: Path, tmp_path: Path) -> None:
@@ -141,17 +204,21 @@ def test_a_launch_takes_its_slots_the_longest_point_first(cache: Path, tmp_path:
     study = nine_points(tmp_path)
     resources = Resources(num_workers=0, cpus_per_worker=os.cpu_count() or 1)
     seconds = {point.id: float(number) for number, point in enumerate(study.points, start=1)}
+    launch, each = estimate.LAUNCH_SECONDS, estimate.POINT_SECONDS
     assert estimate.slots(resources) == 1
-    assert estimate.wall_seconds(study.points, {}, seconds, resources) == 45
+    found = estimate.wall_seconds(study.points, {}, seconds, resources)
+    assert found == pytest.approx(launch + 9 * each + 45)
     ended, half = study.points[8], study.points[7]
     records = {
         ended.id: Record("", {"status": "finished"}),
         half.id: Record("", {"status": "interrupted"}, {"train_flops": half.train_flops / 2}),
     }
-    assert estimate.wall_seconds(study.points, records, seconds, resources) == 45 - 9 - 4
+    found = estimate.wall_seconds(study.points, records, seconds, resources)
+    assert found == pytest.approx(launch + 8 * each + 45 - 9 - 4)
     several = Resources(num_workers=0)
     if estimate.slots(several) == 2:
-        assert estimate.wall_seconds(study.points, {}, seconds, several) == 23
+        found = estimate.wall_seconds(study.points, {}, seconds, several)
+        assert found == pytest.approx(launch + 5 * each + 23, abs=1.01)
     assert estimate.wall_seconds([], {}, {}, several) == 0
 
 

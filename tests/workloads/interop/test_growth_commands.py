@@ -108,6 +108,10 @@ def test_mistakes_are_one_line(base: Path) -> None:
     assert not base.with_name("out").exists()
     line = refused(grow(base.with_name("none"), "--operator", "stack", "--layers", "4"))
     assert line.startswith(f"{base.with_name('none')}: is not a model of this platform: ")
+    before = base.read_bytes()
+    done = run_main(main, "workloads", "grow", base, base, "--operator", "stack", "--layers", "4")
+    assert refused(done) == f"{base}: is the base itself; choose another name for the grown model"
+    assert base.read_bytes() == before
     base.with_name("out").write_text("something else")
     line = refused(grow(base, "--operator", "stack", "--layers", "4"))
     assert line.endswith("out: exists and is not a model file; choose another name")

@@ -102,6 +102,18 @@ def test_its_arm_says_how_it_grows() -> None:
     assert recipe().growth_label() == ""
 
 
+def test_an_arm_of_ones_own_has_all_sizes_whatever_tokens_each_grows_after() -> None:
+    def arm(preset: str, tokens: int, **ffn: str) -> tuple[str, str]:
+        growth = {"operator": "stack", "factor": 2, "at": {"tokens": tokens}, "data": "restart"}
+        run = recipe(preset=preset, grow=growth, ffn=ffn)
+        return run.arm_name(), run.growth_label()
+
+    small, large = arm("pico", 9000, arm="mine"), arm("nano", 50_000, arm="mine")
+    assert small == ("mine, stack x2 data restart", "stack x2 at 9000 tokens data restart")
+    assert large == ("mine, stack x2 data restart", "stack x2 at 50000 tokens data restart")
+    assert arm("pico", 9000)[0] == "dense, stack x2 at 9000 tokens data restart"
+
+
 @pytest.mark.parametrize(
     ("base", "expected"),
     [
@@ -157,7 +169,10 @@ def test_growths_in_a_row_may_all_be_given_by_their_bases() -> None:
         ),
         ("at: {tokens: 100}", r"grow.at.tokens 100 is less than one step; .* is 2048"),
         ("at: {fraction: 1.5}", "must be less than 1; lower it"),
-        ("at: {fraction: 0.01}", "grow.at is after 0 steps, .* nearest that works is 1"),
+        (
+            "at: {fraction: 0.01}",
+            "grow.at is after 0 steps, .* nearest that works is 1, after 2048 .*: fraction 0.05",
+        ),
         (
             "at: {guideline: true}",
             r"guideline gives .* to the base, and the run has 4\.1e\+04: out",
