@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -136,10 +137,14 @@ def _break_evens(
 def _ways(grown: pd.DataFrame) -> NDArray[np.object_]:
     """Name how each run grew, without sizes, [n]; where one arm grows after other tokens at each
     size, without these too."""
-    several = grown.groupby("arm")["growth"].transform("nunique") > 1
     labels = [SIZE.sub("", label) for label in texts(grown, "growth")]
-    pairs = zip(labels, several, strict=True)
-    return np.array([TOKENS.sub("", one) if many else one for one, many in pairs], dtype=object)
+    arms = texts(grown, "arm")
+    of_arm = Counter(arm for arm, _ in {*zip(arms, texts(grown, "growth"), strict=True)})
+    ways = [
+        TOKENS.sub("", label) if of_arm[arm] > 1 else label
+        for label, arm in zip(labels, arms, strict=True)
+    ]
+    return np.array(ways, dtype=object)
 
 
 def _run_gains(

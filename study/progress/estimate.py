@@ -12,7 +12,7 @@ from study.ledger.reader import Record
 from study.ledger.status import Status
 from study.plan import cpu_speed
 from study.plan.planner import Point
-from study.plan.points import evaluation_flops
+from study.plan.points import evaluation_flops, evaluation_share
 from study.spec.study_file import Resources
 from workloads.cost import flops
 
@@ -53,7 +53,7 @@ def _clocked(points: list[Point]) -> dict[str, float]:
     """Return the seconds of the points that a clock ends, with the evaluations that it does not
     count."""
     return {
-        p.id: clock.seconds * (_flops(p) / p.train_flops if clock.counts == "training" else 1.0)
+        p.id: clock.seconds * (1.0 + (evaluation_share(p) if clock.counts == "training" else 0.0))
         for p in points
         if (clock := p.config.clock)
     }
