@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import curves, growth, guided, latency, scaling, schematic, spectra
+from analysis.figures import curves, growth, guided, latency, rates, scaling, schematic, spectra
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.cautions import across_studies, cautions
@@ -85,6 +85,12 @@ def _growth(files: list[Path]) -> Drawn:
     return growth.growth_figure(used, curves_beside(files[0]), str(files[0])), cautions(used)
 
 
+def _rates(files: list[Path], loss: str = LOSS) -> Drawn:
+    used, _ = _unguided(files, loss)
+    figure = rates.rates_figure(used, str(files[0]), loss)
+    return figure, [*rates.edge_cautions(used), *cautions(used)]
+
+
 def _guided(files: list[Path]) -> Drawn:
     used, _ = split_usable(_ungrown(load_csv(files[0])), str(files[0]))
     points = guided.guided_points(used)
@@ -146,6 +152,12 @@ PLOTS: dict[str, Plot] = {
         "grown runs against runs from scratch: validation loss against total training FLOPs",
         f"{WITH_CURVES}, or without: the runs' ends",
         _growth,
+    ),
+    "rates": Plot(
+        "validation loss against learning rate by size: whether the best rate stays",
+        RUNS,
+        _rates,
+        takes_loss=True,
     ),
     "dynamics": Plot(
         "training loss against step by kind and learning rate, with and without guidance",
