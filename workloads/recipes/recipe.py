@@ -60,15 +60,15 @@ class Recipe(Variant):
         plain = self.model_copy(update={"recipe": RuleChoice()})
         run = plain._without_rule()
         choice = self.recipe.choose(self._situation(run))
+        if run.clock and choice.batch_size:
+            raise Misfit(
+                f"rule {self.recipe.rule} chooses by the tokens, and a clock leaves these open; "
+                "give the budget in tokens, or another recipe",
+                *("budget.wall_seconds", "budget", "recipe"),
+            )
         chosen = {"learning_rate": choice.learning_rate, "batch_size": choice.batch_size}
         # What is written counts, and a rule chooses what is not.
         open_ = {n: v for n, v in chosen.items() if v is not None and getattr(self, n) is None}
-        if open_ and self._budget.ending_clock:
-            raise Misfit(
-                f"rule {self.recipe.rule} chooses by the tokens, and budget.wall_seconds leaves "
-                "these to the clock; give a learning_rate and a batch_size, or a budget in tokens",
-                *("budget.wall_seconds", "budget", "recipe"),
-            )
         if "batch_size" in open_ and self.budget and self.budget.steps:
             raise Misfit(
                 f"rule {self.recipe.rule} chooses the batch by the tokens, and budget.steps leaves "

@@ -157,3 +157,17 @@ def test_a_guide_and_a_growth_need_steps(tmp_path: Path) -> None:
         (tmp_path / "timed.yaml").write_text(text)
         with pytest.raises(InputError, match="for a part of the run's steps"):
             planner.load(tmp_path / "timed.yaml", tmp_path)
+
+
+def test_a_rule_that_goes_by_tokens_needs_them(tmp_path: Path) -> None:
+    for rule, wrong in (("mup", False), ("step_law", True)):
+        text = SPEC.format(budget="wall_seconds: 60")
+        text = text.replace("budget:", f"  recipe: [{rule}]\nbudget:").replace(", micro", "")
+        (tmp_path / "timed.yaml").write_text(text)
+        if wrong:
+            with pytest.raises(InputError, match="chooses by the tokens, and a clock leaves these"):
+                planner.load(tmp_path / "timed.yaml", tmp_path)
+        else:
+            assert all(
+                p.config.clock for p in planner.load(tmp_path / "timed.yaml", tmp_path).points
+            )

@@ -267,11 +267,6 @@ REFUSED = {
         "budget.steps = 10",
         "chooses the batch by the tokens, and budget.steps leaves these to the batch",
     ),
-    "seconds under step_law": (
-        "recipe: step_law\nbudget: {wall_seconds: 10}",
-        "budget.wall_seconds = 10",
-        "chooses by the tokens, and budget.wall_seconds leaves these to the clock",
-    ),
 }
 
 
