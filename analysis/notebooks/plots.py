@@ -37,9 +37,8 @@ class Plots(Shown):
     @property
     def sections(self) -> list[Section]:
         """A row a figure."""
-        rows = [(f"plot.{name}()", plot.shows, plot.reads) for name, plot in OF_STUDY.items()]
-        columns = {"figure": False, "shows": False, "drawn from": False}
-        return [Section("figures", "Figures", "", columns, rows)]
+        rows = [(f"plot.{name}()", plot.shows) for name, plot in OF_STUDY.items()]
+        return [Section("figures", "Figures", "", {"figure": False, "shows": False}, rows)]
 
 
 def _method(name: str, plot: Plot, study: StudyTables) -> Callable[..., Figure]:
@@ -55,5 +54,5 @@ def _method(name: str, plot: Plot, study: StudyTables) -> Callable[..., Figure]:
 
     drawing: Callable[..., Figure] = draw_loss if plot.takes_loss else draw
     drawing.__name__ = name
-    drawing.__doc__ = f"Draw {plot.shows}.\n\nDrawn from {plot.reads}."
+    drawing.__doc__ = f"Draw {plot.shows}."
     return drawing

@@ -14,12 +14,12 @@ from analysis.scaling.compare import Comparison, GainAt
 from analysis.scaling.isoflop import IsoFlop
 
 
-def answer(arms: Arms, but: frozenset[str] = frozenset()) -> str:
+def answer(comparisons: Sequence[Comparison], but: frozenset[str] = frozenset()) -> str:
     """Say in one sentence what each arm's loss costs the reference; empty without comparisons.
 
     Nothing is said of the arms named in `but`.
     """
-    told = [found for found in arms.comparisons if found.arm not in but]
+    told = [found for found in comparisons if found.arm not in but]
     gains = [(found, at.gain) for found in told for at in _stated(found)]
     if not gains:
         return ""

@@ -200,9 +200,9 @@ def _more_figures(
 def _answer(arms: Arms, used: pd.DataFrame, growth: Growth | None) -> str:
     """Say what arms need for the same loss: of those that grew, whether growth paid."""
     if growth is None:
-        return answer(arms)
+        return answer(arms.comparisons)
     grown = frozenset(where(used, is_grown(used))["arm"])
-    return " ".join(filter(None, (answer(arms, but=grown), paid(growth))))
+    return " ".join(filter(None, (answer(arms.comparisons, but=grown), paid(growth))))
 
 
 def _growth_figure(

@@ -5,11 +5,14 @@ from abc import ABC, abstractmethod
 
 from analysis.report.sections import Section
 
+FOLDED_FROM = 200  # characters of a note that is folded away: such are long, and read once
 STYLE = """<style>
-.structured-scaling table { font-variant-numeric: tabular-nums; }
-.structured-scaling th, .structured-scaling td { text-align: left; }
+.structured-scaling table { font-variant-numeric: tabular-nums; border-collapse: collapse; }
+.structured-scaling th, .structured-scaling td {
+  text-align: left; padding: 0.25em 0.7em; white-space: nowrap; }
+.structured-scaling td:last-child:not(.number) { white-space: normal; }
 .structured-scaling .number { text-align: right; }
-.structured-scaling details, .structured-scaling ul { max-width: 48rem; font-size: 0.9em; }
+.structured-scaling p, .structured-scaling details, .structured-scaling ul { max-width: 48rem; }
 </style>"""
 
 
@@ -42,8 +45,10 @@ class Shown(ABC):
 
 
 def _html(section: Section) -> str:
-    """Write a section with its note folded away, which is long and read once."""
     title, note = html.escape(section.title), html.escape(section.note)
     table = section.html() if section.rows else ""
-    folded = f"<details><summary>how to read this</summary>{note}</details>" if note else ""
-    return f"<p><strong>{title}</strong></p>{table}{folded}"
+    if len(note) > FOLDED_FROM:
+        note = f"<details><summary>how to read this</summary>{note}</details>"
+    elif note:
+        note = f"<p>{note}</p>"
+    return f"<p><strong>{title}</strong></p>{table}{note}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.fitting.fit import Loss
 from analysis.laws.power import ComputeLaw
-from analysis.report.findings import multiplicity
+from analysis.report.findings import answer, multiplicity
 from analysis.report.sections import Section, comparisons_table
 from analysis.report.shown import Shown
 from analysis.scaling.arm import Settings, fit_arm
@@ -60,9 +60,13 @@ class Compared(Shown):
 
     @property
     def sections(self) -> list[Section]:
-        """A row a comparison at each FLOPs where it is stated."""
+        """The answer, where one number gives it, and a row a comparison and stated FLOPs."""
         held = _held_line(self.settings.E, self.table.convention)
-        return [comparisons_table(self.comparisons, f"{held}. {multiplicity(self.comparisons)}")]
+        table = comparisons_table(self.comparisons, f"{held}. {multiplicity(self.comparisons)}")
+        stated = [one.slopes for one in self.comparisons]
+        if any(len(slopes) != 1 or slopes[0].extrapolated for slopes in stated):
+            return [table]
+        return [Section("answer", answer(self.comparisons), "", {}, []), table]
 
     def document(self) -> dict[str, Any]:
         """Collect everything as JSON values."""

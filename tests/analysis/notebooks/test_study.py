@@ -34,7 +34,8 @@ def printed(*arguments: object) -> str:
 
 
 def test_the_verbs_say_what_the_commands_say(study: Study) -> None:
-    few, drawn = {"bootstrap": 100, "seed": 3}, ("--bootstrap", 100, "--seed", 3)
+    few: Any = {"bootstrap": 100, "seed": 3}
+    drawn = ("--bootstrap", 100, "--seed", 3)
     held = ("fit", TABLE, "--law", "compute", "--by", "arm", "--e", 0, "--loss", "l2")
     assert repr(study.fit(**few)) == printed(*held, *drawn)
     free = ("fit", TABLE, "--law", "compute", "--by", "arm")
@@ -108,7 +109,7 @@ def html_of(shown: Shown) -> str:
 
 
 def test_results_show_themselves_as_tables(study: Study) -> None:
-    few = {"bootstrap": 100}
+    few: Any = {"bootstrap": 100}
     rows = Cells(html_of(study)).rows
     assert rows[0] == ["arm", "finished", "sizes", "val loss", "train FLOPs"]
     assert rows[1] == ["dense", "3", "3", "1.6534 – 2.0809", "7.85e+11 – 8.81e+12"]
@@ -116,7 +117,9 @@ def test_results_show_themselves_as_tables(study: Study) -> None:
     fits = Cells(html_of(study.fit(**few))).rows
     assert fits[0][:4] == ["arm", "E", "a", "b"] and fits[1][1] == "0 (held)"
     assert len(fits) == 4 and all("[" in row[3] for row in fits[1:])
-    compared = Cells(html_of(study.compare("lowrank 31.25%", **few))).rows
+    page = html_of(study.compare("lowrank 31.25%", **few))
+    assert "<strong>For the same loss, " in page
+    compared = Cells(page).rows
     assert [row[:2] for row in compared[1:]] == [
         ["dense", "lowrank 31.25%"], ["lowrank 62.5%", "lowrank 31.25%"],
     ]  # fmt: skip
