@@ -39,7 +39,7 @@ FOREIGN = {
 STAGES = {
     "workloads": [
         "errors", "files", "schema", "optim", "data", "config", "cost", "recipes", "run_dir", "nn",
-        "inference", "training", "interop", "bench",
+        "inference", "training", "checks", "interop", "bench",
     ],
     "study": [
         "spec", "plan", "ledger", "search", "progress", "transfer", "display", "running", "corpus",
@@ -93,6 +93,8 @@ COMMANDS = {
         "import-hf": {"folder", "out"},
         "export-hf": {"source", "out", "--dtype"},
         "schedule": {"config", "--json", "--plot"},
+        "coordinate-check": {"config", "--widths", "--steps", "--seeds", "--json", "--plot"}
+        | {"--data-root"},
         "bench train": {"--width", "--tokens", "--rounds", "--threads", "--out"},
         "bench loader": {"--tokens", "--rounds", "--out"},
         "bench step": {"--rounds", "--out"},

@@ -11,6 +11,7 @@ import typer
 
 from kernels.command_line import run_command
 from workloads.bench.cli import app as bench_app
+from workloads.checks.command import coordinate_check
 from workloads.data.commands import app as data_app
 from workloads.errors import InputError, Preempted
 from workloads.interop import growth_commands
@@ -36,6 +37,7 @@ app.command()(growth_commands.growth_guideline)
 app.command()(huggingface_commands.import_hf)
 app.command()(huggingface_commands.export_hf)
 app.command()(schedule)
+app.command()(coordinate_check)
 
 
 @app.callback()

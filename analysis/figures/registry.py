@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import curves, growth, guided, latency, scaling, schematic, spectra
+from analysis.figures import curves, growth, guided, latency, rates, scaling, schematic, spectra
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.cautions import across_studies, cautions
@@ -99,6 +99,12 @@ def _growth(study: StudyTables) -> Drawn:
     return growth.growth_figure(used, study.curves, study.source), cautions(used)
 
 
+def _rates(study: StudyTables, loss: str) -> Drawn:
+    used, _ = _unguided(study, loss)
+    figure = rates.rates_figure(used, study.source, loss)
+    return figure, [*rates.edge_cautions(used), *cautions(used)]
+
+
 def _guided(study: StudyTables) -> Drawn:
     used, _ = split_usable(_ungrown(study.runs), study.source)
     points = guided.guided_points(used)
@@ -160,6 +166,12 @@ PLOTS: dict[str, Plot] = {
         "grown runs against runs from scratch: validation loss against total training FLOPs",
         f"{WITH_CURVES}, or without: the runs' ends",
         _growth,
+    ),
+    "rates": Plot(
+        "validation loss against learning rate by size: whether the best rate stays",
+        RUNS,
+        _rates,
+        takes_loss=True,
     ),
     "dynamics": Plot(
         "training loss against step by kind and learning rate, with and without guidance",

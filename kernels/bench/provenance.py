@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,15 +28,23 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def checkout() -> dict[str, Any]:
-    """Return the commit of this code, None outside of git, and whether files differ from it.
+    """Return the commit of this code and whether files differ from it; both None outside of git.
 
-    The results files do not count, because the benchmarks append to them.
+    The results files do not count, because the benchmarks append to them. Git is asked once a
+    process, because it takes longer than many measurements.
     """
-    git = ("git", "-C", str(KERNELS))
+    return dict(_checkout(KERNELS))
+
+
+@cache
+def _checkout(folder: Path) -> dict[str, Any]:
+    git = ("git", "-C", str(folder))
     changes = _output(*git, "status", "--porcelain", "--", ":/", ":(exclude)bench/results")
-    return {"commit": _output(*git, "rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
+    differs = None if changes is None else bool(changes)
+    return {"commit": _output(*git, "rev-parse", "HEAD"), "uncommitted_changes": differs}
 
 
+@cache
 def _driver() -> str | None:
     return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 

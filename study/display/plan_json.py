@@ -12,6 +12,7 @@ from study.plan.points import FLOP_CONVENTION
 from study.plan.texts import command
 from workloads.cost.accelerators import ACCELERATORS
 from workloads.data.texts import Found
+from workloads.optim.config import OptimizerConfig
 
 
 def plan_as_json(
@@ -47,6 +48,7 @@ def plan_as_json(
                 "ffn": point.config.model.ffn.model_dump(),
                 "guide": point.config.model.guide and point.config.model.guide.model_dump(),
                 "runtime": point.config.runtime.model_dump(exclude={"fit"}),
+                "roles": _roles(point.config.optimizer),
                 **point.summary(),
                 "passes_by_source": point.passes_by_source,
                 "target_flops": point.target_flops,
@@ -75,6 +77,15 @@ def plan_as_json(
             "max_gpu_hours": study.spec.value.max_gpu_hours,
             "cost": sum(costs) if costs else None,
         },
+    }
+
+
+def _roles(optimizer: OptimizerConfig) -> dict[str, dict[str, float]]:
+    """Return what a transfer rule has chosen by role: the factors, and the peak rate."""
+    peak = optimizer.learning_rate
+    return {
+        role: each.model_dump() | {"learning_rate": peak * each.rate}
+        for role, each in optimizer.roles.items()
     }
 
 

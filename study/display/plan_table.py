@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from study.display.recipes import recipe_lines
 from study.display.tables import (
     MANY_POINTS,
     count,
@@ -68,7 +69,8 @@ def print_plan(
 
 def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
     """Print how near points come to their target of FLOPs, the notes by point id, what a search
-    may add, the texts, what was dropped and why, and the cautions."""
+    may add, the texts, what transfer rules have chosen, what was dropped and why, and the cautions.
+    """
     lines = [f"{point_id}: {note}" for point_id, note in notes.items()]
     lines += [
         f"search: {describe(space.variant)}: {space.trials} samples of "
@@ -76,6 +78,7 @@ def print_notes(console: Console, study: Study, notes: dict[str, str]) -> None:
         for space in study.searched
     ]
     lines += _texts(study)
+    lines += recipe_lines(study.points)
     lines += [f"dropped: {item.point}: {item.reason}" for item in study.dropped]
     lines += [f"caution: {sentence}" for sentence in cautions(study)]
     if (most := study.largest_flops_error) is not None:

@@ -14,9 +14,10 @@ from workloads.data.manifest import DataError
 
 
 def cautions(study: Study) -> list[str]:
-    """Return sentences on repeated text, on validation text, on tokens that are hardly text and on
-    a scheduler that stops none."""
-    return [*_repeats(study), *_validation(study), *_texts(study), *_scheduler(study)]
+    """Return sentences on repeated text, on validation text, on tokens that are hardly text, on
+    a scheduler that stops none and on transfer rules outside the range they are known in."""
+    checks = (_repeats, _validation, _texts, _scheduler, _rules)
+    return [sentence for check in checks for sentence in check(study)]
 
 
 def require_trainable(study: Study) -> None:
@@ -92,6 +93,14 @@ def _texts(study: Study) -> Iterator[str]:
     for name, found in study.texts.named():
         for sentence in found.cautions:
             yield f"{name}: {sentence}"
+
+
+def _rules(study: Study) -> Iterator[str]:
+    told = dict.fromkeys(text for point in study.points for text in point.rule_cautions)
+    for text in told:
+        saying = [point.id for point in study.points if text in point.rule_cautions]
+        others = f" and {len(saying) - 1} more" if len(saying) > 1 else ""
+        yield f"{saying[0]}{others}: {text}"
 
 
 def _scheduler(study: Study) -> Iterator[str]:

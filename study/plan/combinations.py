@@ -110,9 +110,10 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
         grid.batch_size or [None],
         grid.mixture or [None],
         grid.optimizer or [None],
-        grid.seed,
+        itertools.product(grid.recipe, grid.seed),
     ):
-        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, seed = values
+        preset, width, (index, ffn), guide, grow, rate, batch, mixture, optimizer, last = values
+        recipe, seed = last
         variant = Variant(
             preset=preset,
             model=grid.model,
@@ -124,6 +125,7 @@ def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:
             batch_size=batch,
             mixture=mixture,
             optimizer=optimizer,
+            recipe=recipe,
             seed=seed,
         )
         if ffn.row.mergeable and guide and grow:

@@ -76,6 +76,11 @@ def optimizer_parts(variant: Variant) -> list[str]:
     return variant.optimizer.written_words() if variant.optimizer else []
 
 
+def rule_parts(variant: Variant) -> list[str]:
+    """Return the transfer rule: `mup`, `mup64`; nothing for `fixed`."""
+    return [label] if (label := variant.recipe.label()) else []
+
+
 def mixture_parts(variant: Variant, exact: bool = False) -> list[str]:
     """Return the weights of the variant's own mixture: `web0.8`, `code0.2`."""
     mixture = variant.mixture or {}

@@ -157,7 +157,7 @@ def plan_points(
         if isinstance(point, Dropped):
             dropped.append(point)
         elif (same := planned.setdefault(point.fingerprint, point)) is not point:
-            if _written_twice(same, point) or same.variant.arm_name() != item.variant.arm_name():
+            if _written_twice(same, point) or not _same_arm(same.variant, item.variant):
                 message = f"{same.id} is in the study already; remove one of the two"
                 raise spec.error(item.location, message)
             dropped.append(Dropped(describe(item.variant), f"the same run as {same.id}"))
@@ -166,6 +166,14 @@ def plan_points(
 
 def _written_twice(a: Point, b: Point) -> bool:
     return a.short_id == b.short_id and variant_tag(a.variant) == variant_tag(b.variant)
+
+
+def _same_arm(a: Variant, b: Variant) -> bool:
+    """Return whether two variants of one run may stand in a study: at its base, every transfer rule
+    gives the run that `fixed` does."""
+    return a.arm_name() == b.arm_name() or (
+        a.unruled_arm() == b.unruled_arm() and a.recipe != b.recipe
+    )
 
 
 def _told_apart(points: list[Point]) -> list[Point]:
@@ -230,12 +238,19 @@ def plan_point(spec: Loaded[StudySpec], item: Combination, texts: Texts) -> Poin
             eval_tokens=study.eval_tokens,
             runtime=study.runtime,
         )
-        run = recipe.resolve()
+        run, choice = recipe.resolved()
         text = texts.of(run.data)
         _require_texts(run, text)
         run, next_runtime = _fitted(run, study)
         run.require_micro_batch(max(1, study.resources.num_workers))
-        point = Point(variant, run, text, recipe.target_flops, next_runtime=next_runtime)
+        point = Point(
+            variant,
+            run,
+            text,
+            recipe.target_flops,
+            next_runtime=next_runtime,
+            rule_cautions=choice.cautions,
+        )
         require_name(point.short_id)
         return point
     except Unreachable as error:

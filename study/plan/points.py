@@ -14,6 +14,7 @@ from study.plan.naming import (
     mixture_parts,
     optimizer_parts,
     recipe_parts,
+    rule_parts,
     shape_parts,
 )
 from workloads.config.ffn_kinds import SIZES
@@ -23,6 +24,8 @@ from workloads.config.runtime import RuntimeConfig
 from workloads.cost import flops
 from workloads.data.config import MixtureConfig, mixture_label
 from workloads.data.texts import Found
+from workloads.recipes.presets import PRESETS
+from workloads.recipes.rules.table import RULES
 from workloads.recipes.variant import Variant
 
 FLOP_CONVENTION: flops.FlopConvention = "paper"
@@ -93,6 +96,7 @@ class Point:
     within 1%. `given_id` is the id of a point that does not have its short id: because the ledger
     has it under another, or because the short id is another point's, too. `next_runtime` is how the
     point is tried once more where it runs out of memory; None where nothing was chosen for it.
+    `rule_cautions` say where its transfer rule leaves the range that it is known in.
     """
 
     variant: Variant
@@ -101,6 +105,7 @@ class Point:
     target_flops: float | None = None
     given_id: str = ""
     next_runtime: RuntimeConfig | None = None
+    rule_cautions: tuple[str, ...] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -140,6 +145,7 @@ class Point:
             *recipe_parts(self.variant, exact),
             *mixture_parts(self.variant, exact),
             *optimizer_parts(self.variant),
+            *rule_parts(self.variant),
             f"seed{self.config.seed}",
         ]
         return "-".join(part for part in parts if part)
@@ -168,6 +174,15 @@ class Point:
         if not self.config.model.growths:
             return None
         return flops.train_flops_at(self.config, self.config.phases[-1].start, FLOP_CONVENTION)
+
+    @property
+    def _recipe_base(self) -> str | None:
+        """The width and layers at which the rates of the transfer rule were tuned, as `64x3`; None
+        under a rule without a base."""
+        if not RULES[self.variant.recipe.rule].has_base:
+            return None
+        preset = PRESETS[self.variant.preset].model
+        return "x".join(map(str, self.variant.recipe.base_of(preset)))
 
     @property
     def passes_by_source(self) -> dict[str, float]:
@@ -201,6 +216,10 @@ class Point:
             "growth": self.variant.growth_label() or None,
             "growth_factor": self._growth_factor,
             "base_train_flops": self._base_train_flops,
+            "recipe": self.variant.recipe.rule,
+            "recipe_base": self._recipe_base,
+            "hidden_dim": model.hidden_dim,
+            "num_layers": model.num_layers,
             "params": self.params.total,
             "ffn_params": self.params.ffn,
             "tokens": self.config.tokens,

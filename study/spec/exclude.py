@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kernels.nearest import nearest_name
 from workloads.config.ffn_kinds import FFNKindName, with_sizes
@@ -13,6 +13,7 @@ from workloads.data.config import Weights
 from workloads.optim.kinds import OPTIMIZERS
 from workloads.recipes.grow_choice import GrowAt, GrowBase, GrowChoice
 from workloads.recipes.presets import PRESETS, PresetName
+from workloads.recipes.rule_choice import RuleName, named
 from workloads.recipes.variant import Variant
 from workloads.schema.base import Config
 from workloads.schema.known_names import OneOf
@@ -80,6 +81,17 @@ class OptimizerMatch(_Match):
     """The kind."""
 
 
+class RuleMatch(_Match):
+    """Fields of a transfer rule as the study file gives them."""
+
+    rule: RuleName | None = None
+    """The rule."""
+    base_width: PositiveInt | None = None
+    """The base's width, where the file gives it."""
+    base_layers: PositiveInt | None = None
+    """The base's layers, where the file gives them."""
+
+
 class Exclude(_Match):
     """A row drops the combinations that have all of its values."""
 
@@ -101,6 +113,11 @@ class Exclude(_Match):
     """The weights, as they are written."""
     optimizer: OptimizerMatch | None = None
     """The kind of the optimizer."""
+    recipe: Annotated[
+        RuleMatch | None,
+        BeforeValidator(named, json_schema_input_type=RuleMatch | RuleName | None),
+    ] = None
+    """Some of the transfer rule's fields."""
     seed: NonNegativeInt | None = None
     """The seed."""
 

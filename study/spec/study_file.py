@@ -27,6 +27,7 @@ from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PresetName
+from workloads.recipes.rule_choice import AnyRule, RuleChoice
 from workloads.recipes.variant import GuideChoice, ModelChanges, Variant
 from workloads.schema import strict_yaml
 from workloads.schema.base import BatchSize, Config, Seed, Width
@@ -61,6 +62,9 @@ class Grid(Config):
     """Weights of the sources of `data`; left out, those that `data` gives."""
     optimizer: Annotated[tuple[AnyOptimizerOptions, ...], Field(min_length=1)] | None = None
     """Optimizers, each an arm; what one leaves out is as in the study's `optimizer`."""
+    recipe: Annotated[tuple[AnyRule, ...], Field(min_length=1)] = (RuleChoice(),)
+    """Transfer rules, each an arm: they set scales, learning rates, batch and weight decay for the
+    size of the model; `fixed` leaves them to the preset and the file."""
     seed: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds of initialization, data order and dropout, one point each."""
 

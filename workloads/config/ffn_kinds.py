@@ -6,6 +6,7 @@ kinds: Wei et al. 2024 (arXiv 2406.16450), section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -21,6 +22,10 @@ M = TypeVar("M", bound=BaseModel)
 Count = Callable[[int, int, Mapping[str, int]], int]
 # The matrices of such a projection, as (count, rows, columns) for each tensor.
 Matrices = Callable[[int, int, Mapping[str, int]], tuple[tuple[int, int, int], ...]]
+# The spectral norm of each of them, of one block where there are several.
+Norms = Callable[[int, int, Mapping[str, int]], tuple[float, ...]]
+# The standard deviation that every normal weight starts with.
+INIT_STD = 0.02
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class FFNKind:
     model grows in width; the others stay. Under `grows_whole` blocks of the last factor tie
     features together: the width grows by whole multiples, and no output can be the mean of others.
     `factors` are the matrices of one projection, blocks counted each; without it, all weights are
-    one matrix of m rows.
+    one matrix of m rows. `weight_names` are the names of their parameters, and `initial_norms` the
+    spectral norms that they start with; a kind without these takes no transfer rule.
     """
 
     projection: str
@@ -63,6 +69,8 @@ class FFNKind:
     grows: tuple[str, ...] = ()
     grows_whole: bool = False
     factors: Matrices | None = None
+    weight_names: tuple[str, ...] = ("weight",)
+    initial_norms: Norms | None = None
 
     def matrices(
         self, n: int, m: int, sizes: Mapping[str, int]
@@ -77,6 +85,12 @@ class FFNKind:
         """True where one dense matrix can stand for the weights: guided training and merged
         inference need that."""
         return self.merge is not None
+
+
+def initial_norm(rows: int, columns: int) -> float:
+    """Return the spectral norm that a normal matrix starts with: s (sqrt(rows) + sqrt(columns)) for
+    entries of standard deviation s, the limit for large matrices (Bai and Yin 1993)."""
+    return INIT_STD * (math.sqrt(rows) + math.sqrt(columns))
 
 
 RANK = Size("r", "Features between the two factors.", within_sides=True)
@@ -101,6 +115,7 @@ FFN_KINDS: dict[str, FFNKind] = {
         projection="workloads.nn.projections.dense:DenseProjection",
         weights=lambda n, m, sizes: n * m,
         inner=lambda n, m, sizes: 0,
+        initial_norms=lambda n, m, sizes: (initial_norm(m, n),),
     ),
     "lowrank": FFNKind(
         projection="workloads.nn.projections.lowrank:LowRankProjection",
@@ -110,6 +125,9 @@ FFN_KINDS: dict[str, FFNKind] = {
         sizes={"rank": RANK},
         fraction_size="rank",
         factors=lambda n, m, sizes: ((1, sizes["rank"], n), (1, m, sizes["rank"])),
+        weight_names=("v", "u"),
+        # Each factor has the root of a dense weight's singular values.
+        initial_norms=lambda n, m, sizes: 2 * (math.sqrt(initial_norm(m, n)),),
     ),
     "blockdense": FFNKind(
         projection="workloads.nn.projections.blockdense:BlockDenseProjection",
@@ -123,6 +141,8 @@ FFN_KINDS: dict[str, FFNKind] = {
             (sizes["nblocks"], sizes["rank"] // sizes["nblocks"], n // sizes["nblocks"]),
             (1, m, sizes["rank"]),
         ),
+        weight_names=("v", "u"),
+        initial_norms=lambda n, m, sizes: (1.0, 1.0),  # Orthonormal, block by block.
     ),
     "blockshuffle": FFNKind(
         projection="workloads.nn.projections.blockshuffle:BlockShuffleProjection",
@@ -132,6 +152,8 @@ FFN_KINDS: dict[str, FFNKind] = {
         sizes={"nblocks": BLOCKS},
         grows_whole=True,
         factors=_blockshuffle_factors,
+        weight_names=("v", "u"),
+        initial_norms=lambda n, m, sizes: (1.0, 1.0),
     ),
 }
 

@@ -45,6 +45,12 @@ def plan_growth(base: ModelConfig, options: GrowthOptions) -> GrowthPlan:
 
     Raises Misfit, with the nearest value that works, where the options do not fit the base.
     """
+    if base.scaling:
+        raise Misfit(
+            "a transfer rule has set this model's multipliers for its size, and growth would leave "
+            "them behind; grow a model of recipe: fixed",
+            *("recipe", "grow"),
+        )
     _check_options(base, options)
     wide = base if options.width is None else _widened(base, options, options.width)
     if options.layers is None and options.layer_map is None:

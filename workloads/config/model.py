@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from workloads.config.ffn_kinds import SizedFFN
 from workloads.config.growth_options import GrowthOptions, GrowthPolicy
+from workloads.config.scaling import ScalingConfig
 from workloads.errors import Misfit
 from workloads.schema.base import Config, Depth, Size
 
@@ -131,6 +132,13 @@ class ModelConfig(ArchitectureOptions):
     that hold nothing has a smaller one."""
     growth: Annotated[GrowthConfig | None, Field(exclude_if=lambda v: v is None)] = None
     """From what the model grows in the course of its run."""
+    scaling: Annotated[ScalingConfig | None, Field(exclude_if=lambda v: v is None)] = None
+    """What a transfer rule multiplies; without one, nothing."""
+
+    @property
+    def multipliers(self) -> ScalingConfig:
+        """What is multiplied: 1 each where no rule says otherwise."""
+        return self.scaling or ScalingConfig()
 
     @property
     def growths(self) -> list[GrowthConfig]:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Literal
 
 from kernels.switches import fast
+from workloads.config.matrices import hidden_matrices
 from workloads.config.model import FFNConfig, ModelConfig, layer_ffns
 from workloads.config.phases import Phase, phases_of
 from workloads.config.run import RunConfig
@@ -97,16 +98,7 @@ def trained_in(phase: Phase) -> Trained:
 # A budget is found by the FLOPs of many steps of one model.
 @lru_cache(maxsize=1024)
 def _trained(model: ModelConfig) -> Trained:
-    qkv = (1, model.attn_dim + 2 * model.kv_dim, model.hidden_dim)
-    attention = [qkv, (1, model.hidden_dim, model.attn_dim)]
-    ffns = [
-        matrix
-        for ffn in layer_ffns(model)
-        for n, m in model.ffn_shapes
-        for matrix in ffn.row.matrices(n, m, ffn.sizes)
-    ]
-    guides = [(1, m, n) for _ in _guided_ffns(model) for n, m in model.ffn_shapes]
-    matrices = (*model.num_layers * attention, *ffns, *guides)
+    matrices = tuple((each.count, each.rows, each.columns) for each in hidden_matrices(model))
     hidden = sum(count * rows * columns for count, rows, columns in matrices)
     return Trained(
         hidden_matrices=matrices,

@@ -58,6 +58,8 @@ def load_structured_ffn(state_dict: Mapping[str, Any], config: ModelConfig) -> T
 
     Raises InputError where the two do not fit, with the entry and the remedy.
     """
+    if config.scaling:
+        raise InputError("recipe: that code multiplies no outputs; remove it")
     found = _entries(state_dict)
     with_guides = _guides_remain(found, config)
     if not with_guides:

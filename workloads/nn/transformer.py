@@ -14,12 +14,13 @@ from torch.utils.checkpoint import checkpoint
 from kernels.attention import attention
 from kernels.cross_entropy import Reduction, linear_cross_entropy
 from kernels.rotary import rotary
+from workloads.config.ffn_kinds import INIT_STD
 from workloads.config.model import FFNConfig, ModelConfig, RopeScaling, layer_ffns
 from workloads.nn.drawn_labels import drawn_labels
 from workloads.nn.ffn import FeedForward
 from workloads.nn.kv_cache import KVCache, LayerCache
 from workloads.nn.layer_inputs import LayerInputs
-from workloads.nn.projections.base import INIT_STD
+from workloads.nn.scaling import scale_initial_weights
 
 
 class Attention(nn.Module):
@@ -34,7 +35,7 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim = config.head_dim
-        self.scale = config.head_dim**-0.5
+        self.scale = config.head_dim**-0.5 * config.multipliers.attention
         if config.inverse_layer_scale:
             self.scale /= layer + 1
         self.qkv_linear = nn.Linear(
@@ -64,7 +65,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + ffn(norm(x)).
+    """x + r attention(norm(x)), then x + r ffn(norm(x)), with the model's residual multiplier r.
 
     With `recompute` the activations, of all the layer or of its FFN, are dropped and computed again
     in the backward pass.
@@ -77,6 +78,7 @@ class Block(nn.Module):
         self.ln2 = build_norm(config)
         self.mlp = FeedForward(config, ffn)
         self.dropout = nn.Dropout(config.dropout)
+        self.multiplier = config.multipliers.residual
         self.recompute: Literal["nothing", "layer", "ffn"] = "nothing"
 
     def forward(
@@ -87,10 +89,13 @@ class Block(nn.Module):
         return self._forward(x, rotation, cache)
 
     def _forward(self, x: Tensor, rotation: Tensor | None, cache: LayerCache | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.ln1(x), rotation, cache))
+        x = self._added(x, self.attention(self.ln1(x), rotation, cache))
         if self.recompute == "ffn" and self.training:
-            return x + self.dropout(checkpoint(self._ffn, x, use_reentrant=False))
-        return x + self.dropout(self._ffn(x))
+            return self._added(x, checkpoint(self._ffn, x, use_reentrant=False))
+        return self._added(x, self._ffn(x))
+
+    def _added(self, x: Tensor, sublayer: Tensor) -> Tensor:
+        return torch.add(x, self.dropout(sublayer), alpha=self.multiplier)
 
     def _ffn(self, x: Tensor) -> Tensor:
         return self.mlp(self.ln2(x))
@@ -118,6 +123,8 @@ class Transformer(nn.Module):
         self.lm_head = None if config.tie_embeddings else _head(config)
         self.register_buffer("rotation", rotation_of(config), persistent=False)
         self.inputs_on_cpu = False
+        self.multiplier = config.multipliers.output
+        scale_initial_weights(self, config.multipliers.initial)
 
     def forward(
         self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean"
@@ -131,7 +138,7 @@ class Transformer(nn.Module):
         features = self.features(tokens)
         if targets is None:
             return self.logits(features)
-        features = self.ln_f(features)
+        features = self._head_input(features)
         if targets.is_floating_point():
             targets = drawn_labels(features, self.head_weight, targets)
         return linear_cross_entropy(features, self.head_weight, targets, reduction)
@@ -156,7 +163,11 @@ class Transformer(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits (batch, time, vocab_size) of what `features` returned."""
-        return F.linear(self.ln_f(features), self.head_weight)
+        return F.linear(self._head_input(features), self.head_weight)
+
+    def _head_input(self, features: Tensor) -> Tensor:
+        normed = self.ln_f(features)
+        return normed if self.multiplier == 1 else normed * self.multiplier
 
     @property
     def head_weight(self) -> Tensor:

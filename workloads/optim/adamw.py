@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workloads.optim.config import Fraction, OptimizerConfig, OptimizerOptions
@@ -27,6 +28,11 @@ class AdamWOptions(OptimizerOptions):
         from torch.optim import AdamW
 
         return AdamW(groups, betas=self.betas, fused=True)
+
+    def step_norm(self, rows: int, columns: int) -> float | None:
+        """Return the norm of a step whose entries are of one size and aligned with the inputs, as
+        the signs of a gradient of low rank are (Yang et al. 2023, arXiv 2310.17813)."""
+        return math.sqrt(rows * columns)
 
 
 class AdamWConfig(AdamWOptions, OptimizerConfig):

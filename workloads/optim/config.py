@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from workloads.errors import Misfit
+from workloads.optim.roles import Factors, by_role
 from workloads.optim.schedules import SCHEDULE_FIELDS, SCHEDULES
 from workloads.schema.base import Config
 from workloads.schema.known_names import OneOf
@@ -156,6 +157,14 @@ class OptimizerOptions(Config):
         """
         return 0
 
+    def step_norm(self, rows: int, columns: int) -> float | None:
+        """Return the spectral norm of a step of a hidden matrix of this shape over the learning
+        rate, up to a factor that is the same for all shapes; None where that is not known.
+
+        Transfer rules take from it how rates depend on shapes.
+        """
+        return None
+
     def before_step(
         self, optimizer: torch.optim.Optimizer, step: int, with_sampled: WithSampled
     ) -> None:
@@ -171,7 +180,7 @@ class OptimizerOptions(Config):
         return " ".join(self._words(n for n in fields if getattr(self, n) != fields[n].default))
 
     def _words(self, names: Iterable[str]) -> list[str]:
-        named = {*names} - {"kind", "learning_rate"}
+        named = {*names} - {"kind", "learning_rate", "roles"}
         ordered = [name for name in type(self).model_fields if name in named]
         return [
             getattr(self, "kind"),  # noqa: B009 (each kind has its own type of it)
@@ -183,6 +192,14 @@ class OptimizerConfig(OptimizerOptions):
     """The optimizer of one run; `learning_rate` is the peak."""
 
     learning_rate: PositiveFloat
+    roles: Annotated[dict[str, Factors], Field(exclude_if=lambda v: not v)] = Field(
+        default_factory=dict
+    )
+    """What a transfer rule multiplies, by role; without one, nothing."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        groups = super().parameter_groups(model)
+        return by_role(groups, model, self.roles) if self.roles else groups
 
     @property
     def floor(self) -> float:

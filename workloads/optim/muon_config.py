@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workloads.optim.config import (
@@ -64,6 +65,10 @@ class MuonOptions(OptimizerOptions):
     def state_bytes(self, trained: Trained) -> int:
         matrices = MATRIX_STATE_BYTES * trained.in_hidden_matrices
         return matrices + self.state_bytes_per_param * trained.others
+
+    def step_norm(self, rows: int, columns: int) -> float | None:
+        """Return the norm of an orthogonal step as Moonlight scales it."""
+        return math.sqrt(max(rows, columns))
 
     def extra_step_flops(self, trained: Trained, tokens: int, pass_flops: int) -> int:
         """Return the FLOPs of orthogonalizing the matrices, by one worker."""

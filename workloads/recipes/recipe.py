@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field, PositiveInt
@@ -17,6 +18,8 @@ from workloads.optim.kinds import completed, of_run
 from workloads.recipes.budget import Budget, Unreachable, check_spends, matching_ratios
 from workloads.recipes.grow_choice import grown_from
 from workloads.recipes.presets import PRESETS
+from workloads.recipes.rule_choice import RuleChoice, ruled
+from workloads.recipes.rules.rule import Choice, Situation
 from workloads.recipes.variant import FFNChoice, Variant
 from workloads.recipes.width import scale
 from workloads.schema import strict_yaml
@@ -41,6 +44,55 @@ class Recipe(Variant):
         Raises ValueError where the parts do not fit together, and Unreachable where no run of
         whole steps spends `target_flops`.
         """
+        return self.resolved()[0]
+
+    def resolved(self) -> tuple[RunConfig, Choice]:
+        """Return the run in full, and what its rule has chosen for it."""
+        if self.recipe.is_fixed:
+            return self._without_rule(), Choice()
+        plain = self.model_copy(update={"recipe": RuleChoice()})
+        run = plain._without_rule()
+        choice = self.recipe.choose(self._situation(run))
+        chosen = {"learning_rate": choice.learning_rate, "batch_size": choice.batch_size}
+        # What is written counts, and a rule chooses what is not.
+        open_ = {n: v for n, v in chosen.items() if v is not None and getattr(self, n) is None}
+        if "batch_size" in open_ and self.budget and self.budget.steps:
+            raise Misfit(
+                f"rule {self.recipe.rule} chooses the batch by the tokens, and budget.steps leaves "
+                "these to the batch; give the budget in tokens, or a batch_size",
+                *("budget.steps", "budget", "recipe"),
+            )
+        if open_:
+            run = plain.model_copy(update=open_)._without_rule()
+        return ruled(run, choice), replace(choice, cautions=(*choice.cautions, *self._base_rate()))
+
+    def _situation(self, run: RunConfig) -> Situation:
+        """Return what a rule is given: the run without it, and the base's shape."""
+        width, layers = self.recipe.base_of(PRESETS[self.preset].model)
+        try:
+            dense = scale(self._dense, width / self._dense.hidden_dim)
+            parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": run.model.guide}
+            base = ModelConfig.model_validate(dense.model_dump() | parts)
+        except ValueError as error:
+            raise Misfit(
+                f"of the same model in the base's width {width}: {strict_yaml.reason(error)}",
+                *("recipe.base_width", "recipe", "ffn"),
+            ) from error
+        return Situation(run, base, layers)
+
+    def _base_rate(self) -> list[str]:
+        """Say where the rate is a preset's, and the base is not of that preset's width."""
+        preset, width = PRESETS[self.preset], self.recipe.base_width
+        if self.learning_rate or width in (None, preset.model.hidden_dim):
+            return []
+        return [
+            f"learning rate {preset.learning_rate:g} is that of {self.preset}, of width "
+            f"{preset.model.hidden_dim}, and base_width {width} takes it as tuned there; give "
+            "learning_rate"
+        ]
+
+    def _without_rule(self) -> RunConfig:
+        """Return the run in full as it is under `recipe: fixed`."""
         if self.matches_dense:
             return self._matched(self.dense_twin().resolve())
         if self.matches_scratch:
@@ -132,8 +184,13 @@ class Recipe(Variant):
             raise Misfit(problem, "mixture")
         return self.data
 
+    @property
+    def _dense(self) -> ModelConfig:
+        """The shape of the run, with a dense FFN."""
+        return scale(self.model.apply(PRESETS[self.preset].model), self.width)
+
     def _model(self, guide_ratio: float | None) -> ModelConfig:
-        dense = scale(self.model.apply(PRESETS[self.preset].model), self.width)
+        dense = self._dense
         guide = self.guide.resolve(guide_ratio) if self.guide and guide_ratio else None
         parts = {"ffn": self.ffn.resolve(dense).model_dump(), "guide": guide}
         model = ModelConfig.model_validate(dense.model_dump() | parts)

@@ -29,6 +29,7 @@ from workloads.optim.kinds import AnyOptimizerOptions
 from workloads.recipes.budget import Budget
 from workloads.recipes.grow_choice import Growths
 from workloads.recipes.presets import PRESETS, PresetName
+from workloads.recipes.rule_choice import AnyRule, RuleChoice
 from workloads.schema.base import BatchSize, Config, Depth, Seed, Size, Width
 
 
@@ -191,6 +192,9 @@ class Variant(Config):
         AnyOptimizerOptions | None, Field(exclude_if=lambda value: value is None)
     ] = None
     """The optimizer and its schedule; what is left out is the preset's."""
+    recipe: AnyRule = RuleChoice()
+    """The transfer rule that sets scales, learning rates, batch and weight decay for the size of
+    the model; `fixed` leaves them to the preset and the file."""
     seed: Seed = 0
     """Seed of initialization, data order and dropout."""
 
@@ -214,7 +218,12 @@ class Variant(Config):
 
     def arm_name(self) -> str:
         """Return the name of the run's curve: the FFN's, how the run is guided or grows, and the
-        optimizer and the mixture of the run if it has some of its own."""
+        optimizer, the mixture and the transfer rule of the run if it has some of its own."""
+        rule = [] if self.recipe.is_fixed else [self.recipe.label()]
+        return " ".join([self.unruled_arm(), *rule])
+
+    def unruled_arm(self) -> str:
+        """Return the name of the curve that the run would belong to under `recipe: fixed`."""
         optimizer = self.optimizer.written_words() if self.optimizer else []
         mixture = [mixture_label(self.mixture)] if self.mixture else []
         return " ".join([self._model_arm(), *optimizer, *mixture])

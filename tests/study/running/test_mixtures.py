@@ -59,6 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_killed_study_of_two_mixtures_ends_as_one_that_was_not(folder: Path) -> None:
     spec, runs = folder / "study.yaml", folder / "runs"
     study = planner.load(spec, runs)

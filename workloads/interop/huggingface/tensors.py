@@ -11,18 +11,21 @@ from workloads.config.model import FFNConfig, ModelConfig
 from workloads.interop.huggingface.architecture import Architecture, Place
 from workloads.nn.outline import filled, outline
 from workloads.nn.projections.base import Projection
+from workloads.nn.scaling import take_in_multipliers
 from workloads.nn.transformer import Transformer
 
 
 def dense_shape(config: ModelConfig) -> ModelConfig:
     """Return the shape of the dense model that computes what a trained model does."""
-    return config.model_copy(update={"ffn": FFNConfig(), "guide": None, "growth": None})
+    without = {"ffn": FFNConfig(), "guide": None, "growth": None, "scaling": None}
+    return config.model_copy(update=without)
 
 
 @torch.no_grad()
 def dense_parameters(model: Transformer) -> dict[str, Tensor]:
     """Return the parameters of the dense model that computes what `model` does: each projection's
-    factors, and its guide where it has one, are multiplied out."""
+    factors, and its guide where it has one, are multiplied out, and the multipliers of a transfer
+    rule taken in."""
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for name, module in model.named_modules():
         if isinstance(module, Projection):
@@ -31,6 +34,7 @@ def dense_parameters(model: Transformer) -> dict[str, Tensor]:
                     del parameters[f"{name}.{own}"]
             merged = module.dense_weight() if module.guide is None else module.merge()
             parameters[f"{name}.weight"] = merged.detach()
+    take_in_multipliers(parameters, model.config)
     return parameters
 
 

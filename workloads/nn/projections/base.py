@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from kernels.factored import Factorization, Factors
 from kernels.self_guided import merge, self_guided
+from workloads.config.ffn_kinds import INIT_STD
 from workloads.config.model import FFNConfig
-
-INIT_STD = 0.02
 
 
 class Projection(nn.Module):
