@@ -1,12 +1,14 @@
 """Fit scaling laws to finished runs and draw them: the names that notebooks and scripts use.
 
-    from analysis import split_usable, fit_arms, load_csv, scaling_figure
+    from analysis import load_study
 
-    used, excluded = split_usable(load_csv(Path("runs.csv")))
-    arms = fit_arms(used, excluded)
-    scaling_figure(used, arms)
+    study = load_study("quickstart")
+    study.fit()
+    study.compare()
+    study.plot.scaling()
 
-Each name is imported when it is first asked for, so that `import analysis` costs nothing.
+The other names are the parts that these are made of. Each name is imported when it is first asked
+for, so that `import analysis` costs nothing.
 """
 
 from importlib import import_module
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from analysis.figures.scaling import scaling_figure
     from analysis.fitting.fit import FitError, fit_law
     from analysis.laws.registry import LAWS
+    from analysis.notebooks.errors import StudyError
+    from analysis.notebooks.load import load_study
+    from analysis.notebooks.study import Study
     from analysis.report.findings import headlines, limits
     from analysis.report.report import write_report
     from analysis.report.sections import comparison_section, fit_section
@@ -31,6 +36,8 @@ __all__ = [
     "FitError",
     "Resampling",
     "RunTableError",
+    "Study",
+    "StudyError",
     "bootstrap",
     "comparison_section",
     "fit_arms",
@@ -40,6 +47,7 @@ __all__ = [
     "limits",
     "load_csv",
     "load_mlflow",
+    "load_study",
     "scaling_figure",
     "split_usable",
     "write_report",
@@ -50,6 +58,9 @@ _HOMES = {
     "analysis.figures.scaling": ("scaling_figure",),
     "analysis.fitting.fit": ("FitError", "fit_law"),
     "analysis.laws.registry": ("LAWS",),
+    "analysis.notebooks.errors": ("StudyError",),
+    "analysis.notebooks.load": ("load_study",),
+    "analysis.notebooks.study": ("Study",),
     "analysis.report.findings": ("headlines", "limits"),
     "analysis.report.report": ("write_report",),
     "analysis.report.sections": ("comparison_section", "fit_section"),

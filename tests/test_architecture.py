@@ -47,7 +47,7 @@ STAGES = {
     ],
     "analysis": [
         "laws", "tables", "fitting", "uncertainty", "scaling", "growth", "figures", "report",
-        "commands", "bench",
+        "verbs", "notebooks", "commands", "bench",
     ],
 }  # fmt: skip
 MOST_LINES = 400  # of a file of product code

@@ -13,6 +13,7 @@ from analysis.scaling.envelope import Envelope, envelope
 from analysis.tables.cells import number_column
 from analysis.tables.files import TableFile, read_file
 from analysis.tables.table import Columns, table_of_file
+from analysis.verbs.choices import naming
 
 
 @opt.with_groups
@@ -43,7 +44,7 @@ def envelope_command(
         file = _validated(read_file(curves), loss_col or "val_loss")
         lines, found = [], {}
         for arm, table in table_of_file(file, columns, ("flops",)).arms().items():
-            with opt.naming(f"{curves}, {arm}", table):
+            with naming(f"{curves}, {arm}", table):
                 one = envelope(table, settings)
             lines += sentences(arm, one.arm) + _sentences(one)
             found[arm] = document(one.arm) | {

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from analysis.commands import options as opt
-from analysis.fitting.fit import FitError
-from analysis.report.arm_document import document, sentences
+from analysis.report.arm_document import document
 from analysis.scaling.alternatives import compare_laws, delta_path
-from analysis.scaling.arm import FittedArm, Settings, fit_arm, fit_table
+from analysis.scaling.arm import FittedArm, Settings, fit_table
 from analysis.tables.table import with_column
+from analysis.verbs.choices import law_named
+from analysis.verbs.fit import arm_lines, fit_each
 
 
 @opt.with_groups
@@ -63,7 +64,7 @@ def fit(
     """
     with opt.one_line_errors():
         settings = estimator.settings(
-            opt.law_named(law),
+            law_named(law),
             E=e,
             starts=starts,
             drop_highest=drop_highest,
@@ -78,18 +79,13 @@ def fit(
             by=by,
         )
         found, lines = {}, []
-        for name, rows in read.arms().items():
-            try:
-                with opt.naming(runs if by is None else name, rows):
-                    arm = fit_arm(rows, settings)
-            except FitError as error:
-                if by is None:
-                    raise
-                found[name] = {"error": str(error), "n_used": rows.n}
-                lines.append(f"not fitted: {error}")
+        for one in fit_each(read, settings).arms:
+            lines += arm_lines(one)
+            if one.fitted is None:
+                found[one.name] = {"error": one.why_not, "n_used": one.table.n}
                 continue
+            name, arm = one.name, one.fitted
             found[name] = document(arm)
-            lines += sentences(name, arm)
             found[name]["sensitivity"] = _sensitivity(
                 arm, settings, {"params": also_params_col or [], "flops": also_flops_col or []}
             )
@@ -100,8 +96,6 @@ def fit(
                 found[name]["alternatives"] = _alternatives(arm, lines)
             if deltas:
                 found[name]["delta_path"] = _delta_path(arm, lines)
-        if by is not None and all("error" in one for one in found.values()):
-            raise FitError(f"{runs}: no arm can be fitted; {next(iter(found.values()))['error']}")
         whole: dict[str, Any] = found["all"] if by is None else {"by": by, "arms": found}
         whole["provenance"] = opt.provenance(read.file, columns, resamples, law=law)
         opt.write_json(json, whole)

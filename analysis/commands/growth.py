@@ -1,6 +1,5 @@
 """`python -m analysis growth`: whether growing a small model into a larger one paid."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +7,11 @@ import pandas as pd
 import typer
 
 from analysis.commands import options as opt
-from analysis.growth.measure import measure_growth
-from analysis.report.growth import paid, sentences
 from analysis.tables.columns import Columns
-from analysis.tables.curves import curves_beside, load_curves
+from analysis.tables.curves import load_curves
 from analysis.tables.errors import RunTableError
-from analysis.tables.files import read_file
-from analysis.tables.runs import run_table, split_usable
+from analysis.tables.study_tables import tables_of_file
+from analysis.verbs.growth import growth_of
 
 
 @opt.with_groups
@@ -46,23 +43,12 @@ def growth_command(
     """
     with opt.one_line_errors():
         resampling = resamples.needed("a gain")
-        file = read_file(runs)
-        used, excluded = split_usable(run_table(file.frame, file.source), file.source)
-        table = _curves(curves) if curves else curves_beside(runs)
-        growth = measure_growth(used, table, resampling, file.source)
-        if growth is None:
-            raise RunTableError(
-                f"{file.source}: column 'growth' is empty in all {len(used)} runs that entered: "
-                "none grew; give the table of a study with `grow` in its points"
-            )
-        document = asdict(growth) | {
-            "paid": paid(growth),
-            "excluded": excluded.filter(["point_id", "arm", "status", "reason"]).to_dict("records"),
-            "provenance": opt.provenance(file, Columns(), resamples),
-        }
-        opt.write_json(json, document)
-    counted = f"{len(used)} runs entered, {growth.n_grown} of them grown; {len(excluded)} did not"
-    opt.print_lines([paid(growth), *sentences(growth), counted])
+        study = tables_of_file(runs)
+        table = _curves(curves) if curves else study.curves
+        found = growth_of(study.runs, table, resampling, study.source)
+        provenance = opt.provenance(study.file, Columns(), resamples)
+        opt.write_json(json, found.document() | {"provenance": provenance})
+    opt.print_lines(found.lines)
 
 
 def _curves(paths: list[Path]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from analysis.scaling.known_models import new_sizes, table_sizes
 from analysis.tables.errors import RunTableError
 from analysis.tables.table import Table
 from analysis.tables.writing import write_text
+from analysis.verbs.choices import check_target, law_named, naming, read_target
 
 
 @opt.with_groups
@@ -57,8 +58,8 @@ def next_runs_command(
         --at flops=1e21 --budget 1e20 --out points.yaml
     """
     with opt.one_line_errors():
-        chosen = opt.law_named(law)
-        target = opt.one_target(at, chosen)
+        chosen = law_named(law)
+        target = check_target(read_target(at), chosen)
         if not 0 < budget < float("inf"):
             raise FitError(f"--budget {budget:g}: give a positive number of FLOPs")
         needs = (*chosen.variables, "params", "tokens")
@@ -66,7 +67,7 @@ def next_runs_command(
         read = _arm(read, arm)
         settings = estimator.settings(chosen, E=e, drop_highest=drop_highest, resampling=None)
         presets = _presets(preset or [])
-        with opt.naming(runs, read):
+        with naming(runs, read):
             fitted = fit_arm(read, settings)
             sizes = new_sizes(presets, read) if presets else table_sizes(read)
             factor = flops_factor(read.values)

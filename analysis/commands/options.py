@@ -6,7 +6,6 @@ its fields options of the command.
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -16,15 +15,16 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.fitting.fit import FitError, Loss
+from analysis.fitting.fit import FitError
 from analysis.laws.law import Law
 from analysis.laws.registry import LAWS
 from analysis.scaling.arm import Settings
-from analysis.tables.errors import RunTableError, nearest
+from analysis.tables.errors import RunTableError
 from analysis.tables.files import TableFile
 from analysis.tables.table import Columns, Table, read_table
 from analysis.tables.writing import finite, write_text
 from analysis.uncertainty.bootstrap import Resampling
+from analysis.verbs.choices import loss_named, resampling_of
 
 Runs = Annotated[
     Path, typer.Argument(metavar="RUNS.csv", help="Runs: CSV, JSON lines or Parquet; - for stdin.")
@@ -129,9 +129,7 @@ class ResampleOptions:
 
     def needed(self, by: str) -> Resampling:
         """Give `resampling`; raise a FitError if it is too little for a command that needs it."""
-        if self.bootstrap < 100:
-            raise FitError(f"--bootstrap {self.bootstrap}: {by} needs intervals; give 100 or more")
-        return Resampling(self.bootstrap, self.level, self.seed)
+        return resampling_of(self.bootstrap, self.seed, self.level, by)
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -167,44 +165,6 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
 PACKAGES = ("numpy", "scipy", "pandas")
 
 
-def law_named(name: str) -> Law:
-    """Find a law by name; raise a FitError that names the nearest one."""
-    for known, law in LAWS.items():
-        if known == name:
-            return law
-    raise FitError(f"--law {name}: no such law{nearest(name, LAWS)}; one of {', '.join(LAWS)}")
-
-
-def loss_named(name: str) -> Loss:
-    """Check the name of a loss; raise a FitError that names them all."""
-    if name not in ("huber", "l1", "l2"):
-        raise FitError(f"--loss {name}: no such loss; one of huber, l1, l2")
-    return name
-
-
-def one_target(text: str, law: Law) -> dict[str, float]:
-    """Read `params=7e9,tokens=1e12` as numbers for the law's variables."""
-    found = {}
-    for part in text.split(","):
-        name, _, value = part.partition("=")
-        name = name.strip()
-        try:
-            number = float(value)
-        except ValueError:
-            raise FitError(f"--at {text!r}: {part!r} is not NAME=NUMBER") from None
-        if name not in law.variables:
-            known = ", ".join(law.variables)
-            raise FitError(f"--at {text!r}: law {law.name} has no {name!r}; it takes {known}")
-        if not (number > 0 and math.isfinite(number)):
-            raise FitError(f"--at {text!r}: {name} must be a positive number")
-        if name in found:
-            raise FitError(f"--at {text!r}: {name} is given twice; keep one")
-        found[name] = number
-    if missing := set(law.variables) - set(found):
-        raise FitError(f"--at {text!r}: {', '.join(sorted(missing))} is missing")
-    return found
-
-
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn a mistake of the user's into one line on stderr and exit code 2; a failed write too."""
@@ -213,15 +173,6 @@ def one_line_errors() -> Iterator[None]:
     except (RunTableError, FitError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from error
-
-
-@contextmanager
-def naming(place: object, table: Table) -> Iterator[None]:
-    """Say of a refused fit which file or arm it is about, and what is doubtful about its table."""
-    try:
-        yield
-    except FitError as error:
-        raise FitError(f"{place}: {'; '.join([str(error), *table.cautions])}") from error
 
 
 def write_json(out: Path | None, document: dict[str, Any]) -> None:

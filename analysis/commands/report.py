@@ -9,9 +9,9 @@ import typer
 from analysis.commands import options as opt
 from analysis.report.report import write_report
 from analysis.tables.cautions import across_studies
-from analysis.tables.curves import curves_beside
 from analysis.tables.errors import RunTableError
-from analysis.tables.runs import is_loss, load_mlflow, load_studies
+from analysis.tables.runs import is_loss, load_mlflow
+from analysis.tables.study_tables import tables_of_files
 
 
 def report_command(
@@ -93,11 +93,10 @@ def _read(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, str]:
     """Read the run tables, the curves if they lie beside the only one, and the name."""
     if runs and not (mlflow or study):
-        curves = curves_beside(runs[0]) if len(runs) == 1 else None
-        table = load_studies(runs, called)
-        studies = list(dict.fromkeys(filter(None, table["study"])))
+        tables = tables_of_files(runs, called)
+        studies = list(dict.fromkeys(filter(None, tables.runs["study"])))
         name = runs[0].stem if len(runs) == 1 else " and ".join(studies)
-        return table, curves, name or "studies"
+        return tables.runs, tables.curves, name or "studies"
     if mlflow and study and not runs:
         return load_mlflow(mlflow, study), None, study
     raise RunTableError("give either RUNS.csv, or both --mlflow URI and --study NAME")

@@ -12,12 +12,13 @@ from analysis.figures import curves, growth, guided, latency, rates, scaling, sc
 from analysis.scaling.arms import fit_arms
 from analysis.tables import published
 from analysis.tables.cautions import across_studies, cautions
-from analysis.tables.curves import CURVES, curves_beside, load_curves
+from analysis.tables.curves import CURVES
 from analysis.tables.errors import RunTableError
 from analysis.tables.frames import column, sizes, where
 from analysis.tables.latency import load_latencies
-from analysis.tables.runs import load_csv, load_studies, split_usable, with_loss
+from analysis.tables.runs import split_usable, with_loss
 from analysis.tables.spectra import trained_projection
+from analysis.tables.study_tables import StudyTables, tables_of_files
 
 LOSS = "val_loss"
 RUNS = "a run table RUNS.csv"
@@ -29,32 +30,46 @@ Drawn = tuple[Figure, list[str]]
 class Plot:
     """A figure: what it shows, what it reads, and how it is drawn.
 
-    `make` is given the files, `fewest_files` to `most_files` of them, and returns the figure with
-    what makes the numbers of its runs doubtful, a sentence each; `takes_loss` says whether it is
-    also given which column of losses to draw. `published` draws what the paper published alone.
+    A figure of runs has `of_study`, which is given the tables of a study; `takes_loss` says whether
+    it is also given which column of losses to draw. One of other files, `fewest_files` to
+    `most_files` of them, has `of_files`. Both return the figure with what makes its numbers
+    doubtful, a sentence each. `published` draws what the paper published alone.
     """
 
     shows: str
     reads: str
-    make: Callable[..., Drawn]
+    of_study: Callable[..., Drawn] | None = None
+    of_files: Callable[[list[Path]], Drawn] | None = None
     published: Callable[[], Figure] | None = None
     published_note: str = ""
     fewest_files: int = 1
     most_files: float = 1
     takes_loss: bool = False
 
+    def make(self, files: list[Path], loss: str = LOSS) -> Drawn:
+        """Draw the figure from these files, and say what makes its numbers doubtful."""
+        if self.of_study is None or len(files) < 1:
+            assert self.of_files is not None
+            return self.of_files(files)
+        figure, told = self.make_of(tables_of_files(files), loss)
+        return figure, [*told, *across_studies(files, loss)]
+
+    def make_of(self, study: StudyTables, loss: str = LOSS) -> Drawn:
+        """Draw a figure of runs from a study, and say what makes its numbers doubtful."""
+        assert self.of_study is not None
+        return self.of_study(study, loss) if self.takes_loss else self.of_study(study)
+
     def draw(self, files: list[Path]) -> Figure:
         """Draw the figure from these files."""
         return self.make(files)[0]
 
 
-def _scaling(files: list[Path], loss: str = LOSS) -> Drawn:
-    used, excluded = _unguided(files, loss)
+def _scaling(study: StudyTables, loss: str) -> Drawn:
+    used, excluded = _unguided(study, loss)
     if used.empty:
-        raise RunTableError(f"{files[0]}: no unguided run has finished with a usable loss")
+        raise RunTableError(f"{study.source}: no unguided run has finished with a usable loss")
     overlay = _overlay(used) if loss == LOSS else None
-    figure = scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss)
-    return figure, [*cautions(used), *across_studies(files, loss)]
+    return scaling.kinds_figure(used, fit_arms(used, excluded), overlay, loss), cautions(used)
 
 
 def _published_scaling() -> Figure:
@@ -62,10 +77,9 @@ def _published_scaling() -> Figure:
     return scaling.kinds_figure(used, fit_arms(used, excluded), None)
 
 
-def _unguided(files: list[Path], loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
-    source = ", ".join(map(str, files))
-    runs = with_loss(load_studies(files), loss, source)
-    return split_usable(where(runs, column(runs, "guide_ratio").isna()), source)
+def _unguided(study: StudyTables, loss: str = LOSS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    runs = with_loss(study.runs, loss, study.source)
+    return split_usable(where(runs, column(runs, "guide_ratio").isna()), study.source)
 
 
 def _ungrown(runs: pd.DataFrame) -> pd.DataFrame:
@@ -80,19 +94,19 @@ def _overlay(used: pd.DataFrame) -> pd.DataFrame | None:
     return paper if same_convention and set(sizes(used)) & set(paper["preset"]) else None
 
 
-def _growth(files: list[Path]) -> Drawn:
-    used, _ = split_usable(load_csv(files[0]), str(files[0]))
-    return growth.growth_figure(used, curves_beside(files[0]), str(files[0])), cautions(used)
+def _growth(study: StudyTables) -> Drawn:
+    used, _ = split_usable(study.runs, study.source)
+    return growth.growth_figure(used, study.curves, study.source), cautions(used)
 
 
-def _rates(files: list[Path], loss: str = LOSS) -> Drawn:
-    used, _ = _unguided(files, loss)
-    figure = rates.rates_figure(used, str(files[0]), loss)
+def _rates(study: StudyTables, loss: str) -> Drawn:
+    used, _ = _unguided(study, loss)
+    figure = rates.rates_figure(used, study.source, loss)
     return figure, [*rates.edge_cautions(used), *cautions(used)]
 
 
-def _guided(files: list[Path]) -> Drawn:
-    used, _ = split_usable(_ungrown(load_csv(files[0])), str(files[0]))
+def _guided(study: StudyTables) -> Drawn:
+    used, _ = split_usable(_ungrown(study.runs), study.source)
     points = guided.guided_points(used)
     overlay = None if _overlay(used) is None else _published_guided_points()
     return guided.guided_figure(points, overlay), cautions(used)
@@ -102,30 +116,30 @@ def _published_guided_points() -> pd.DataFrame:
     return guided.published_points(published.scaling(), published.wide())
 
 
-def _dynamics(files: list[Path]) -> Drawn:
-    runs = _ungrown(load_csv(files[0]))
-    return curves.dynamics_figure(runs, load_curves(files[0].with_name(CURVES))), cautions(runs)
+def _dynamics(study: StudyTables) -> Drawn:
+    runs = _ungrown(study.runs)
+    return curves.dynamics_figure(runs, study.needed_curves), cautions(runs)
 
 
-def _largest(files: list[Path]) -> Drawn:
-    used, _ = _unguided(files)
-    return curves.largest_figure(used, load_curves(files[0].with_name(CURVES))), cautions(used)
+def _largest(study: StudyTables) -> Drawn:
+    used, _ = _unguided(study)
+    return curves.largest_figure(used, study.needed_curves), cautions(used)
 
 
 def _latency(files: list[Path]) -> Drawn:
     return latency.latency_figure(load_latencies(files), published.latency()), []
 
 
-def _spectra(files: list[Path]) -> Drawn:
-    if not files:
-        return spectra.initial_figure(), []
-    used, _ = split_usable(load_csv(files[0]), str(files[0]))
+def _spectra(study: StudyTables) -> Drawn:
+    if study.folder is None:
+        raise RunTableError(
+            f"{study.source}: it holds no weights; draw from the study's folder, with points/ in it"
+        )
+    used, _ = split_usable(study.runs, study.source)
     # One run of an arm and a size: the first seed.
     first = used.assign(size=sizes(used)).drop_duplicates(["arm", "size"])
     projections = {
-        f"{row['size']} {row['arm']}": trained_projection(
-            files[0].parent / "points" / row["point_id"]
-        )
+        f"{row['size']} {row['arm']}": trained_projection(study.folder / "points" / row["point_id"])
         for row in first.to_dict("records")
     }
     return spectra.trained_figure(projections), cautions(used)
@@ -136,7 +150,7 @@ PLOTS: dict[str, Plot] = {
         "validation loss against training FLOPs, a panel for each kind",
         f"{RUNS}; several: their studies beside each other",
         _scaling,
-        _published_scaling,
+        published=_published_scaling,
         published_note=published.NOTE,
         most_files=math.inf,
         takes_loss=True,
@@ -145,7 +159,7 @@ PLOTS: dict[str, Plot] = {
         "self-guided training against more tokens at equal FLOPs: perplexity against tokens",
         RUNS,
         _guided,
-        lambda: guided.guided_figure(None, _published_guided_points()),
+        published=lambda: guided.guided_figure(None, _published_guided_points()),
         published_note=published.NOTE,
     ),
     "growth": Plot(
@@ -169,20 +183,21 @@ PLOTS: dict[str, Plot] = {
         "time of the FFN by width, parameters and tokens, and speed-ups",
         "BENCH files, the CSV of `python -m kernels bench latency`, or the JSON of "
         "`python -m workloads bench train` or `bench decode`",
-        _latency,
-        lambda: latency.published_figure(published.latency()),
+        of_files=_latency,
+        published=lambda: latency.published_figure(published.latency()),
         most_files=math.inf,
     ),
     "spectra": Plot(
         "singular values of the products, at initialization and after training",
         f"{RUNS} with points/ beside it; without a file, initialization alone",
         _spectra,
+        lambda _: (spectra.initial_figure(), []),
         fewest_files=0,
     ),
     "schematic": Plot(
         "the four parametrizations",
         "no file",
-        lambda _: (schematic.schematic_figure(), []),
+        of_files=lambda _: (schematic.schematic_figure(), []),
         fewest_files=0,
         most_files=0,
     ),

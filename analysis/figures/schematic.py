@@ -53,7 +53,7 @@ KINDS = {
 def schematic_figure() -> Figure:
     """Draw the four kinds side by side, each with its formula and number of weights."""
     widths = [sum(one.width + GAP for one in factors) for factors, _, _ in KINDS.values()]
-    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    figure = style.Picture(figsize=(11, 3.3), layout="constrained")
     panels = figure.subplots(1, len(KINDS), width_ratios=widths)
     for (kind, (factors, formula, weights)), axes in zip(KINDS.items(), panels, strict=True):
         _draw(axes, kind, factors)

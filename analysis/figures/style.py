@@ -50,18 +50,32 @@ BOXES = "Last Resort"  # matplotlib's font that draws a box for every character
 _FONTS: dict[Any, Any] = {"svg.hashsalt": "structured-scaling", "pdf.fonttype": 42}
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself: pyplot and its global state are not needed."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Draw the figure for a notebook, in its size on paper at 96 pixels an inch."""
+        _find_fonts(self)
+        return _drawn(self, ".png"), {"width": round(96 * self.get_figwidth())}
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` as `stem`.svg, .pdf and .png (200 dpi), replacing files of these names."""
     written = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     _find_fonts(figure)
+    for path in written:
+        write_bytes(path, _drawn(figure, path.suffix))
+    return written
+
+
+def _drawn(figure: Figure, suffix: str) -> bytes:
+    """Draw the figure as the content of a file of this suffix."""
+    data = io.BytesIO()
     with matplotlib.rc_context(_FONTS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # said in plain words
-        for path in written:
-            data = io.BytesIO()
-            form = path.suffix.removeprefix(".")
-            figure.savefig(data, format=form, dpi=200, metadata=_UNDATED[path.suffix])
-            write_bytes(path, data.getvalue())
-    return written
+        form = suffix.removeprefix(".")
+        figure.savefig(data, format=form, dpi=200, metadata=_UNDATED[suffix])
+    return data.getvalue()
 
 
 def _find_fonts(figure: Figure) -> None:
@@ -109,7 +123,7 @@ def panels(
 
     `same_scales` gives all panels the same scales.
     """
-    figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.5), layout="constrained")
+    figure = Picture(figsize=(width * columns + 0.6, height * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=same_scales, sharey=same_scales)
     return figure, [plain(axes) for axes in grid.flat]
 

@@ -4,6 +4,8 @@ No arm is called steeper than the reference without the interval of the differen
 says what the runs leave open.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 from scipy.special import stdtrit
 
@@ -12,12 +14,12 @@ from analysis.scaling.compare import Comparison, GainAt
 from analysis.scaling.isoflop import IsoFlop
 
 
-def answer(arms: Arms, but: frozenset[str] = frozenset()) -> str:
+def answer(comparisons: Sequence[Comparison], but: frozenset[str] = frozenset()) -> str:
     """Say in one sentence what each arm's loss costs the reference; empty without comparisons.
 
     Nothing is said of the arms named in `but`.
     """
-    told = [found for found in arms.comparisons if found.arm not in but]
+    told = [found for found in comparisons if found.arm not in but]
     gains = [(found, at.gain) for found in told for at in _stated(found)]
     if not gains:
         return ""
@@ -206,16 +208,16 @@ def limits(arms: Arms) -> str:
     )
 
 
-def multiplicity(arms: Arms) -> str:
-    """Say how several comparisons are to be read."""
-    if not arms.comparisons:
-        return f"Nothing is compared: {arms.why_not}."
-    first = arms.comparisons[0]
+def multiplicity(comparisons: Sequence[Comparison], why_not: str = "") -> str:
+    """Say how several comparisons are to be read; `why_not` says why there are none."""
+    if not comparisons:
+        return f"Nothing is compared: {why_not}."
+    first = comparisons[0]
     paired = "Runs of equal preset are paired. " if first.paired else ""
     several = (
-        f"{len(arms.comparisons)} comparisons: each interval is at its own level, and p-values "
+        f"{len(comparisons)} comparisons: each interval is at its own level, and p-values "
         "are adjusted by Holm's method."
-        if len(arms.comparisons) > 1
+        if len(comparisons) > 1
         else "One comparison: its interval stands as it is."
     )
     return (

@@ -47,9 +47,9 @@ from analysis.tables.writing import finite, write_bytes, write_text
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The folder that was written, and what was found."""
+    """The folder that was written, and what was found; it shows itself as a terminal does."""
 
     out_dir: Path
     answer: str  # the comparison of the arms in one sentence; empty where there is none
@@ -63,6 +63,9 @@ class Report:
     def lines(self) -> list[str]:
         """What a terminal shows: the answer, then what it rests on."""
         return [line for line in (self.answer, *self.headlines, *self.cautions) if line]
+
+    def __repr__(self) -> str:
+        return "\n".join((*self.lines, f"report: {self.out_dir / 'report.html'}"))
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ def write_report(
     figures = _more_figures(arms, curves, looks, out_dir, loss)
     if growth is not None and growth.ends:  # some grown arm has a scratch arm beside it
         figures.insert(0, _growth_figure(used, of_loss, source, out_dir, loss))
-    is_isoflop = any(arm.isoflop for arm in arms.arms)
-    sections = [fit_section(arms), *([isoflop_section(arms)] if is_isoflop else [])]
+    designs = {arm.name: arm.isoflop for arm in arms.arms if arm.isoflop}
+    sections = [fit_section(arms), *([isoflop_section(designs)] if designs else [])]
     sections += [] if growth is None else [gain_section(growth), break_even_section(growth)]
     sections += [limits_section(arms, told), comparison_section(arms)]
     sections += [losses_section(used, loss)] if losses_of_texts(used) else []
@@ -197,9 +200,9 @@ def _more_figures(
 def _answer(arms: Arms, used: pd.DataFrame, growth: Growth | None) -> str:
     """Say what arms need for the same loss: of those that grew, whether growth paid."""
     if growth is None:
-        return answer(arms)
+        return answer(arms.comparisons)
     grown = frozenset(where(used, is_grown(used))["arm"])
-    return " ".join(filter(None, (answer(arms, but=grown), paid(growth))))
+    return " ".join(filter(None, (answer(arms.comparisons, but=grown), paid(growth))))
 
 
 def _growth_figure(

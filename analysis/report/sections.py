@@ -4,7 +4,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from analysis.report.findings import (
     three_digits,
 )
 from analysis.scaling.arms import Arm, Arms
-from analysis.scaling.isoflop import Minimum
+from analysis.scaling.compare import Comparison
+from analysis.scaling.isoflop import IsoFlop, Minimum
 from analysis.tables.frames import numbers, sizes
 from analysis.tables.runs import RUN_COLUMNS, losses_of_texts
 from analysis.tables.writing import write_text
@@ -29,6 +30,8 @@ from analysis.uncertainty.holm import holm
 
 WITH_LEFT_OUT = "b of all runs"
 NOTHING = "–"  # shown where a value is absent
+EXTRAPOLATED = ", EXTRAPOLATED"  # behind a number beyond the range of the runs
+NUMBER = ' class="number"'  # of cells that are aligned to the right
 LATEX = {
     "\\": r"\textbackslash{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -77,6 +80,19 @@ class Section:
         marks = ["---:" if numeric else "---" for numeric in self.numeric]
         lines = [[escape_markdown(cell) for cell in row] for row in [self.headers, *self.rows]]
         return "\n".join(f"| {' | '.join(row)} |" for row in [lines[0], marks, *lines[1:]]) + "\n"
+
+    def html(self) -> str:
+        """Write the table as HTML, its text inert; numbers are of the class `number`."""
+        head = self._html_row(self.headers, "th", ' scope="col"')
+        rows = "".join(self._html_row(row, "td") for row in self.rows)
+        return f"<table>\n<thead>\n{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>"
+
+    def _html_row(self, cells: tuple[str, ...], tag: str, also: str = "") -> str:
+        written = [
+            f"  <{tag}{also}{NUMBER if numeric else ''}>{html.escape(cell)}</{tag}>\n"
+            for cell, numeric in zip(cells, self.numeric, strict=True)
+        ]
+        return f"<tr>\n{''.join(written)}</tr>\n"
 
     def latex(self) -> str:
         """Write the table as a LaTeX tabular, for \\input; it needs the package booktabs."""
@@ -164,8 +180,8 @@ def limits_section(arms: Arms, cautions: tuple[str, ...]) -> Section:
     return Section("limits", "What these runs can support", note, {}, [])
 
 
-def isoflop_section(arms: Arms) -> Section:
-    """Tabulate the minima of the arms that are isoFLOP designs."""
+def isoflop_section(found: Mapping[str, IsoFlop]) -> Section:
+    """Tabulate the minima of the arms, by name, that are isoFLOP designs."""
     note = (
         "Runs of several sizes at each of a few budgets: loss at one budget depends on its split "
         "into parameters and tokens, so such an arm has no line of loss against FLOPs. Instead, "
@@ -174,7 +190,7 @@ def isoflop_section(arms: Arms) -> Section:
         "parabola's vertex over the true optimum on the Chinchilla law through the same runs, with "
         "the same sizes and no noise."
     )
-    told = [f" {arm.name}: {'; '.join(growths(arm.isoflop))}." for arm in arms.arms if arm.isoflop]
+    told = [f" {arm}: {'; '.join(growths(one))}." for arm, one in found.items()]
     columns = {
         "arm": False,
         "budget (FLOPs)": True,
@@ -188,10 +204,7 @@ def isoflop_section(arms: Arms) -> Section:
         "refused": False,
     }
     rows = [
-        {"arm": arm.name} | _minimum_row(one)
-        for arm in arms.arms
-        if arm.isoflop
-        for one in arm.isoflop.minima
+        {"arm": arm} | _minimum_row(minimum) for arm, one in found.items() for minimum in one.minima
     ]
     return Section("isoflop", "IsoFLOP minima", note + "".join(told), columns, []).with_rows(rows)
 
@@ -217,6 +230,11 @@ def _minimum_row(one: Minimum) -> dict[str, str]:
 
 def comparison_section(arms: Arms) -> Section:
     """Tabulate each arm against the reference, at the middle of the losses that both reached."""
+    return comparisons_table(arms.comparisons, multiplicity(arms.comparisons, arms.why_not))
+
+
+def comparisons_table(comparisons: Sequence[Comparison], note: str) -> Section:
+    """Tabulate comparisons at the FLOPs where they state slopes."""
     columns = {
         "arm": False,
         "reference": False,
@@ -227,16 +245,16 @@ def comparison_section(arms: Arms) -> Section:
         "p, Holm": True,
         "p, sign flips": True,
     }
-    adjusted = holm([one.shared.p_likelihood for one in arms.comparisons])
+    adjusted = holm([one.shared.p_likelihood for one in comparisons])
     rows = []
-    for one, p in zip(arms.comparisons, adjusted, strict=True):
+    for one, p in zip(comparisons, adjusted, strict=True):
         gains = {at.flops: at.gain for at in one.gains}
         for slope in one.slopes:
             d, gain = slope.difference, gains[slope.flops]
             row = {
                 "arm": one.arm,
                 "reference": one.reference,
-                "at FLOPs": f"{slope.flops:.2e}",
+                "at FLOPs": f"{slope.flops:.2e}{EXTRAPOLATED if slope.extrapolated else ''}",
                 "slope difference": f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]",
                 "gain": f"{gain.value:.3f} [{gain.low:.3f}, {gain.high:.3f}]",
                 "p (slopes equal)": f"{one.shared.p_likelihood:.3g}",
@@ -245,7 +263,6 @@ def comparison_section(arms: Arms) -> Section:
             if one.permutation:
                 row["p, sign flips"] = f"{one.permutation.p:.3g}"
             rows.append(row)
-    note = multiplicity(arms)
     return Section("comparisons", "Comparisons", note, columns, []).with_rows(rows)
 
 

@@ -25,27 +25,12 @@ TEXT = ("point_id", "arm")
 CURVES = "curves.csv"  # beside a run table
 
 
-def curves_beside(runs: Path) -> pd.DataFrame | None:
-    """Load the training curves beside the run table `runs`, or None where there are none.
-
-    Raises:
-        RunTableError: there are, and `load_curves` refuses them.
-    """
-    path = runs.with_name(CURVES)
-    return load_curves(path) if runs.is_file() and path.is_file() and path != runs else None
-
-
 def load_curves(path: Path) -> pd.DataFrame:
     """Read a table of curves, as a report writes it beside its run table.
 
     Raises:
         RunTableError: the file cannot be read, lacks a column, or holds a bad number.
     """
-    if not path.exists():
-        raise RunTableError(
-            f"{path}: no such file; `study report` writes {CURVES} beside runs.csv where the "
-            "runs' folders are at hand"
-        )
     file = read_file(path)
     frame = file.frame
     curves = pd.DataFrame(index=frame.index)

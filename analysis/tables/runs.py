@@ -250,6 +250,12 @@ def load_csv(path: Path, called: Mapping[str, str] | None = None) -> pd.DataFram
     Raises:
         RunTableError: the file cannot be read, lacks a required column, or holds a bad number.
     """
+    file = read_called(path, called)
+    return run_table(file.frame, file.source)
+
+
+def read_called(path: Path, called: Mapping[str, str] | None) -> TableFile:
+    """Read a file, with columns of ours under our names too; see `load_csv`."""
     file = read_file(path)
     frame = file.frame
     for ours, theirs in (called or {}).items():
@@ -258,7 +264,7 @@ def load_csv(path: Path, called: Mapping[str, str] | None = None) -> pd.DataFram
                 f"{file.source}: no column {theirs!r}{nearest(theirs, frame.columns)} for {ours}"
             )
         frame = frame.assign(**{ours: frame[theirs]})
-    return run_table(frame, file.source)
+    return replace(file, frame=frame)
 
 
 def load_studies(paths: Sequence[Path], called: Mapping[str, str] | None = None) -> pd.DataFrame:
