@@ -31,24 +31,29 @@ CURES = {
 }
 
 
-def run_command(app: Callable[..., object], room: str, *mistakes: type[Exception]) -> NoReturn:
+def run_command(
+    load: Callable[[], Callable[..., object]], room: str, *mistakes: type[Exception]
+) -> NoReturn:
     """Run `python -m ROOM ...` and exit; `mistakes` are the errors of what a person wrote.
 
-    These, and whatever a disk refuses, are one line on stderr and exit code 2. Ctrl-C ends the
-    command, and a second one ends it at once.
+    These, and whatever a disk refuses, are one line on stderr and exit code 2. `load` imports and
+    returns the application. Ctrl-C ends the command, at once while that loads or the second time.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack characters of a path
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+    if answered := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     try:
         switches.check()
+        app = load()
+        if answered:
+            signal.signal(signal.SIGINT, _interrupt)
         app(prog_name=f"python -m {room}")
         code: str | int | None = 0
     except SystemExit as ended:
         code = ended.code
-    except KeyboardInterrupt:  # while modules load; typer answers later ones
+    except KeyboardInterrupt:  # just before or behind typer, which answers the others
         code = 128 + signal.SIGINT
     except (switches.UnknownSwitch, *mistakes) as error:
         code = _refuse(str(error))
@@ -82,6 +87,11 @@ def _flushed(code: str | int | None) -> str | int | None:
 def _refuse(line: str) -> int:
     print(line, file=sys.stderr)
     return 2
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once: modules that load make other errors of an exception, or print it."""
+    os._exit(128 + number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from analysis.tables.errors import RunTableError
 from kernels.command_line import run_command
@@ -11,14 +11,13 @@ from workloads.errors import InputError
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    run_command(_commands, "study", InputError, RunTableError)
+    run_command(_load, "study", InputError, RunTableError)
 
 
-def _commands(**options: Any) -> None:
-    # Imported late, so that Ctrl-C is no traceback while the modules load.
+def _load() -> Callable[..., object]:
     from study.commands.app import app
 
-    app(**options)
+    return app
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import typer.main
 from typer.testing import CliRunner
 
 import analysis.commands.app
-import cluster.__main__
-import kernels.__main__
+import cluster.commands
+import kernels.bench.app
 import study.commands.app
-import workloads.__main__
+import workloads.commands
 from tests.tree import printed, tree
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ FOREIGN = {
 STAGES = {
     "workloads": [
         "errors", "files", "schema", "optim", "data", "config", "cost", "recipes", "run_dir", "nn",
-        "inference", "training", "checks", "interop", "bench",
+        "inference", "training", "checks", "interop", "bench", "commands",
     ],
     "study": [
         "spec", "plan", "ledger", "search", "progress", "transfer", "display", "running", "corpus",
@@ -215,10 +215,10 @@ def test_package_files_are_empty_but_for_the_version_and_the_notebook_names() ->
 
 APPS = {
     "study": study.commands.app.app,
-    "workloads": workloads.__main__.app,
+    "workloads": workloads.commands.app,
     "analysis": analysis.commands.app.app,
-    "kernels": kernels.__main__.app,
-    "cluster": cluster.__main__.app,
+    "kernels": kernels.bench.app.app,
+    "cluster": cluster.commands.app,
 }
 
 

@@ -91,10 +91,12 @@ def _check_lists(spec: Loaded[StudySpec]) -> None:
     for name, values in lists.items():
         seen = set[str]()  # of what is written, because a mixture has no hash
         for index, value in enumerate(values):
-            if repr(value) in seen:
+            # A mixture is the same one in any order of its names.
+            written = repr(sorted(value.items()) if isinstance(value, dict) else value)
+            if written in seen:
                 message = "stands in the list already; remove one of the two"
                 raise spec.error(("grid", name, index), message)
-            seen.add(repr(value))
+            seen.add(written)
 
 
 def _grid(spec: StudySpec) -> Iterator[Combination | Dropped]:

@@ -76,7 +76,13 @@ def test_a_reader_that_has_gone_is_no_error(table: str) -> None:
 
 @pytest.mark.parametrize(
     ("room", "library", "code"),
-    [("analysis", "pandas", -signal.SIGINT), ("study", "pydantic", 128 + signal.SIGINT)],
+    [
+        ("analysis", "pandas", -signal.SIGINT),
+        ("cluster", "typer", -signal.SIGINT),
+        ("kernels", "typer", 128 + signal.SIGINT),
+        ("study", "pydantic", 128 + signal.SIGINT),
+        ("workloads", "numpy", 128 + signal.SIGINT),
+    ],
 )
 def test_ctrl_c_while_modules_load_is_no_traceback(room: str, library: str, code: int) -> None:
     process = start("-c", INTERRUPTED, room, library)

@@ -38,7 +38,7 @@ def command(what: str):
             time.sleep(60)
     print(what)
 
-run_command(app, "test", ValueError)
+run_command(lambda: app, "test", ValueError)
 """
 
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from kernels import __main__ as command_line
 from kernels import switches
-from kernels.__main__ import app
 from kernels.bench import claims, records, roofline, table
+from kernels.bench.app import app
 from kernels.bench.errors import InputError
 from kernels.machine import cpu_name, source_hash
 from tests.kernels.bench.tiny import CLAIMS

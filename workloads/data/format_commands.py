@@ -14,6 +14,7 @@ from workloads.data.formats.exporting import export as write_export
 from workloads.data.formats.format import Layout
 from workloads.data.formats.inspecting import inspect as facts_of
 from workloads.data.formats.opening import TokenData, read_path
+from workloads.data.formats.own import part_of_dataset
 from workloads.data.formats.table import FORMATS
 from workloads.data.formats.verifying import verify as read_all
 from workloads.data.manifest import DataError, SplitName
@@ -71,8 +72,9 @@ def verify(
              python -m workloads data verify train.bin --vocab 50257
 
     Compares the files with what their headers, index or manifest say: sizes, SHA-256 where a
-    manifest has it, where documents begin, and ids below the vocabulary where that is known. Exit
-    code 0 when all is sound, 2 at the first thing that is not, with the file and the place.
+    manifest has it, its own included, where documents begin, and ids below the vocabulary where
+    that is known. Exit code 0 when all is sound, 2 at the first thing that is not, with the file
+    and the place.
     """
     data = _found(path, block)
     with progress("verifying", _bytes(data)) as count:
@@ -83,6 +85,8 @@ def verify(
         f"{path}: sound: format {data.format}, {found.tokens:,} tokens in {found.files} files, "
         f"{hashes}; the greatest id is {found.max_id:,}{below}"
     )
+    if found.gap:
+        typer.echo(f"caution: {found.gap}")
 
 
 def export(
@@ -131,7 +135,7 @@ def export(
     padding-PREFIX.json declares is left out of training and losses here.
     Exit code 2 when the format cannot hold the data, or OUT has such files already.
     """
-    data, layout = read_path(directory), Layout(block, chunk, pad, prefix)
+    data, layout = _found(directory, None), Layout(block, chunk, pad, prefix)
     splits: list[SplitName] = [split] if split else list(data.streams)
     note = partial(typer.echo, err=True)
     for path in write_export(data, splits, out, FORMATS[format], layout, note):
@@ -139,7 +143,10 @@ def export(
 
 
 def _found(path: Path, block: int | None) -> TokenData:
-    """Return what is at a path. Raises DataError where rows are asked of a dataset without."""
+    """Return what is at a path. Raises DataError where rows are asked of a dataset without, and of
+    one file of a dataset."""
+    if problem := part_of_dataset(path):
+        raise DataError(problem)
     data = read_path(path, block)
     if data.own and block not in (None, rows := data.own.dataset.row_tokens):
         has = f"rows of {rows} tokens" if rows else "no rows"

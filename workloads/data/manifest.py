@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -28,6 +28,7 @@ FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 INPUT_ORIGIN = 2**40  # more than an input has rows
 TOKENIZER_FILE = "tokenizer.json"  # a copy of the tokenizer's, where it has one
+NO_SHA256 = "0" * 64  # of the hash of a manifest, while it is taken
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class SplitEntry(_Entry):
 
 class Manifest(_Entry):
     """Everything a reader needs to know about the shards of format 1, and what they were built
-    from."""
+    from. `sha256` is of its own file (`sealed`); earlier versions wrote none."""
 
     format: Literal[1]
     source: str
@@ -81,6 +82,7 @@ class Manifest(_Entry):
     fingerprint: str
     train: SplitEntry
     val: SplitEntry
+    sha256: str | None = None
 
     def split(self, name: SplitName) -> SplitEntry:
         return self.train if name == "train" else self.val
@@ -150,7 +152,8 @@ class PreparedSplit(_Entry):
 class PreparedManifest(_Entry):
     """Everything that is known of a dataset of format 2. Inputs are in the order of the documents.
 
-    `row_tokens` is given where the shards are sequences of rows of so many tokens.
+    `row_tokens` is given where the shards are sequences of rows of so many tokens. `sha256` is of
+    its own file (`sealed`); earlier versions wrote none.
     """
 
     format: Literal[2]
@@ -167,6 +170,7 @@ class PreparedManifest(_Entry):
     fingerprint: str
     train: PreparedSplit
     val: PreparedSplit
+    sha256: str | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -177,6 +181,7 @@ class PreparedManifest(_Entry):
 
 
 AnyManifest = Manifest | PreparedManifest
+M = TypeVar("M", Manifest, PreparedManifest)
 _ANY: TypeAdapter[AnyManifest] = TypeAdapter(Annotated[AnyManifest, Field(discriminator="format")])
 
 
@@ -226,13 +231,34 @@ def read_manifest(directory: Path) -> AnyManifest:
 
 
 def parse_manifest(text: bytes, path: Path) -> AnyManifest:
-    """Return the manifest that was read from `path`. Raises DataError where it is invalid."""
+    """Return the manifest that was read from `path`.
+
+    Raises DataError where it is invalid, or is not as it was written.
+    """
     try:
-        return _ANY.validate_json(text)
+        manifest = _ANY.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "the file"  # behind the format
         raise damaged(path, f"{where}: {first['msg']}", first["loc"][:1] == (2,)) from error
+    if (stated := manifest.sha256) is not None:
+        found = hashlib.sha256(text.replace(stated.encode(), NO_SHA256.encode())).hexdigest()
+        if found != stated:
+            problem = f"SHA-256 differs: {found}, and it says {stated} of itself"
+            raise damaged(path, problem, isinstance(manifest, PreparedManifest))
+    return manifest
+
+
+def manifest_text(manifest: AnyManifest) -> str:
+    """Return what the file of a manifest holds."""
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
+def sealed(manifest: M) -> M:
+    """Return the manifest with the SHA-256 of its own file, in which zeros stand for the hash."""
+    content = manifest_text(manifest.model_copy(update={"sha256": NO_SHA256}))
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return manifest.model_copy(update={"sha256": digest})
 
 
 def damaged(file: Path, problem: str, prepared: bool = False) -> DataError:

@@ -14,6 +14,8 @@ from workloads.data.manifest import FileEntry, ShardEntry, SplitName, TokenType
 
 MAX_SHARD_TOKENS = 2**27  # 256 MiB as uint16
 SHARD_NAME = re.compile(r"(train|val)-\d{5,}\.bin")
+# Those beside the shards hold a number for each document of a split.
+DATASET_FILE = re.compile(r"manifest\.json|(train|val)-(\d{5,}|documents|origins)\.bin")
 
 
 class HashedFile:

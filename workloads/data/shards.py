@@ -40,7 +40,9 @@ from workloads.data.manifest import (
     SplitName,
     TextSize,
     damaged,
+    manifest_text,
     read_manifest,
+    sealed,
     token_type,
 )
 from workloads.data.shard_writer import MAX_SHARD_TOKENS, ShardWriter
@@ -172,20 +174,20 @@ def _write_dataset(config: DataConfig, digest: str, directory: Path, shard_token
         )
         for name in SPLITS
     )
-    manifest = Manifest(
-        format=FORMAT_VERSION,
-        source=config.source,
-        tokenizer=Path(config.tokenizer).name,
-        vocab_size=tokenizer.vocab_size,
-        dtype=dtype,
-        val_fraction=config.val_fraction,
-        fingerprint=digest,
-        train=train,
-        val=val,
+    manifest = sealed(
+        Manifest(
+            format=FORMAT_VERSION,
+            source=config.source,
+            tokenizer=Path(config.tokenizer).name,
+            vocab_size=tokenizer.vocab_size,
+            dtype=dtype,
+            val_fraction=config.val_fraction,
+            fingerprint=digest,
+            train=train,
+            val=val,
+        )
     )
-    write_atomically(
-        directory / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n", durable=True
-    )
+    write_atomically(directory / MANIFEST_FILE, manifest_text(manifest), durable=True)
 
 
 def check_hashes(directory: Path) -> None:

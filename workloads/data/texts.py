@@ -25,9 +25,11 @@ from workloads.data.corpora.named import NAMED
 from workloads.data.dataset import Mixture, OpenText, TokenDataset
 from workloads.data.fingerprint import fingerprint
 from workloads.data.formats.opening import is_anything_at, open_path
+from workloads.data.formats.own import part_of_dataset
 from workloads.data.manifest import (
     MANIFEST_FILE,
     SPLITS,
+    TOKENIZER_FILE,
     DataError,
     PreparedManifest,
     TextSize,
@@ -144,7 +146,11 @@ def _tokenizer_of(text: PathConfig, dataset: TokenDataset) -> str | None:
 
 
 def _unfit(text: PathConfig, dataset: TokenDataset) -> str | None:
-    """Return what keys of a text say otherwise than its dataset, if any do."""
+    """Return why nothing may be trained on a text, if that is so: its keys say otherwise than its
+    dataset, or name one file of it."""
+    for path in filter(None, (text.path, text.val)):
+        if problem := part_of_dataset(Path(path)):
+            return problem
     if text.rows not in (None, dataset.row_tokens):
         has = f"rows of {dataset.row_tokens} tokens" if dataset.row_tokens else "no rows"
         return f"{text.path} has {has}, as its manifest says; leave `rows` out"
@@ -228,9 +234,17 @@ def placed_one(text: OneText, data_root: Path) -> PathConfig:
     if isinstance(text, DataConfig):
         return PathConfig(path=_absolute(shards.prepare(text, data_root).directory))
     if isinstance(text, NamedConfig):
-        return PathConfig(path=_absolute(named_place(text, data_root)))
+        return _placed_named(text, named_place(text, data_root))
     paths = {"path": text.path, "val": text.val, "tokenizer": text.tokenizer}
     return text.model_copy(update={n: path and _absolute(path) for n, path in paths.items()})
+
+
+def _placed_named(text: NamedConfig, place: Path) -> PathConfig:
+    """Return a named corpus by absolute paths. Its tokenizer is that in its folder; datasets of
+    earlier versions have none there."""
+    apart = not (place / TOKENIZER_FILE).exists() and Path(text.tokenizer).is_file()
+    tokenizer = _absolute(text.tokenizer) if apart else None
+    return PathConfig(path=_absolute(place), tokenizer=tokenizer)
 
 
 def opened(text: PlacedText) -> OpenText:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kernels.__main__ import app
 from kernels.bench import latency
+from kernels.bench.app import app
 from kernels.machine import cpu_name
 
 

@@ -164,6 +164,10 @@ def test_where_a_dataset_lies_is_no_part_of_its_identity(folder: Path) -> None:
         (("path: prose", "pth: prose"), "study.yaml:11: data.sources.prose.pth"),
         (("    code: {path: code}\n", "    code: {source: python}\n"), "no such corpus"),
         (("prose: 0.75, code: 0.25", "prose: 0.25, code: 0.75"), "stands in the list already"),
+        (
+            ("prose: 0.75, code: 0.25", "code: 0.75, prose: 0.25"),
+            "study.yaml:6: grid.mixture[1]: stands in the list already",
+        ),
         (("eval_tokens: 1280", "eval_tokens: 200"), "one sequence of 128 tokens of each source"),
         (("  mixture: [{prose: 0.75, code: 0.25}, {prose: 0.25, code: 0.75}]\n", ""), "give some"),
         (("{path: code}}", "{path: code, vocab_size: 300}}"), "its vocabulary has 257 ids"),

@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from workloads.__main__ import app
 from workloads.bench import decode
 from workloads.bench.decode import PassTimes, Size, crossover_tokens, measure, table
+from workloads.commands import app
 from workloads.config.model import FFNConfig, ModelConfig
 from workloads.cost.flops import count_params
 from workloads.errors import InputError

@@ -11,8 +11,8 @@ from kernels.bench import claims, records, roofline
 from kernels.bench.claims import Claim, StepTask
 from kernels.bench.ffn import STRUCTURED, Kind
 from tests.kernels.speed import require_speed
-from workloads.__main__ import app
 from workloads.bench import step
+from workloads.commands import app
 from workloads.recipes.presets import PRESETS
 
 CPU = torch.device("cpu")

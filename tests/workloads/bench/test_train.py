@@ -10,8 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from workloads.__main__ import app
 from workloads.bench import train as bench
+from workloads.commands import app
 from workloads.errors import InputError
 
 ROOT = Path(__file__).parents[3]

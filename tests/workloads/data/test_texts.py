@@ -12,14 +12,14 @@ import pytest
 from tokenizers import Tokenizer
 
 from workloads.data.config import DataConfig, MixtureConfig, NamedConfig, PathConfig
-from workloads.data.corpora.named import NAMED
+from workloads.data.corpora.named import NAMED, NamedCorpus
 from workloads.data.dataset import Mixture, TokenDataset
 from workloads.data.loader import BatchLoader
 from workloads.data.manifest import DataError, TextSize
 from workloads.data.preparing.display import Progress
 from workloads.data.preparing.plan import Request
 from workloads.data.preparing.prepare import prepare
-from workloads.data.texts import find, opened, opened_one, placed, placed_one
+from workloads.data.texts import find, named_place, opened, opened_one, placed, placed_one
 
 PUBLIC = Path(__file__).parent / "public"
 TOKENIZER = str(PUBLIC / "tokenizer.json")
@@ -196,3 +196,38 @@ def test_a_file_of_this_machine_may_be_named_like_a_url(
 def test_a_path_is_no_pattern(path: str, tmp_path: Path) -> None:
     (tmp_path / "nothing").touch()
     assert find(PathConfig(path=str(tmp_path / path)), tmp_path).missing.startswith("there is no")
+
+
+@pytest.mark.parametrize("recipe", ["default", "structured-ffn"])
+def test_a_named_corpus_has_the_tokenizer_that_it_was_prepared_with(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = TextSize(512, 50_000, 5_000)
+    row = NamedCorpus("", "", ("simple.jsonl.gz",), "text", recipe, "a/b", size)
+    monkeypatch.setitem(NAMED, "letters", row)
+    text = NamedConfig(source="letters", tokenizer=TOKENIZER)
+    place, source = named_place(text, tmp_path), str(PUBLIC / "simple.jsonl.gz")
+    prepare(Request((source,), TOKENIZER, place, recipe, "text", 0.3), map, Progress())
+    dataset = opened_one(placed_one(text, tmp_path))
+    assert dataset.tokenizer and dataset.tokenizer.sha256 == dataset.tokenizer_sha256
+    # Earlier versions kept no copy of the tokenizer beside the shards.
+    (place / "tokenizer.json").unlink()
+    before = opened_one(placed_one(text, tmp_path))
+    assert before == dataset and before.tokenizer
+    assert before.tokenizer.sha256 == dataset.tokenizer.sha256
+
+
+def test_one_file_of_a_dataset_is_no_text(prepared: Path, tmp_path: Path) -> None:
+    shards = {name: str(prepared / f"{name}-00000.bin") for name in ("train", "val")}
+    for text in (
+        PathConfig(path=shards["train"]),
+        PathConfig(path=shards["val"]),
+        PathConfig(path=str(prepared), val=shards["val"]),
+    ):
+        with pytest.raises(DataError, match=f"-00000.bin: is one file of the dataset {prepared}; "):
+            placed_one(text, tmp_path) and opened_one(text)
+    # A run of an earlier version, which took the shards for flat files, can still be read.
+    both = PathConfig(path=shards["train"], val=shards["val"], vocab_size=512)
+    found = find(both, tmp_path)
+    assert found.size and found.size.vocab_size == 512
+    assert found.unfit.endswith(f"is one file of the dataset {prepared}; name the folder")

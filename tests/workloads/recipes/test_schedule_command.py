@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from workloads.__main__ import app
+from workloads.commands import app
 from workloads.config.rates import learning_rate_at
 from workloads.errors import InputError
 from workloads.recipes.recipe import load_run

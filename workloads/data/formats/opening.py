@@ -11,7 +11,7 @@ import numpy as np
 
 from workloads.data.dataset import TokenDataset, TokenFile
 from workloads.data.formats.format import Format, TokenStream
-from workloads.data.formats.own import OwnData, is_own, read_own
+from workloads.data.formats.own import OwnData, is_own, part_of_dataset, read_own
 from workloads.data.formats.rows import RowsFormat
 from workloads.data.formats.scan import check_ids, known_scan
 from workloads.data.formats.table import FORMATS
@@ -184,13 +184,17 @@ def _is_text(path: Path) -> bool:
 
 def _both_splits(data: TokenData, held_out: TokenData) -> dict[SplitName, TokenStream]:
     if "train" not in data.streams:
-        raise DataError(f"{data.path}: holds validation tokens only; name the training tokens")
+        raise DataError(
+            part_of_dataset(data.path)
+            or f"{data.path}: holds validation tokens only; name the training tokens"
+        )
     found = held_out.streams
     if held_out is not data and len(found) == 1:  # named for it, whatever its file is called
         found = {"val": next(iter(found.values()))}
     if "val" not in found:
         raise DataError(
-            f"{held_out.path}: no validation tokens: no file is named `val`; say where they are "
+            part_of_dataset(held_out.path)
+            or f"{held_out.path}: no validation tokens: no file is named `val`; say where they are "
             "with `val`"
         )
     train, val = data.streams["train"], found["val"]

@@ -22,7 +22,7 @@ from workloads.data.manifest import (
     damaged,
     read_manifest,
 )
-from workloads.data.shard_writer import SHARD_NAME
+from workloads.data.shard_writer import DATASET_FILE, SHARD_NAME
 from workloads.data.shards import open_dataset
 from workloads.data.tokenizers.table import TOKENIZERS, load_tokenizer
 from workloads.data.tokenizers.tokenizer import Tokenizer
@@ -58,6 +58,15 @@ def is_own(path: Path) -> bool:
     return (path / MANIFEST_FILE).exists() or any(
         SHARD_NAME.fullmatch(each.name) for each in path.glob("*.bin")
     )
+
+
+def part_of_dataset(path: Path) -> str | None:
+    """Return the error of a path that names one file of a dataset of this platform; None of any
+    other."""
+    folder = path.parent
+    if path.is_file() and (folder / MANIFEST_FILE).is_file() and DATASET_FILE.fullmatch(path.name):
+        return f"{path}: is one file of the dataset {folder}; name the folder"
+    return None
 
 
 def read_own(directory: Path) -> OwnData:

@@ -23,6 +23,8 @@ from workloads.data.manifest import (
     SplitName,
     TokenizerEntry,
     content_fingerprint,
+    manifest_text,
+    sealed,
     token_type,
 )
 from workloads.data.preparing.corpus import TokenizedCorpus
@@ -32,7 +34,7 @@ from workloads.data.preparing.recipes.recipe import Target
 from workloads.data.preparing.recipes.table import RECIPES
 from workloads.data.preparing.sources import Input
 from workloads.data.preparing.splits import SplitWriter
-from workloads.data.shard_writer import SHARD_NAME
+from workloads.data.shard_writer import DATASET_FILE
 from workloads.data.tokenizers.table import TOKENIZERS
 
 NEW_FOLDER = ".new"  # in which a dataset is written, within the folder that it is for
@@ -108,26 +110,28 @@ def assemble(
         shards: dict[SplitName, tuple[ShardEntry, ...]] = {
             name: splits[name].shards for name in SPLITS
         }
-        manifest = PreparedManifest(
-            format=2,
-            recipe=purpose.recipe,
-            tokenizer=purpose.tokenizer,
-            dtype=dtype,
-            text_field=purpose.text_field,
-            where=purpose.where,
-            val_fraction=purpose.val_fraction,
-            drop_duplicates=purpose.drop_duplicates,
-            row_tokens=recipe.row_tokens,
-            inputs=tuple(
-                InputEntry(name=name, sha256=sha256, bytes=size, documents=documents[each])
-                for each, (name, sha256, size) in zip(inputs, purpose.inputs, strict=True)
-            ),
-            counts=counts,
-            fingerprint=content_fingerprint(
-                dtype, purpose.tokenizer.vocab_size, shards, recipe.row_tokens
-            ),
-            train=splits["train"],
-            val=splits["val"],
+        manifest = sealed(
+            PreparedManifest(
+                format=2,
+                recipe=purpose.recipe,
+                tokenizer=purpose.tokenizer,
+                dtype=dtype,
+                text_field=purpose.text_field,
+                where=purpose.where,
+                val_fraction=purpose.val_fraction,
+                drop_duplicates=purpose.drop_duplicates,
+                row_tokens=recipe.row_tokens,
+                inputs=tuple(
+                    InputEntry(name=name, sha256=sha256, bytes=size, documents=documents[each])
+                    for each, (name, sha256, size) in zip(inputs, purpose.inputs, strict=True)
+                ),
+                counts=counts,
+                fingerprint=content_fingerprint(
+                    dtype, purpose.tokenizer.vocab_size, shards, recipe.row_tokens
+                ),
+                train=splits["train"],
+                val=splits["val"],
+            )
         )
         _keep_tokenizer(tokenizer, purpose.tokenizer.sha256, new)
         _replace(out, new, manifest)
@@ -177,15 +181,16 @@ def _keep_tokenizer(name: str, sha256: str, folder: Path) -> None:
 
 def files_of_datasets(out: Path) -> list[Path]:
     """Return what is in a folder by the names of the files that datasets consist of."""
-    beside = [f"{split}-{index}.bin" for split in SPLITS for index in ("documents", "origins")]
-    names = {MANIFEST_FILE, TOKENIZER_FILE, *beside}
-    return [p for p in sorted(out.glob("*")) if p.name in names or SHARD_NAME.fullmatch(p.name)]
+    return [
+        path
+        for path in sorted(out.glob("*"))
+        if path.name == TOKENIZER_FILE or DATASET_FILE.fullmatch(path.name)
+    ]
 
 
 def _replace(out: Path, new: Path, manifest: PreparedManifest) -> None:
     """Move a new dataset to its place. Between the old manifest and the new one there is none:
     nobody takes a mixture of both for a dataset, since shards without one are refused."""
-    content = manifest.model_dump_json(indent=2) + "\n"
     (out / MANIFEST_FILE).unlink(missing_ok=True)
     sync_folder(out)
     for old in files_of_datasets(out):
@@ -194,4 +199,4 @@ def _replace(out: Path, new: Path, manifest: PreparedManifest) -> None:
     for path in new.iterdir():
         path.replace(out / path.name)
     sync_folder(out)
-    write_atomically(out / MANIFEST_FILE, content, durable=True)
+    write_atomically(out / MANIFEST_FILE, manifest_text(manifest), durable=True)

@@ -1,9 +1,10 @@
 """Datasets of the Hugging Face hub, or saved by its `datasets` library, as files to prepare.
 
 A source is `hub:NAME`, `hub:NAME?split=validation&config=CONFIG`, or `hub:FOLDER` of a dataset that
-was saved to the disk. Its rows are streamed once into Parquet files, which are then inputs like any
-others: known by their content, cut into pieces, and not fetched again. A copy that was stopped goes
-on after its last whole file. A saved dataset that has changed is copied anew.
+was saved to the disk, or of a snapshot of one of the hub (`hf download --repo-type dataset`). Its
+rows are streamed once into Parquet files, which are then inputs like any others: known by their
+content, cut into pieces, and not fetched again. A copy that was stopped goes on after its last
+whole file. A folder that has changed is copied anew.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ROWS_PER_FILE = 10_000
 PATIENCE_SECONDS = 5.0  # for the end of a copy that was stopped
 MOST_READABLE = 100  # characters of a source in the name of its copy
 COMPLETE = "complete"  # the file that says that all rows are there
+SAVED = ("state.json", "dataset_dict.json")  # one of these is in the folder of a saved dataset
 
 
 def local_copy(source: str, folder: Path) -> str:
@@ -36,7 +38,8 @@ def local_copy(source: str, folder: Path) -> str:
     """
     name = source.removeprefix(PREFIX).partition("?")[0]
     readable = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)[:MOST_READABLE]
-    digest = hashlib.sha256(f"{source} {_saved_state(Path(name))}".encode(errors="surrogateescape"))
+    state = f"{source} {_folder_state(Path(name))}"
+    digest = hashlib.sha256(state.encode(errors="surrogateescape"))
     copy = folder / f"{readable}-{digest.hexdigest()[:12]}"
     if (copy / COMPLETE).exists():
         return str(copy / "*.parquet")
@@ -51,8 +54,8 @@ def local_copy(source: str, folder: Path) -> str:
     return str(copy / "*.parquet")
 
 
-def _saved_state(folder: Path) -> list[tuple[str, int, int]]:
-    """Return what changes with a dataset that was saved in a folder; nothing of one of the hub."""
+def _folder_state(folder: Path) -> list[tuple[str, int, int]]:
+    """Return what changes with the dataset in a folder; nothing of one of the hub."""
     found = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
     return [(str(path), state.st_size, state.st_mtime_ns) for path, state in found]
 
@@ -68,15 +71,14 @@ def _tables(source: str, start: int) -> Iterator[arrow.Table]:
     if unknown := options.keys() - {"split", "config"}:
         raise DataError(f"{source}: {unknown.pop()} is no option; there are split and config")
     try:
-        if Path(name).is_dir():
+        if any((Path(name) / file).is_file() for file in SAVED):
             found: Any = datasets.load_from_disk(name)
             found = found[options["split"]] if isinstance(found, dict) else found
         else:
             found = datasets.load_dataset(
                 name, options.get("config"), split=options["split"], streaming=True
             )
-        for batch in found.skip(start).iter(ROWS_PER_FILE):
-            yield arrow.table(batch)
+        yield from found.with_format("arrow").skip(start).iter(ROWS_PER_FILE)
     except Exception as error:  # The library raises many kinds, of its own and of networks.
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: {reason}; run again to go on from there") from None

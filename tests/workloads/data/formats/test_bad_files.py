@@ -9,7 +9,7 @@ import pytest
 
 from tests.workloads.data.formats.files import chunk, data, own_dataset, prepared, refused
 from workloads.data.formats.opening import open_path
-from workloads.data.manifest import DataError
+from workloads.data.manifest import DataError, PreparedManifest, parse_manifest
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -257,3 +257,42 @@ def test_rows_are_not_asked_of_a_dataset_that_has_none(tmp_path: Path) -> None:
     own = prepared(tmp_path / "own", [[1, 5, 2]])
     line = refused("inspect", own, "--block", 5)
     assert line == f"{own}: has no rows, as its manifest says; leave --block out"
+
+
+def test_every_changed_byte_of_a_manifest_is_found(tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "one"}\n{"text": "two"}\n')
+    out = tmp_path / "out"
+    assert data("prepare", source, "--tokenizer", "byte", "--out", out, "--val-fraction", 0)[0] == 0
+    manifest = out / "manifest.json"
+    content = manifest.read_bytes()
+    assert isinstance(parse_manifest(content, manifest), PreparedManifest)
+    for place, byte in enumerate(content):
+        for flipped in (byte ^ 1, byte ^ 2, byte ^ 32, ord("0"), ord(" ")):
+            if flipped != byte:
+                changed_content = content[:place] + bytes([flipped]) + content[place + 1 :]
+                with pytest.raises(DataError, match=str(manifest)):
+                    parse_manifest(changed_content, manifest)
+    shorter = content.replace(b'"text_field": "text"', b'"text_field": "tex"')
+    manifest.write_bytes(shorter)
+    line = refused("verify", out)
+    assert line.startswith(f"{manifest}: SHA-256 differs: ") and "prepare` again" in line
+
+
+def test_a_manifest_without_a_hash_of_its_own_is_read_and_said_not_to_be_covered(
+    tmp_path: Path,
+) -> None:
+    own = prepared(tmp_path / "own", [[1, 5, 2]])
+    code, out, _ = data("verify", own)
+    sound, caution = out.splitlines()
+    assert code == 0 and sound.startswith(f"{own}: sound: ")
+    assert caution.startswith("caution: manifest.json itself is not covered: ")
+
+
+@pytest.mark.parametrize("file", ["train-00000.bin", "val-documents.bin", "manifest.json"])
+def test_one_file_of_a_dataset_is_not_read_alone(tmp_path: Path, file: str) -> None:
+    own = prepared(tmp_path / "own", [[1, 5, 2]])
+    line = f"{own / file}: is one file of the dataset {own}; name the folder"
+    for command in ("inspect", "verify"):
+        assert refused(command, own / file) == line
+    assert refused("export", own / file, tmp_path / "out", "--format", "flat") == line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +97,30 @@ def test_killed_three_times_and_run_again(source: Path, out: Path) -> None:
     kept = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
     assert finish(start(source, out, "--workers", "2")) == 0
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_twenty_random_times(
+    workers: int, source: Path, out: Path, undisturbed: Path
+) -> None:
+    """The process is killed alone, or with its workers, wherever it is."""
+    draw, begun = random.Random(workers), time.monotonic()
+    assert finish(start(source, out.with_name("timed"), "--workers", str(workers))) == 0
+    seconds = time.monotonic() - begun
+    killed = 0
+    while killed < 20:
+        process = start(source, out, "--workers", str(workers))
+        try:
+            process.wait(draw.uniform(0, seconds))
+        except subprocess.TimeoutExpired:
+            killed += 1
+            draw.choice((os.kill, os.killpg))(process.pid, signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:  # The rest of the kills are of another preparation.
+            assert hashes(out) == hashes(undisturbed)
+            shutil.rmtree(out)
+    assert finish(start(source, out, "--workers", str(workers))) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

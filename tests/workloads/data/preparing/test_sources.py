@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as arrow
 import pytest
 import zstandard
 
@@ -199,8 +200,12 @@ class Rows:
         self._texts = self._texts[count:]
         return self
 
+    def with_format(self, name: str) -> Rows:
+        assert name == "arrow"
+        return self
+
     def iter(self, size: int) -> Any:
-        yield {"text": self._texts}
+        yield arrow.table({"text": self._texts})
 
 
 @pytest.fixture
@@ -219,7 +224,7 @@ def test_sources_of_the_hub_have_a_copy_each(tmp_path: Path, library: ModuleType
         assert text_of(tmp_path / "out") == b"%s 0|%s 1|" % (text, text)
     saved = tmp_path / "saved"
     for word in ("old", "newer"):
-        write_file(saved / "word", [])
+        write_file(saved / "state.json", [])
         (saved / "word").write_text(word)
         prepared(tmp_path / "out", f"hub:{saved}", val_fraction=0)
         assert text_of(tmp_path / "out") == f"{word} 0|{word} 1|".encode()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.workloads.data.preparing.corpora import AWKWARD, PUBLIC, numbered, prepared, write_file
-from workloads.__main__ import app
+from workloads.commands import app
 from workloads.data.manifest import DataError
 from workloads.data.tokenizers.table import load_tokenizer
 
