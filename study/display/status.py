@@ -68,7 +68,7 @@ def _status_table(overview: Overview) -> Table:
             f"{values['val_loss']:.4f}" if "val_loss" in values else "-",
             f"{values['bits_per_byte']:.4f}" if "bits_per_byte" in values else "-",
             *(f"{values[name]:.4f}" if name in values else "-" for name in losses),
-            f"{point.share_done(values):.0%}",
+            f"{1.0 if state == Status.FINISHED else point.share_done(values):.0%}",
             f"{values['train_seconds']:.0f}" if "train_seconds" in values else "-",
             styled(state),
             record.tags.get("failure", ""),
