@@ -80,13 +80,15 @@ class JsonTokenizer(Tokenizer):
     def _ids(self, parts: Iterable[str]) -> Iterator[np.ndarray]:
         """Yield the ids of each part, of several at a time."""
         group: list[str] = []
+        size = 0
         for part in chain(parts, [None]):
-            if group and (part is None or sum(map(len, group)) >= TOGETHER):
+            if group and (part is None or size >= TOGETHER):
                 found = self._encoder.encode_batch_fast(group, add_special_tokens=False)
                 yield from (np.array(encoding.ids, np.uint32) for encoding in found)
-                group = []
+                group, size = [], 0
             if part is not None:
                 group.append(part)
+                size += len(part)
 
     def as_json(self) -> str:
         return json.dumps(self._tree | WITHOUT_ADDITIONS, ensure_ascii=False)
