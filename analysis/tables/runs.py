@@ -9,7 +9,7 @@ dropped silently.
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -102,8 +102,6 @@ NOT_SIZES = ("ffn_kind", "ffn_fraction", "ffn_params", "ffn_dim")
 # How the losses on the texts of a mixture, and on evaluation sets, begin.
 LOSSES = ("val_loss/", "bits_per_byte/")
 
-PAGE = 1000  # runs in one answer of MLflow
-
 
 def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
     """Read the points of `study` from the MLflow experiment of that name.
@@ -124,7 +122,7 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
             )
         rows = [
             mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
-            for run in _all_runs(client, experiment)
+            for run in tracking.all_runs(client, experiment)
             if "point_id" in run.data.tags
         ]
     names = columns_among(name for row in rows for name in row)
@@ -383,19 +381,3 @@ def split_usable(
             "different conventions share no axis; recount them by one convention or split the table"
         )
     return used, excluded
-
-
-def _all_runs(client: Any, experiment_id: str) -> Iterator[Any]:
-    """Search an experiment page by page: all its runs, the earliest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            order_by=["attributes.start_time ASC"],
-            max_results=PAGE,
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return

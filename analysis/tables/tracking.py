@@ -25,6 +25,7 @@ from analysis.tables.errors import RunTableError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 HTTP = ("http://", "https://")
 # MLflow's own defaults have a call to a server that is away last four minutes.
@@ -37,6 +38,7 @@ CLIENT_SETTINGS = {
 ANSWER_SECONDS = 5.0
 # What is read. MLflow's client makes a table anew that is gone, empty, without a word.
 TABLES = ("experiments", "experiment_tags", "runs", "tags", "params", "metrics", "latest_metrics")
+PAGE = 1000  # runs in one answer of MLflow
 LOCK_SECONDS = 10.0  # drivers lock an SQLite store for milliseconds
 # Names of packages on PyPI, where the module has another one.
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
@@ -176,6 +178,22 @@ def experiment_id(client: MlflowClient, name: str) -> str | None:
     if found.lifecycle_stage == "deleted":
         raise deleted(client.tracking_uri, name, found.experiment_id)
     return found.experiment_id
+
+
+def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    """Search an experiment page by page: all its runs, the earliest first."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            order_by=["attributes.start_time ASC"],
+            max_results=PAGE,
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def deleted(uri: str, name: str, number: str) -> LedgerError:

@@ -227,7 +227,7 @@ def test_mlflow_is_read_page_by_page(
     experiment = client.create_experiment("paged")
     for size in "abcde":
         record(client, experiment, row(size))
-    monkeypatch.setattr("analysis.tables.runs.PAGE", 2)
+    monkeypatch.setattr("analysis.tables.tracking.PAGE", 2)
     assert list(load_mlflow(uri, "paged")["preset"]) == list("abcde")
 
 
