@@ -10,7 +10,7 @@ STYLE = """<style>
 .structured-scaling table { font-variant-numeric: tabular-nums; border-collapse: collapse; }
 .structured-scaling th, .structured-scaling td {
   text-align: left; padding: 0.25em 0.7em; white-space: nowrap; }
-.structured-scaling td:last-child:not(.number) { white-space: normal; }
+.structured-scaling td:last-child:not(.number) { white-space: normal; min-width: 14rem; }
 .structured-scaling .number { text-align: right; }
 .structured-scaling p, .structured-scaling details, .structured-scaling ul { max-width: 48rem; }
 </style>"""
