@@ -15,12 +15,12 @@ LEAST = 0.95
 
 
 def small(claim: Claim) -> Claim:
-    """Return the claim at the size of the smallest models, where fixed costs count most."""
+    """Return the claim at the size of a step of `nano`, where fixed costs count much."""
     task = claim.task
     if isinstance(task, FFNTask):
-        task = replace(task, layer=Layer(task.layer.kind, 64, 0.3125), tokens=1024)
+        task = replace(task, layer=Layer(task.layer.kind, 64, 0.3125), tokens=2048)
     elif isinstance(task, LossTask):
-        task = LossTask(tokens=1024, width=64, vocabulary=257)
+        task = LossTask(tokens=2048, width=64, vocabulary=257)
     return replace(claim, task=task)
 
 

@@ -52,6 +52,7 @@ def assert_delivered_once(uri: str, study: Study) -> None:
             ]
 
 
+@pytest.mark.slow
 def test_study_is_recorded_on_the_server_and_found_there_again(
     server: MlflowServer, write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -53,7 +53,8 @@ def test_a_point_has_its_seconds_in_its_id_and_the_steps_that_this_cpu_takes(
         "micro-lowrank-r24-60s-seed0",
     ]
     for point in study.points:
-        rate, step = RATES[point.variant.preset], train_flops_at(point.config, 1)
+        rate = cpu_speed.rate_for(point.config.model, RATES)
+        step = train_flops_at(point.config, 1)
         assert 0 <= 60 * rate - point.train_flops < step
         assert point.summary()["wall_seconds"] == 60
     everything = planned(tmp_path, "wall_seconds: 0.5, clock: everything")

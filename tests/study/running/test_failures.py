@@ -88,6 +88,7 @@ def test_no_log_is_left_where_nothing_was_printed_or_none_can_be(tmp_path: Path)
     assert first_cause(tmp_path / "file", 1) == ""
 
 
+@pytest.mark.slow
 def test_failing_point_is_retried_and_leaves_every_traceback_of_every_launch(
     write_spec: Callable[..., Path],
     runs_dir: Path,

@@ -112,6 +112,7 @@ def test_status_and_plan_show_the_state(launched: Launched) -> None:
     assert "finished runs" in planned["estimate_basis"]
 
 
+@pytest.mark.slow
 def test_diverged_point_is_visible_and_the_others_finish(
     write_spec: Callable[..., Path], runs_dir: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_diverged_point_is_visible_and_the_others_finish(
     assert "nothing to run" in in_process("run", spec, "--runs", runs_dir, check=False).stderr
 
 
+@pytest.mark.slow
 def test_second_driver_is_refused(write_spec: Callable[..., Path], runs_dir: Path) -> None:
     spec = write_spec("contended", preset="nano", steps=60)
     study = planner.load(spec, runs_dir)
@@ -151,6 +153,7 @@ def test_point_that_cannot_be_placed_is_refused(
     assert f"{spec}:11: resources" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_train_workers_train_as_one(
     launched: Launched, write_spec: Callable[..., Path], runs_dir: Path
 ) -> None:

@@ -22,8 +22,9 @@ def test_report_export_and_ledger_are_one_study(finished: Study, tmp_path: Path)
     curves = _ordered(reported.curves)
     assert len(curves) > len(reported.runs) == 2
     uri = tracking_uri(runs)
-    places = (folder, uri, runs / "mlflow.db")
-    for found in (*map(load_study, places), load_study(uri, finished.name)):
+    # The ledger holds other studies, too.
+    ledgers = (load_study(place, finished.name) for place in (uri, runs / "mlflow.db"))
+    for found in (load_study(folder), *ledgers):
         assert found.name == finished.name
         pd.testing.assert_frame_equal(found.runs, reported.runs, check_exact=True)
         pd.testing.assert_frame_equal(_ordered(found.curves), curves, check_exact=True)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from workloads.__main__ import app
 from workloads.checks.command import runs_of
 from workloads.checks.coordinates import LOGITS, Coordinates, measure
+from workloads.commands import app
 from workloads.data.dataset import TokenDataset
 from workloads.data.loader import BatchLoader
 from workloads.errors import InputError
