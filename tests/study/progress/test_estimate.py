@@ -59,6 +59,7 @@ resources: {num_workers: 0, cpus_per_worker: 1}
     return planner.load(path, tmp_path)
 
 
+@pytest.mark.slow
 def test_calibration_is_the_speed_of_training_and_is_kept(
     cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

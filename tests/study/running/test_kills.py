@@ -66,6 +66,7 @@ def final_losses(runs_dir: Path, study: str) -> dict[str, float]:
     return {point_id: record.metrics["val_loss"] for point_id, record in records.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "num_workers",
     [

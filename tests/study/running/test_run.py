@@ -86,6 +86,7 @@ def test_run_again_runs_nothing(finished: Study) -> None:
     assert records_of(finished.runs_dir, NAME) == before
 
 
+@pytest.mark.slow
 def test_added_seed_runs_alone(finished: Study) -> None:
     before = records_of(finished.runs_dir, NAME)
     grid = "  ffn: [{kind: dense}]\n  seed: [0, 1]\nbudget:"
@@ -140,6 +141,7 @@ def test_second_driver_is_refused(write_spec: Callable[..., Path], runs_dir: Pat
     assert first.returncode == 0, output
 
 
+@pytest.mark.slow
 def test_point_that_cannot_be_placed_is_refused(
     write_spec: Callable[..., Path], runs_dir: Path
 ) -> None:

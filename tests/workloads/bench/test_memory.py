@@ -29,6 +29,7 @@ def test_a_row_is_written_and_printed_as_it_is_measured(
     assert rows[1]["planned_host_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_every_setting_takes_a_step() -> None:
     for setting in memory.SETTINGS:
         config = memory._config("cpu", 64, setting, {})

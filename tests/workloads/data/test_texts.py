@@ -225,7 +225,8 @@ def test_one_file_of_a_dataset_is_no_text(prepared: Path, tmp_path: Path) -> Non
         PathConfig(path=str(prepared), val=shards["val"]),
     ):
         with pytest.raises(DataError, match=f"-00000.bin: is one file of the dataset {prepared}; "):
-            placed_one(text, tmp_path) and opened_one(text)
+            placed_one(text, tmp_path)
+            opened_one(text)
     # A run of an earlier version, which took the shards for flat files, can still be read.
     both = PathConfig(path=shards["train"], val=shards["val"], vocab_size=512)
     found = find(both, tmp_path)

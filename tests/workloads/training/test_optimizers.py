@@ -65,6 +65,7 @@ def test_a_resumed_run_is_the_undisturbed_one_to_the_last_digit(
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "parallel"),
     [

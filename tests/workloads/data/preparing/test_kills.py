@@ -83,6 +83,7 @@ def out(tmp_path: Path, undisturbed: Path) -> Iterator[Path]:
     assert not list((tmp_path / "out" / "parts").glob(".*"))
 
 
+@pytest.mark.slow
 def test_killed_three_times_and_run_again(source: Path, out: Path) -> None:
     for count in (1, 40, 90):
         process = start(source, out, "--workers", "2")
