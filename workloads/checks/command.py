@@ -93,7 +93,7 @@ def runs_of(config: Path, widths: str | None) -> list[RunConfig]:
 def _numbers(widths: str | None) -> list[int]:
     """Return the widths that are written, none where none are."""
     written = widths.split(",") if widths is not None else []
-    if not all(part.strip().isdigit() and int(part) for part in written) or len(written) == 1:
+    if not all(part.strip().isdecimal() and int(part) for part in written) or len(written) == 1:
         raise InputError(f"--widths {widths}: give two or more widths, as 64,128,256,512")
     return sorted({int(part) for part in written})
 
