@@ -137,13 +137,12 @@ def _break_evens(
 def _ways(grown: pd.DataFrame) -> NDArray[np.object_]:
     """Name how each run grew, without sizes, [n]; where one arm grows after other tokens at each
     size, without these too."""
-    labels = [SIZE.sub("", label) for label in texts(grown, "growth")]
-    arms = texts(grown, "arm")
-    of_arm = Counter(arm for arm, _ in {*zip(arms, texts(grown, "growth"), strict=True)})
-    ways = [
-        TOKENS.sub("", label) if of_arm[arm] > 1 else label
-        for label, arm in zip(labels, arms, strict=True)
-    ]
+    pairs = [*zip(texts(grown, "arm"), texts(grown, "growth"), strict=True)]
+    labels_of = Counter(arm for arm, _ in {*pairs})
+    ways = [SIZE.sub("", label) for _, label in pairs]
+    for i, (arm, _) in enumerate(pairs):
+        if labels_of[arm] > 1:
+            ways[i] = TOKENS.sub("", ways[i])
     return np.array(ways, dtype=object)
 
 

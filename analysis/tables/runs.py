@@ -123,7 +123,7 @@ def load_mlflow(tracking_uri: str, study: str) -> pd.DataFrame:
             )
         rows = [
             mlflow_row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)
-            for run in tracking.all_runs(client, experiment)
+            for run in tracking.find_runs(client, experiment, order="attributes.start_time ASC")
             if "point_id" in run.data.tags
         ]
     names = columns_among(name for row in rows for name in row)

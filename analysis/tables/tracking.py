@@ -180,14 +180,24 @@ def experiment_id(client: MlflowClient, name: str) -> str | None:
     return found.experiment_id
 
 
-def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    """Search an experiment page by page: all its runs, the earliest first."""
+def find_runs(
+    client: MlflowClient, experiment_id: str, condition: str = "", order: str | None = None
+) -> Iterator[Run]:
+    """Search an experiment page by page: all its runs that meet a condition.
+
+    Args:
+        client: of the ledger.
+        experiment_id: of the experiment in MLflow.
+        condition: in MLflow's filter language; empty for every run.
+        order: the column to sort by, in MLflow's words; left out, the latest run comes first.
+    """
     token: str | None = None
     while True:
         page = client.search_runs(
             [experiment_id],
-            order_by=["attributes.start_time ASC"],
+            condition,
             max_results=PAGE,
+            order_by=[order] if order else None,
             page_token=token,
         )
         yield from page

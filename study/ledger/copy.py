@@ -74,7 +74,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
     """Yield the runs of an experiment's points, deleted runs excepted."""
-    for run in reader.find_runs(client, experiment_id(client, name), reader.OF_POINTS):
+    for run in tracking.find_runs(client, experiment_id(client, name), reader.OF_POINTS):
         yield StoredRun(
             end_status=run.info.status,
             start_ms=run.info.start_time,
@@ -92,11 +92,11 @@ def read(client: MlflowClient, name: str) -> Iterator[StoredRun]:
 def parent_id(client: MlflowClient, name: str) -> str:
     """Return the id of the study's own run. Raises LedgerError when someone has deleted it."""
     number = experiment_id(client, name)
-    for run in reader.find_runs(client, number, reader.OF_STUDY):
+    for run in tracking.find_runs(client, number, reader.OF_STUDY):
         return run.info.run_id
     lost = {
         run.data.tags["mlflow.parentRunId"]
-        for run in reader.find_runs(client, number, reader.OF_POINTS)
+        for run in tracking.find_runs(client, number, reader.OF_POINTS)
         if "mlflow.parentRunId" in run.data.tags
     }
     restore = (

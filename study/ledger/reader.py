@@ -26,9 +26,7 @@ from workloads.files import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-RUNS_PER_PAGE = 1000
 # Conditions in MLflow's filter language: the study's own run, and those of its points.
 OF_STUDY, OF_POINTS = "tags.role = 'study'", "tags.point_id LIKE '%'"
 
@@ -201,7 +199,7 @@ def read_through_client(uri: str, study: str, condition: str = "") -> list[Recor
         experiment = find_experiment(client, study)
         return [
             Record(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
-            for run in (find_runs(client, experiment, condition) if experiment else ())
+            for run in (tracking.find_runs(client, experiment, condition) if experiment else ())
         ]
 
 
@@ -226,16 +224,3 @@ def _renamed(uri: str, study: str, number: str, name: str) -> LedgerError:
         f"the experiment of study {study} in {tracking.shown(uri)} was renamed to {name}",
         f"rename it back ({tracking.command(uri, words)}), or give the study another name",
     )
-
-
-def find_runs(mlflow: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
-    """Yield all runs of an experiment that meet a condition in MLflow's filter language."""
-    token: str | None = None
-    while True:
-        page = mlflow.search_runs(
-            [experiment_id], condition, max_results=RUNS_PER_PAGE, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -186,7 +186,7 @@ class Tracker:
 
     def _first(self, condition: str) -> str | None:
         """Return the first run that meets a condition in MLflow's filter language."""
-        run = next(reader.find_runs(self.client, self._experiment_id, condition), None)
+        run = next(tracking.find_runs(self.client, self._experiment_id, condition), None)
         return run.info.run_id if run else None
 
     def _point_tags(self, point: Point) -> dict[str, str]:

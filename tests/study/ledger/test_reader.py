@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from analysis.tables import tracking
 from study.ledger import reader
 from study.plan import planner
 from tests.study.recording import record
@@ -24,7 +25,7 @@ def test_both_readers_see_the_same(
     for name, value in (("not_a_number", math.nan), ("infinite", math.inf)):
         client.log_metric(run_id, name, value)
     fast = reader.read(uri, study.name, with_params=True)
-    monkeypatch.setattr(reader, "RUNS_PER_PAGE", 1)
+    monkeypatch.setattr(tracking, "PAGE", 1)
     through_client = {
         record.tags["point_id"]: record
         for record in reader.read_through_client(uri, study.name, reader.OF_POINTS)
